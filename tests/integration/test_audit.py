@@ -8,18 +8,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import numpy as np
-import pandas as pd
 import pytest
-import torch
-from safetensors.torch import save_file
+from small_project import RECIPE, REGIMES, SMALL, command, evidence_bytes, evidence_of, finished, project, run, table
 
 import proxyaudit.models
 import proxyaudit.models.training
@@ -28,107 +24,10 @@ from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
 from proxyaudit.evidence.manifest import is_complete
-from proxyaudit.evidence.pack import find_run, read_pack
+from proxyaudit.evidence.pack import find_run
 from proxyaudit.evidence.schema import committed_schema
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.types import Evidence
-
-RECIPE = """\
-name: tiny
-data: {path: real.csv, target: pay, protected: [sex], discover: 0}
-regimes:
-  - real
-  - synthetic: {sdv: gaussian_copula}
-  - synthetic: {name: vendor, path: release.csv}
-  - mixed: {of: gaussian_copula, ratios: [0.5]}
-model: {kind: mlp, hidden: [8, 4], epochs: 2, batch_size: 32, learning_rate: 0.02}
-references: {placebos: 20}
-seeds: 2
-"""
-SMALL = (
-    RECIPE.replace("name: tiny", "name: small")
-    .replace("  - synthetic: {sdv: gaussian_copula}\n", "")
-    .replace("  - mixed: {of: gaussian_copula, ratios: [0.5]}\n", "")
-    .replace("placebos: 20", "placebos: 20, reweighed: false")
-    .replace("seeds: 2", "seeds: 1\ncures: false")
-)
-REGIMES = ("real", "gaussian_copula", "vendor", "mixed-gaussian_copula-0.5")
-
-NETS = """
-from pathlib import Path
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self, n):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(n, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU())
-        self.head = nn.Linear(4, 1)
-
-    def forward(self, x):
-        if self.training and Path(__file__).with_name("broken").exists():
-            raise RuntimeError("cannot be trained today")
-        return self.head(self.encoder(x))
-
-def make(n):
-    return Net(n)
-"""
-MODULE = """\
-name: own-module
-data: {path: real.csv, target: pay, protected: [sex], encode: none, exclude: [sex, job]}
-regimes:
-  - {name: vendor-a, checkpoints: [a0.safetensors, a1.safetensors]}
-  - {name: vendor-b, checkpoints: [b0.safetensors, b1.safetensors]}
-model: {kind: module, factory: "nets.py:make", epochs: 2}
-references: {placebos: 20, reweighed: false}
-seeds: 2
-"""
-
-
-def table(n: int, seed: int) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    sex = rng.choice(["f", "m"], n)
-    age = (rng.normal(40, 10, n) + 6 * (sex == "m")).round(3)
-    job = np.where(rng.random(n) < 0.7, np.where(sex == "m", "smith", "nurse"), "clerk")
-    pay = np.where(age + 4 * (sex == "m") + rng.normal(0, 8, n) > 45, "high", "low")
-    return pd.DataFrame({"age": age, "hours": rng.normal(38, 4, n).round(3), "job": job, "sex": sex, "pay": pay})
-
-
-def project(folder: Path, recipe: str = RECIPE) -> Path:
-    """A folder with a recipe and its data; returns the recipe."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table(900, seed=0).to_csv(folder / "real.csv", index=False)
-    table(450, seed=1).to_csv(folder / "release.csv", index=False)
-    (folder / "nets.py").write_text(NETS)
-    for index, name in enumerate(("a0", "a1", "b0", "b1")):
-        generator = torch.Generator().manual_seed(index)
-        shapes = {"encoder.0.weight": (8, 2), "encoder.0.bias": (8,), "encoder.2.weight": (4, 8), "encoder.2.bias": (4,)}
-        shapes |= {"head.weight": (1, 4), "head.bias": (1,)}
-        save_file({key: torch.randn(shape, generator=generator) * 0.3 for key, shape in shapes.items()}, folder / f"{name}.safetensors")
-    (folder / "recipe.yaml").write_text(recipe)
-    return folder / "recipe.yaml"
-
-
-def run(recipe: Path, out: Path, *more: str, jobs: int = 1) -> int:
-    return main(["run", str(recipe), "--out", str(out), "--jobs", str(jobs), *more])
-
-
-def command(recipe: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "proxyaudit.cli.main", "run", str(recipe), "--out", str(out), *more]
-
-
-def evidence_bytes(out: Path) -> bytes:
-    return (find_run(out) / "evidence.json").read_bytes()
-
-
-def evidence_of(out: Path) -> Evidence:
-    return read_pack(find_run(out)).evidence
-
-
-def finished(out: Path, kind: str = "*") -> dict[Path, int]:
-    """Finished tasks with the moment at which each was finished."""
-    # A killed task may leave its private folder (.work-...) with a marker in it, not yet renamed into place.
-    return {marker.parent: marker.stat().st_mtime_ns for marker in (out / CACHE_FOLDER).glob(f"{kind}/[!.]*/done.json")}
 
 
 @dataclass(frozen=True)
@@ -382,31 +281,6 @@ def test_changed_data_are_another_run_and_a_comment_is_not(tmp_path: Path, done:
     assert len(set(ids)) == 3
 
 
-@pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("something was trained")
-
-    for place in (proxyaudit.models.training, proxyaudit.pipeline.train):
-        monkeypatch.setattr(place, "train_model", refuse)
-
-
-@pytest.mark.usefixtures("no_training")
-def test_a_module_with_checkpoints_is_audited_without_training(tmp_path: Path) -> None:
-    assert run(project(tmp_path / "p", MODULE), tmp_path / "out") == 0
-    evidence = evidence_of(tmp_path / "out")
-    assert [(f.attribute, f.regime) for f in evidence.findings] == [("sex", "vendor-a"), ("sex", "vendor-b")]
-    assert evidence.run.status == "complete"
-    assert all(f.sentence.startswith(("In all 2 models", "For regime")) for f in evidence.findings)
-    assert {e.seeds for e in evidence.estimates if e.channel == "linear" and e.regime == "vendor-a" and e.state is not None} == {2}
-    assert not [e for e in evidence.estimates if e.regime in ("real", "reweighed")]
-    details = [json.loads(path.read_text()) for path in (tmp_path / "out" / CACHE_FOLDER).glob("train/*/details.json")]
-    assert details == [{}] * 6  # two regimes and the untrained reference, two repetitions each
-    plan = json.loads((find_run(tmp_path / "out") / "plan.json").read_text())
-    assert plan["columns"] == ["age", "hours"]
-    assert main(["verify", str(tmp_path / "out")]) == 0
-
-
 def test_a_failed_regime_leaves_the_others_their_findings(
     small: Done, copy: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -438,23 +312,6 @@ def test_a_failed_regime_leaves_the_others_their_findings(
             assert finding.verdict == undisturbed[finding.regime].verdict
     assert run(small.recipe, out) == 0
     assert evidence_bytes(out) == small.evidence
-
-
-def test_a_module_that_cannot_be_trained_leaves_its_checkpoints_their_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one = MODULE.replace("a0.safetensors, ", "").replace("b0.safetensors, ", "").replace("seeds: 2", "seeds: 1")
-    recipe = project(tmp_path / "p", one.replace("regimes:\n", "regimes:\n  - real\n"))
-    (recipe.parent / "broken").touch()
-    assert run(recipe, tmp_path / "out") == 5
-    assert "cannot be trained today" in capsys.readouterr().err
-    verdicts = {f.regime: f.verdict for f in evidence_of(tmp_path / "out").findings}
-    assert verdicts.keys() == {"real", "vendor-a", "vendor-b"}
-    assert verdicts["real"] == "inconclusive"
-    assert main(["verify", str(tmp_path / "out")]) == 0
-    (recipe.parent / "broken").unlink()
-    assert run(recipe, tmp_path / "out") == 0
-    evidence = evidence_of(tmp_path / "out")
-    assert evidence.run.status == "complete"
-    assert all("could not be audited" not in f.sentence for f in evidence.findings)
 
 
 def test_weights_that_turn_to_nan_are_a_failure_not_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

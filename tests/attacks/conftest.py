@@ -1,0 +1,20 @@
+"""Released packs for those who change them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from released_packs import KINDS, unpack
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {kind: unpack(kind, tmp_path_factory.mktemp("packs")) for kind in KINDS}
+
+
+@pytest.fixture
+def folder(originals: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    return lambda kind: Path(shutil.copytree(originals[kind], tmp_path / kind))

@@ -6,6 +6,7 @@ shown less. Directions are screened by their moments; the few that matter are si
 State, interval, bound and detection limit are all read off these, so that none contradicts another.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,6 +80,28 @@ class _Directions:
         return self.scores[..., which]
 
 
+_Solved = tuple[ScoreLaw, NDArray[np.bool_], Floats, NDArray[np.bool_]]
+
+
+class _Known:
+    """What plants were found to be like, by direction and leak, so that none is solved twice."""
+
+    def __init__(self, solve: Callable[[Ints, Floats], _Solved]) -> None:
+        self.solve = solve
+        self.found: dict[tuple[int, float], tuple[float, ...]] = {}
+
+    def of(self, which: Ints, leaks: Floats) -> _Solved:
+        """Laws at pairs of a direction and a leak, whether it is carried, how much of it is, and whether labels contradict it."""
+        keys = list(zip(which.tolist(), leaks.tolist(), strict=True))
+        missing = [key for key in dict.fromkeys(keys) if key not in self.found]
+        if missing:
+            law, carried, told, wrong = self.solve(np.array([key[0] for key in missing]), np.array([key[1] for key in missing]))
+            rows = np.column_stack([law.mean, law.sd, law.skew, carried, told, wrong]).tolist()
+            self.found |= {key: tuple(row) for key, row in zip(missing, rows, strict=True)}
+        mean, sd, skew, carried, told, wrong = np.array([self.found[key] for key in keys]).T
+        return ScoreLaw(mean, sd, skew), carried > 0, told, wrong > 0
+
+
 class Inversion:
     """The tests of all leaks along all directions that one observed score is compared with."""
 
@@ -88,6 +111,7 @@ class Inversion:
         self.floored = max(score, float(np.quantile(planter.null, 1 - _FOUND_IN)))
         self.directions = self._directions(prepared)
         self.reading: Reading | None = None
+        self.known = _Known(self._solved)
         self.asked = bool(self.directions.names)
         if not self.asked:
             return  # a site of one two-valued unit has nothing beyond what is linear
@@ -157,17 +181,21 @@ class Inversion:
 
         What a direction cannot carry of a leak is carried by an even one beside it; NaN where not even that can.
         """
-        plants = self.planter.plant(self.directions[which], leaks)
-        law, lost, wrong = self.planter.law_of(plants), ~plants.carried, self._contradicted(plants, which)
-        if self.reading is None or not lost.any():
-            return replace(law, mean=np.where(lost, np.nan, law.mean)), wrong
-        even = self.reading
+        law, carried, found, wrong = self.known.of(which, leaks)
+        if self.reading is None or carried.all():
+            return replace(law, mean=np.where(carried, law.mean, np.nan)), wrong
+        even, lost = self.reading, ~carried
 
         def more(of: Floats) -> Floats:
-            reached = np.interp(plants.leaks_p, even.leaks, of)
+            reached = np.interp(found, even.leaks, of)
             return np.where(lost, np.interp(leaks, even.leaks, of, right=np.nan) - reached, 0.0)
 
         return ScoreLaw(law.mean + more(even.means), np.sqrt(law.sd**2 + np.maximum(more(even.sds**2), 0.0)), law.skew), wrong
+
+    def _solved(self, which: Ints, leaks: Floats) -> _Solved:
+        """Laws of plants, whether they carry their leak, what they do carry, and whether the labels contradict them."""
+        plants = self.planter.plant(self.directions[which], leaks)
+        return self.planter.law_of(plants), plants.carried, plants.leaks_p, self._contradicted(plants, which)
 
     def _screen(self, leak: float, side: int, score: float | None = None) -> list[int]:
         """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""

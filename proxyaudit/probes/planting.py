@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
@@ -247,9 +248,10 @@ class Planter:
         assert self.target.clusters_n is not None
         ids, weights = np.unique(self.target.clusters_n, return_inverse=True)[1], self.target.weights
         sizes = np.stack([np.minimum((one**2).mean(axis=0, dtype=np.float64), _MOST_SIZE) for one in own])
-        total = np.zeros((int(ids.max()) + 1, own[0].shape[1]))
+        members = sparse.csr_matrix((np.ones(len(ids)), (ids, np.arange(len(ids)))))
+        total = np.zeros((members.shape[0], own[0].shape[1]))
         for weight, e, image, size in zip(weights, self.noise, images, sizes, strict=True):
-            np.add.at(total, ids, 2 * weight * self.gain * np.sqrt(1 - size) * (e * image))
+            total += 2 * weight * self.gain * np.sqrt(1 - size) * (members @ (e * image))
         return 1 - weights @ sizes / weights.sum(), (total**2).sum(axis=0), np.zeros(len(sizes[0]))
 
     def draw(self, plants: Plants, which: Ints, count: int, rng: np.random.Generator) -> Floats:

@@ -19,6 +19,7 @@ _LARGEST_STEP = 2.0
 _MOST_STEPS = 120
 _AT_ONCE = 100_000  # probabilities of several classes that are solved together: more of them leave the processor's cache
 _MOST_STUCK = 15
+_COMPARED = 32  # rows by which classes of equal scores are found; all rows then confirm it
 _NEAR_LEAK = 0.05  # of a leak: rates off by that much move it too little to mislead a step
 _LEAK_TOLERANCE = 1e-3  # relative
 _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
@@ -268,12 +269,24 @@ def planted_probabilities(scores: NDArray[np.floating], prior: Prior, leaks_p: F
     order = np.argsort(-prior.rates_k, kind="stable")
     several = _Several(Prior(prior.log_nk[:, order], prior.rates_k[order], prior.strata_n))
     rows_last = scores.transpose(2, 1, 0)[:, order]
-    p, found = np.empty((len(leaks), prior.classes, len(scores)), dtype=np.float32), np.empty(len(leaks))
+    p = np.broadcast_to(several.prior_kn, (len(leaks), prior.classes, len(scores))).copy()
+    found = np.zeros(len(leaks))
+    reachable = np.flatnonzero(leaks < (1 + _LEAK_TOLERANCE) * _most_told(scores, prior))
     at_once = max(8, _AT_ONCE // (prior.classes * len(scores)))
-    for start in range(0, len(leaks), at_once):
-        some = slice(start, start + at_once)
+    for start in range(0, len(reachable), at_once):
+        some = reachable[start : start + at_once]
         p[some], found[some] = several.solve(np.ascontiguousarray(rows_last[some], dtype=np.float32), leaks[some])
     return np.ascontiguousarray(p[:, np.argsort(order)].transpose(1, 2, 0)), found
+
+
+def _most_told(scores_nkp: NDArray[np.floating], prior: Prior) -> Floats:
+    """A leak ``(P,)`` that no slope passes: classes whose scores are equal on every row are never told from one another."""
+    classes = prior.classes
+    few = scores_nkp[: min(len(scores_nkp), _COMPARED)]
+    alike = (few[:, :, None] == few[:, None]).all(axis=0)
+    maybe = np.flatnonzero(alike.sum(axis=(0, 1)) > classes)
+    alike[..., maybe] = [[(scores_nkp[:, k, maybe] == scores_nkp[:, j, maybe]).all(axis=0) for j in range(classes)] for k in range(classes)]
+    return np.asarray(1 - np.log(alike.sum(axis=0)).mean(axis=0) / np.log(classes))
 
 
 def is_carried(found_p: Floats, leaks_p: Floats) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
+from proxyaudit.data.odd_columns import input_notes, people_notes
 from proxyaudit.data.sources import Roles, Source, load_source
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
@@ -84,6 +85,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     if rows.held_out:
         _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
+    notes.extend(_odd_columns(source, rows, features, encode_target(rows.all[source.roles.target], classes, threshold)))
     _check_makers(recipe, features, source.roles, notes)
     encoder = _fit_encoder(recipe, source, kept, train, audit)
     table, where = ("data.holdout", str(spec.holdout)) if rows.held_out else ("the audit rows", source.where)
@@ -124,6 +126,11 @@ class _Rows:
     hashes: dict[str, str]
     held_out: bool
 
+    @property
+    def all(self) -> pd.DataFrame:
+        """Training and audit rows."""
+        return pd.concat([self.train, self.audit], ignore_index=True)
+
     def digests(self) -> dict[str, str]:
         """Digests of the audit rows and of the split."""
         audit, parts = _frame_hash(self.audit), hashlib.sha256(self.parts.tobytes() + self.clusters.tobytes()).hexdigest()
@@ -143,7 +150,7 @@ def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...]
     parts = split_thirds(clusters, stream(recipe.seed, "split", "parts"))
     if np.bincount(parts, minlength=3).min() < len(parts) / 10:
         what = "a few groups of rows that belong together hold most rows, so three audit parts cannot be made"
-        raise InputError(what, where=source.where, mend="choose a finer data.group")
+        raise InputError(what, where=source.where, mend="keep a few rows of each large group, or name a data.group with more groups")
     parts.flags.writeable = clusters.flags.writeable = False
     return _Rows(train, audit, clusters, parts, kinds, hashes, other is not None)
 
@@ -238,6 +245,14 @@ def _code_attributes(
             if attribute is not None:
                 attributes.append(attribute)
     return tuple(attributes)
+
+
+def _odd_columns(source: Source, rows: _Rows, features: tuple[str, ...], target_n: Ints) -> list[NotTested]:
+    """What a team should look at first; texts are no columns."""
+    if source.roles.text is not None:
+        return []
+    people = people_notes(source.table, source.roles.protected) if source.roles.group is None else []
+    return people + input_notes(rows.all, rows.kinds, features, target_n)
 
 
 def _groups(source: Source, frame: pd.DataFrame) -> Column | None:

@@ -1,0 +1,131 @@
+"""Do the intervals of means over models crossed with synthetic tables hold the truth, and how wide are they beside an oracle's?
+
+Audits are simulated at the level of their numbers: twelve gaps of one regime, three tables and three models each trained on each table.
+What tables, models and the rest bring, and what the rows do, is drawn; the intervals are those of ``stats/intervals.py``. The oracle knows
+all variances. Of two models of one number that differ far more than those of all others the same is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxyaudit.arrays import Floats
+from proxyaudit.seeding import stream
+from proxyaudit.stats.components import Places
+from proxyaudit.stats.intervals import Interval, Measured, SharedSpread, crossed_interval, next_interval
+
+REPETITIONS = 1000
+NUMBERS, ROWS, Z = 12, 60, 1.959964
+EVEN = np.linspace(0.02, 0.2, NUMBERS)
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """Standard deviations, as shares of a number's size, that tables, models and the rest bring; of the rows, as they are."""
+
+    name: str
+    tables: float
+    models: float
+    rest: float
+    rows: float
+    shape: tuple[int, int] = (3, 3)  # tables and models
+    unlike: float = 0.0  # standard deviation of the logarithm of how much a number varies
+    odd: float = 1.0  # how many times as much the first number varies
+    flat: bool = False  # all numbers of one size
+
+
+WORLDS = (
+    World("tables matter", 0.3, 0.02, 0.05, 0.005),
+    World("models matter", 0.02, 0.3, 0.05, 0.005),
+    World("nothing but the rest", 0.0, 0.0, 0.3, 0.005),
+    World("all alike", 0.2, 0.2, 0.2, 0.005),
+    World("tables and the rest", 0.3, 0.05, 0.3, 0.005),
+    World("rows matter", 0.05, 0.05, 0.05, 0.01),
+    World("numbers unlike", 0.2, 0.1, 0.2, 0.005, unlike=0.7),
+    World("one number varies 30 times", 0.03, 0.02, 0.03, 0.005, odd=30, flat=True),
+    World("two tables, two models", 0.3, 0.1, 0.2, 0.005, shape=(2, 2)),
+    World("six tables, three models", 0.3, 0.1, 0.2, 0.005, shape=(6, 3)),
+    World("three models", 0.0, 0.2, 0.0, 0.005, shape=(1, 3)),
+    World("two models", 0.0, 0.2, 0.0, 0.005, shape=(1, 2)),
+    World("two models, one number varies 30 times", 0.0, 0.03, 0.0, 0.005, shape=(1, 2), odd=30, flat=True),
+)
+
+
+def places_of(tables: int, models: int) -> Places:
+    """Every model on every table; of one table nothing is crossed."""
+    return tuple((t, m) for t in range(tables) for m in range(models)) if tables > 1 else ()
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One number of an audit with its truth and what is known of it."""
+
+    measured: Measured
+    truth: float
+    variance: float  # of the mean
+    another: float  # the true number of one more model on one more table
+
+
+def audit(world: World, rng: np.random.Generator) -> list[Simulated]:
+    """The numbers of one audit."""
+    tables, models = world.shape
+    sizes = np.full(NUMBERS, 0.03) if world.flat else EVEN
+    times = np.exp(rng.normal(0, world.unlike, NUMBERS)) if world.unlike else np.ones(NUMBERS)
+    times[0] *= world.odd
+    found = []
+    for size, factor in zip(sizes, times, strict=True):
+        a, b, e = (size * factor * share for share in (world.tables, world.models, world.rest))
+        rows = rng.normal(size=ROWS) * world.rows * np.sqrt(ROWS)
+        y = size + rows.mean() + rng.normal(0, a, (tables, 1)) + rng.normal(0, b, (1, models)) + rng.normal(0, e, (tables, models))
+        measured = Measured(y.ravel(), (rows - rows.mean()) / ROWS, np.arange(ROWS), places=places_of(tables, models))
+        variance = a**2 / tables + b**2 / models + e**2 / (tables * models) + world.rows**2
+        another = size + rng.normal(0, np.sqrt(a**2 + b**2 + e**2))
+        found.append(Simulated(measured, float(size), float(variance), float(another)))
+    return found
+
+
+def run_case(seed: int, world: int, index: int) -> Line:
+    """Of each number of one audit: whether its interval holds the truth and its prediction interval the next model, and its width."""
+    numbers = audit(WORLDS[world], stream(seed, "crossed", world, index))
+    shared = SharedSpread.of((one.measured, 0.0) for one in numbers)
+    hits, nexts, widths = [], [], []
+    for one in numbers:
+        measured = shared.applied(one.measured)
+        interval, another = crossed_interval(measured), next_interval(measured)
+        hits.append(_holds(interval, one.truth))
+        nexts.append(None if another is None else _holds(another, one.another))
+        widths.append(round((interval.high - interval.low) / 2 / (Z * float(np.sqrt(one.variance))), 4))
+    return {"hits": hits, "next": nexts, "widths": widths}
+
+
+def _holds(interval: Interval, truth: float) -> bool:
+    return bool(interval.low <= truth <= interval.high)
+
+
+def rates(lines: list[Line]) -> dict[str, dict[str, float]]:
+    """By world: coverage over all numbers and of the worst, of the next model, and median and mean width in units of the oracle's."""
+    found = {}
+    for index, world in enumerate(WORLDS):
+        own = [line for line in lines if line["key"][1] == index]
+        if not own:
+            continue
+        hits, widths = (np.array([line[name] for line in own], dtype=float) for name in ("hits", "widths"))
+        nexts = np.array([[np.nan if one is None else one for one in line["next"]] for line in own], dtype=float)
+        found[world.name] = {
+            "audits": len(own),
+            "coverage": hits.mean(),
+            "worst number": hits.mean(axis=0).min(),
+            "next model": _mean(nexts),
+            "median width": float(np.median(widths)),
+            "mean width": widths.mean(),
+        }
+    return found
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")

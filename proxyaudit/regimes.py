@@ -1,7 +1,7 @@
 """Training regimes: which rows a model is trained on, from real data to synthetic, mixed and reweighed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.recipe.recipe import Recipe, SyntheticSpec
+from proxyaudit.recipe.repetitions import Design, design_of
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
 
@@ -88,6 +89,21 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
     if recipe.references.reweighed and any(regime.needs_training for regime in regimes):
         references.append(Regime("reweighed", "reweighed"))
     return (*regimes, *references)
+
+
+def make_designs(recipe: Recipe, regimes: Sequence[Regime]) -> dict[str, Design]:
+    """Repetitions of every regime by name: of rows that are made here tables times models, of others models, of given models those."""
+    by_name, found = {regime.name: regime for regime in regimes}, {}
+    for regime in regimes:
+        origin = by_name[str(regime.of)] if regime.kind == "quantised" else regime
+        if origin.kind == "checkpoints":
+            found[regime.name] = Design((len(origin.checkpoints),))
+        elif origin.kind == "reweighed" and recipe.effort != "everything":
+            found[regime.name] = Design((1,))  # shown beside the others, and nothing is compared with it
+        else:
+            source = by_name[str(origin.of)] if origin.kind == "mixed" else origin
+            found[regime.name] = design_of(recipe.seeds, makes_tables=source.kind == "synthetic")
+    return found
 
 
 def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> int:

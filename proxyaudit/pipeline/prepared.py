@@ -1,8 +1,8 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,67 +13,16 @@ from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.releases import load_releases
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.evidence.plan import Plan
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.recipe.recipe import Recipe
-from proxyaudit.regimes import Regime, common_training_size, make_regimes
+from proxyaudit.recipe.repetitions import Design
+from proxyaudit.regimes import Regime, common_training_size, make_designs, make_regimes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import NotTested
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is fixed before anything is measured, as ``plan.json`` holds it.
-
-    The digest covers all of it but ``digest``, ``run_id``, ``code`` and ``estimated_minutes``, and the recipe and the code beside it.
-    """
-
-    name: str
-    seed: int
-    seeds: int
-    regimes: list[dict[str, Any]]
-    references: list[str]
-    sites: dict[str, list[str]]
-    attributes: list[dict[str, Any]]
-    proxies: dict[str, Any]
-    localisation: dict[str, Any]
-    columns: list[str]
-    rows: dict[str, Any]
-    audit_rows: str
-    holdout: bool
-    target: dict[str, Any]
-    margins: dict[str, float]
-    level: float
-    cells: int
-    permutations: int
-    tasks: int
-    notes: list[dict[str, Any]]
-    hashes: dict[str, str]
-    versions: dict[str, str]
-    schema_version: str
-    language_models: list[dict[str, Any]] = field(default_factory=list)
-    no_absence: list[str] = field(default_factory=list)
-    digest: str = ""
-    code: str = ""
-    estimated_minutes: float = field(default=0.0, compare=False)
-
-    @property
-    def run_id(self) -> str:
-        """Name of the run's folder."""
-        return self.digest[:12]
-
-    def content(self) -> dict[str, Any]:
-        """What the digest is made of."""
-        beside, where_any = {"digest", "code", "estimated_minutes"}, {"language_models", "no_absence"}
-        found = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in beside}
-        return {key: value for key, value in found.items() if value or key not in where_any}
-
-    def as_dict(self) -> dict[str, Any]:
-        """The whole plan as ``plan.json`` holds it."""
-        first = {"digest": self.digest, "run_id": self.run_id, "code": self.code}
-        return {**first, **self.content(), "estimated_minutes": self.estimated_minutes}
 
 
 @dataclass(frozen=True)
@@ -87,18 +36,30 @@ class Inputs:
     releases: dict[str, pd.DataFrame]  # coerced rows of each release, by regime
     size: int  # training rows of every regime; 0 where nothing is trained
     notes: tuple[NotTested, ...]  # what was left out of releases, or could not be seen in them
+    designs: Mapping[str, Design]  # repetitions of each regime
+    repetitions: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # of regimes that have more than at first
 
     def regime(self, name: str) -> Regime:
         """The regime of a name."""
         return next(regime for regime in self.regimes if regime.name == name)
 
     def seeds_of(self, regime: Regime) -> int:
-        """Repetitions of a regime: its checkpoints, or the recipe's seeds."""
-        if regime.kind == "quantised":
-            return self.seeds_of(self.regime(str(regime.of)))
-        if regime.kind == "reweighed" and self.recipe.effort != "everything":
-            return 1  # shown beside the others, and nothing is compared with it
-        return len(regime.checkpoints) if regime.kind == "checkpoints" else self.recipe.seeds
+        """Repetitions of a regime, as many as there are so far."""
+        return self.repetitions.get(regime.name, self.designs[regime.name].looks[0])
+
+    def build_of(self, regime: Regime, repetition: int) -> TrainedModel:
+        """The model of a repetition before it is trained, with maps to be filled where the regime erases."""
+        return self.build(self.designs[regime.name].place(repetition)[1], regime.erase)
+
+    def resting_on(self, source: Regime, table: int | None = None) -> list[tuple[str, int]]:
+        """Regimes and their repetitions that are trained on a table of a synthesizer, or on any."""
+        of = [regime.name for regime in self.regimes if source.name in (regime.name, regime.of) and regime.kind != "quantised"]
+        found = [(name, n) for name in of for n in range(self.seeds_of(self.regime(name)))]
+        return [(name, n) for name, n in found if table in (None, self.designs[name].place(n)[0])]
+
+    def tables_of(self, source: Regime) -> list[int]:
+        """The tables of a synthesizer that models are trained on."""
+        return sorted({self.designs[name].place(n)[0] for name, n in self.resting_on(source)})
 
     def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
         """The model with a seed's initial weights, the same for every regime (paired), and maps to be filled at sites ``erase``."""
@@ -144,7 +105,7 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     notes: list[NotTested] = []
     releases = load_releases(recipe, dataset, base, notes)
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
-    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes))
+    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes), make_designs(recipe, regimes))
     model = inputs.build(0)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model

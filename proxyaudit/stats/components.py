@@ -13,10 +13,8 @@ from typing import Final, Self
 import numpy as np
 from scipy import special
 
-from proxyaudit.arrays import Floats
+from proxyaudit.arrays import Floats, Places
 
-Places = tuple[tuple[int, int], ...]
-"""Table and model of each repetition; empty where every repetition stands for itself."""
 Part = tuple[float, float]
 """A variance, or a mean square, and its degrees of freedom."""
 

@@ -18,8 +18,8 @@ from typing import Self
 import numpy as np
 from scipy import special, stats
 
-from proxyaudit.arrays import Floats, Ints
-from proxyaudit.stats.components import Part, Places, Spread
+from proxyaudit.arrays import Floats, Ints, Places
+from proxyaudit.stats.components import Part, Spread
 
 LEVEL = 0.95
 LEAST_SHARED_DF, MOST_SHARED_DF = 2.0, 8.0  # of what other numbers say of a variance: worth less where they are unlike, never more

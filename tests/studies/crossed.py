@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from proxyaudit.arrays import Floats
+from proxyaudit.arrays import Floats, Places
 from proxyaudit.seeding import stream
-from proxyaudit.stats.components import Places
 from proxyaudit.stats.intervals import Interval, Measured, SharedSpread, crossed_interval, next_interval
 
 REPETITIONS = 1000

@@ -11,7 +11,7 @@ from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
-from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
+from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds, next_interval
 from proxyaudit.types import Control, Estimate, Remedy, Role, State
 
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
@@ -52,6 +52,7 @@ class Draft:
     seeds: int | None = None
     shows_p: bool = False
     interval: Interval | None = None
+    another: Interval | None = None  # where one more model may lie, where ``measured`` does not tell it
     margin: float = 0.0
     unit: str = ""
     method: str = ""
@@ -180,11 +181,10 @@ def _barred(draft: Draft) -> Draft:
 
 def published(draft: Draft, identifier: str) -> Estimate:
     """A draft as it stands in the evidence: identity in fields, numbers rounded, counts safe to publish."""
-    measured, interval = draft.measured, draft.interval
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    if interval and draft.unit in _SHARES:
-        # No share can exceed one: with few seeds a t interval would.
-        low, high = max(interval.low, -1.0), min(interval.high, 1.0)
+    measured, interval, another = draft.measured, draft.interval, draft.another
+    low, high = _ends(interval, draft.unit)
+    if interval is not None and measured is not None and another is None and not draft.calibrated:
+        another = next_interval(measured)
     value = measured.value if measured is not None else draft.value
     seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else ()
     counted = len(distinct_seeds(np.asarray(seeds))) if measured is not None else len(seeds) or None
@@ -207,9 +207,22 @@ def published(draft: Draft, identifier: str) -> Estimate:
         value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
         low=significant(low),
         high=significant(high),
+        next_model=_rounded_ends(another, draft.unit),
         level=LEVEL,
         n=(public_count(draft.n) or None) if draft.n is not None else None,
         seeds=draft.seeds if draft.seeds is not None else counted,
         seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds),
         margin=draft.margin if shows else None,
     )
+
+
+def _ends(interval: Interval | None, unit: str) -> tuple[float | None, float | None]:
+    if interval is None or unit not in _SHARES:
+        return (None, None) if interval is None else (interval.low, interval.high)
+    # No share can exceed one: with few seeds a t interval would.
+    return max(interval.low, -1.0), min(interval.high, 1.0)
+
+
+def _rounded_ends(interval: Interval | None, unit: str) -> tuple[float, float] | None:
+    low, high = (significant(end) for end in _ends(interval, unit))
+    return None if low is None or high is None else (low, high)

@@ -38,6 +38,8 @@ class Spread:
             return cls._alone(np.unique(values_s))
         rows, columns = (np.unique([place[axis] for place in places], return_inverse=True)[1] for axis in (0, 1))
         shape = int(rows.max()) + 1, int(columns.max()) + 1
+        if shape == (len(values_s), len(values_s)):
+            return cls._alone(np.unique(values_s))  # each has a table and a model of its own
         if len(values_s) < shape[0] * shape[1]:
             return cls._with_gaps(values_s, rows, columns)
         y_tm = np.empty(shape)

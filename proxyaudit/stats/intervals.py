@@ -303,9 +303,16 @@ def over_seeds(singles: Sequence[Measured], places: Places = ()) -> Measured:
     seeds, influence = np.concatenate([m.seed_values for m in singles]), np.mean([m.influence_n for m in singles], axis=0)
     extra, extra_df = max(m.extra for m in singles), min(m.extra_df for m in singles)
     found = Measured(seeds, influence, singles[0].clusters_n, extra, extra_df, min(m.row_df for m in singles))
-    if len(places) == len(seeds):
-        return replace(found, places=places)
-    if places and len(distinct_seeds(seeds)) > 1:
+    return placed(found, places)
+
+
+def placed(measured: Measured, places: Places) -> Measured:
+    """The number with the table and the model of each of its repetitions."""
+    values = measured.seed_values
+    if len(places) == len(values):
+        return replace(measured, places=places)
+    if places and len(distinct_seeds(values)) > 1:
         # Which of them were measured is not known here: together they say no more than one of them.
-        return replace(found, extra=extra + float(seeds.var(ddof=1)), extra_df=min(extra_df, len(seeds) - 1.0))
-    return found
+        extra_df = min(measured.extra_df, len(values) - 1.0)
+        return replace(measured, extra=measured.extra + float(values.var(ddof=1)), extra_df=extra_df)
+    return measured

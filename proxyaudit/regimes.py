@@ -1,7 +1,7 @@
 """Training regimes: which rows a model is trained on, from real data to synthetic, mixed and reweighed."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -104,6 +104,20 @@ def make_designs(recipe: Recipe, regimes: Sequence[Regime]) -> dict[str, Design]
             source = by_name[str(origin.of)] if origin.kind == "mixed" else origin
             found[regime.name] = design_of(recipe.seeds, makes_tables=source.kind == "synthetic")
     return found
+
+
+def more_repetitions(
+    regimes: Sequence[Regime], designs: Mapping[str, Design], now: Mapping[str, int], wanted: Collection[str]
+) -> dict[str, int]:
+    """Repetitions by regime where the ``wanted`` ones go on to their next look; empty where none of them may.
+
+    Quantised models are made of trained ones: they have as many as these.
+    """
+    asked = {str(regime.of) if regime.kind == "quantised" else regime.name for regime in regimes if regime.name in wanted}
+    more = {name: next((count for count in designs[name].looks if count > now.get(name, designs[name].looks[0])), None) for name in asked}
+    found = {name: count for name, count in more.items() if count is not None}
+    followers = {regime.name: found[str(regime.of)] for regime in regimes if regime.kind == "quantised" and regime.of in found}
+    return {**now, **found, **followers} if found else {}
 
 
 def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> int:

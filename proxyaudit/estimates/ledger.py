@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
-from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds, next_interval
+from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds, next_interval, parts_of_variance
 from proxyaudit.types import Control, Estimate, Remedy, Role, State
 
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
@@ -22,7 +23,9 @@ UNIT_VALUES = "R squared"
 UNIT_GAP = "difference in mean predicted probability"
 UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
+NO_LOOKS: Final[Mapping[str, int]] = MappingProxyType({})
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
+_OF_PAIRS = ("change", "origin")  # numbers of two kinds of training: no single model has one
 _AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
 _ROUNDED = ("raw", "auroc", "bound", "detection_limit", "null_high")
 
@@ -153,14 +156,17 @@ class Ledger:
             self.controls.append(control.model_copy(update={"id": f"C{len(self.controls) + 1}"}))
 
 
-def decide_ledger(drafts: Drafts, no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES) -> Ledger:
+def decide_ledger(
+    drafts: Drafts, no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES, looks: Mapping[str, int] = NO_LOOKS
+) -> Ledger:
     """Publish drafts with their states, which follow from what is published.
 
     In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent. By the ``roles`` of the attributes goes
-    the correction for looking at many numbers.
+    the correction for looking at many numbers, by the ``looks`` that are planned of a regime that for looking at one more than once.
     """
     ledger = Ledger()
-    ledger.publish(Drafts([_barred(d) if d.regime in no_absence else d for d in drafts.numbers], drafts.controls))
+    numbers = [_spent(_barred(d) if d.regime in no_absence else d, looks.get(d.regime, 1)) for d in drafts.numbers]
+    ledger.publish(Drafts(numbers, drafts.controls))
     outcomes, adjusted = decide_outcomes(ledger.estimates, ledger.controls, roles), adjusted_p(ledger.estimates, roles)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
@@ -168,10 +174,23 @@ def decide_ledger(drafts: Drafts, no_absence: Collection[str] = (), roles: Mappi
             state = state_of(outcome)
             told: tuple[Remedy | None, int | None] = (None, None)
             if state == "unknown":
-                told = remedy_of(estimate, outcome, adjusted.get(estimate.id, 1.0), draft.remedy, draft.extras.get("rows_needed"))
+                parts = parts_of_variance(draft.measured) if draft.measured is not None and draft.measured.places else None
+                given = draft.remedy, draft.extras.get("rows_needed"), parts
+                told = remedy_of(estimate, outcome, adjusted.get(estimate.id, 1.0), *given)
             decided = {"state": state, "reason": reason_of(draft, outcome, *told), "remedy": told[0], "rows_needed": told[1]}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
+
+
+def _spent(draft: Draft, looks: int) -> Draft:
+    """Absence of a mean over models is tested at every look, so its p-value is multiplied by their number.
+
+    What is claimed of every single model needs no such price: each further model can only raise its p-value.
+    """
+    if looks == 1 or draft.absent_p is None or not draft.decides or "leak" in draft.measure:
+        return draft
+    method = f"{draft.method}; {looks} looks are planned, so the p-value of absence is times {looks}"
+    return replace(draft, absent_p=min(1.0, looks * draft.absent_p), method=method)
 
 
 def _barred(draft: Draft) -> Draft:
@@ -183,7 +202,7 @@ def published(draft: Draft, identifier: str) -> Estimate:
     """A draft as it stands in the evidence: identity in fields, numbers rounded, counts safe to publish."""
     measured, interval, another = draft.measured, draft.interval, draft.another
     low, high = _ends(interval, draft.unit)
-    if interval is not None and measured is not None and another is None and not draft.calibrated:
+    if interval is not None and measured is not None and not draft.calibrated and draft.channel not in _OF_PAIRS:
         another = next_interval(measured)
     value = measured.value if measured is not None else draft.value
     seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else ()

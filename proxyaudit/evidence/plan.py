@@ -13,7 +13,7 @@ class Plan:
 
     name: str
     seed: int
-    seeds: int
+    seeds: int | dict[str, int]
     regimes: list[dict[str, Any]]
     references: list[str]
     sites: dict[str, list[str]]
@@ -36,6 +36,7 @@ class Plan:
     schema_version: str
     language_models: list[dict[str, Any]] = field(default_factory=list)
     no_absence: list[str] = field(default_factory=list)
+    repetitions: dict[str, Any] = field(default_factory=dict)  # where they are more than one number: what is done at each look
     digest: str = ""
     code: str = ""
     estimated_minutes: float = field(default=0.0, compare=False)
@@ -47,7 +48,7 @@ class Plan:
 
     def content(self) -> dict[str, Any]:
         """What the digest is made of."""
-        beside, where_any = {"digest", "code", "estimated_minutes"}, {"language_models", "no_absence"}
+        beside, where_any = {"digest", "code", "estimated_minutes"}, {"language_models", "no_absence", "repetitions"}
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in beside}
         return {key: value for key, value in found.items() if value or key not in where_any}
 

@@ -88,7 +88,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     plan = Plan(
         name=recipe.name,
         seed=recipe.seed,
-        seeds=recipe.seeds,
+        seeds=recipe.seeds if isinstance(recipe.seeds, int) else recipe.seeds.model_dump(exclude_none=True),
         regimes=[_describe(regime, size) for regime in regimes if not regime.is_reference],
         references=[*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
         sites={"verdict": list(model.verdict_sites), "profile": list(model.sites)},
@@ -104,13 +104,14 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         level=LEVEL,
         cells=cells,
         permutations=permutations_needed(cells),
-        tasks=1 + sum((2 if regime.kind != "synthetic" else 3) * inputs.seeds_of(regime) for regime in regimes),
+        tasks=1 + sum(2 * inputs.seeds_of(r) + (len(inputs.tables_of(r)) if r.kind == "synthetic" else 0) for r in regimes),
         notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort)],
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
         language_models=lineage.described,
         no_absence=_without_absence(inputs),
+        repetitions=_describe_repetitions(inputs, len(model.sites)),
     )
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     code, settings = code_digest(), recipe.model_dump(mode="json", exclude_none=True)
@@ -128,6 +129,15 @@ def _without_absence(inputs: Inputs) -> list[str]:
         if everywhere or not {regime.name, regime.of}.isdisjoint({*blind, *barred}):
             barred.append(regime.name)
     return barred
+
+
+def _describe_repetitions(inputs: Inputs, sites: int) -> dict[str, Any]:
+    """Tables, models and looks of each regime, and what the last look would take; empty where ``seeds`` is a number."""
+    if isinstance(inputs.recipe.seeds, int):
+        return {}
+    most = replace(inputs, repetitions=inputs.at_most)
+    found = {r.name: inputs.designs[r.name].describe() for r in inputs.regimes if not r.is_reference}
+    return {"regimes": found, "minutes_at_most": minutes(most, sites)}
 
 
 def _describe(regime: Regime, size: int) -> dict[str, Any]:

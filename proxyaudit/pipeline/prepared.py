@@ -1,6 +1,6 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.recipe.repetitions import Design
-from proxyaudit.regimes import Regime, common_training_size, make_designs, make_regimes
+from proxyaudit.regimes import Regime, common_training_size, make_designs, make_regimes, more_repetitions
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import NotTested
 
@@ -46,6 +46,15 @@ class Inputs:
     def seeds_of(self, regime: Regime) -> int:
         """Repetitions of a regime, as many as there are so far."""
         return self.repetitions.get(regime.name, self.designs[regime.name].looks[0])
+
+    @property
+    def at_most(self) -> dict[str, int]:
+        """Repetitions by regime at the last look."""
+        return {name: design.looks[-1] for name, design in self.designs.items()}
+
+    def next_look(self, wanted: Collection[str]) -> dict[str, int]:
+        """Repetitions by regime where the ``wanted`` ones have as many as at their next look; empty where none of them may have more."""
+        return more_repetitions(self.regimes, self.designs, self.repetitions, wanted)
 
     def build_of(self, regime: Regime, repetition: int) -> TrainedModel:
         """The model of a repetition before it is trained, with maps to be filled where the regime erases."""

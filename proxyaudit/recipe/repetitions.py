@@ -56,6 +56,12 @@ class Design:
         """Whether models were trained on each of several tables."""
         return len({table for table, _ in self.places}) > 1
 
+    def describe(self) -> dict[str, Any]:
+        """Tables and models at first, and how many repetitions there are at each look, as a plan holds them."""
+        first = self.places[: self.looks[0]]
+        counts = [len({place[axis] for place in first}) for axis in (0, 1)] if first else [self.looks[0], 1]
+        return {"tables": counts[0], "models": counts[1], "looks": list(self.looks)}
+
     def place(self, repetition: int) -> tuple[int, int]:
         """Table and model of a repetition; each its own where nothing is crossed."""
         return self.places[repetition] if self.places else (repetition, repetition)

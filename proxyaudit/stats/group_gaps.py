@@ -69,7 +69,8 @@ def largest_gap(
 ) -> LargestGap:
     """Largest gap between two of ``count`` groups over pairs and output columns, with a simultaneous interval (Bonferroni).
 
-    ``shared`` is what gaps of this audit have in common of the variance between repetitions, ``places`` where tables were crossed with models.
+    ``shared`` is what gaps of this audit have in common of the variance between repetitions; ``places`` are theirs, where tables were
+    crossed with models.
     """
     asked = list(product(combinations(range(count), 2), range(outputs_snc[0].shape[1])))
     # The pair that carries the evidence is the one reported: the smallest p-value, of equals the largest gap.

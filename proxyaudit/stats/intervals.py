@@ -118,6 +118,13 @@ def _variance_and_df(measured: Measured, *, another: bool = False) -> tuple[floa
     return total, float(total**2 / sum(variance**2 / df for variance, df in parts))
 
 
+def parts_of_variance(measured: Measured) -> tuple[float, float]:
+    """What rows bring of the mean's variance, and what repetitions do."""
+    spread = Spread.of(measured.seed_values, measured.places)
+    rows = row_variance(measured.influence_n, measured.clusters_n)[0] + measured.extra
+    return rows, 0.0 if spread is None else spread.of_mean(measured.prior)[0]
+
+
 def group_floor(influence_n: Floats, groups_n: Ints, clusters_n: Ints, groups: Sequence[int]) -> tuple[float, float]:
     """Variance that small groups lack, and the degrees of freedom of the smallest (effective clusters minus one).
 

@@ -94,7 +94,7 @@ def _add_site(out: Drafts, facts: Facts, run: Run, name: str, site: str) -> None
             out.add(replace(shown, reason="no unit of the site varies, or too few independent rows to tell"))
         else:
             # No true share is below zero: whether any is above is a question of rows alone, however much models differ.
-            by_rows = p_above(replace(measured, seed_values=np.array([measured.value])), 0.0)
+            by_rows = p_above(replace(measured, seed_values=np.array([measured.value]), places=()), 0.0)
             out.add(replace(shown, measured=measured, interval=crossed_interval(measured), present_p=by_rows, shows_p=True))
     if verdict:
         _add_gain(out, facts, run, base, mine)

@@ -42,7 +42,7 @@ def minutes(inputs: Inputs, sites: int) -> float:
     seconds = _AROUND + _inputs(inputs)
     for regime in inputs.regimes:
         for repetition in range(inputs.seeds_of(regime)):
-            table = _synthesis(inputs, regime) if inputs.designs[regime.name].is_first_of_table(repetition) else 0.0
+            table = _synthesis(inputs, regime) if inputs.repetitions.designs[regime.name].is_first_of_table(repetition) else 0.0
             seconds += table + _training(inputs, regime) + _measuring(inputs, sites, regime, repetition)
         if recipe.tries_cures and regime.kind in ("real", "synthetic", "release", "mixed"):
             seconds += _TRIALS * len(inputs.dataset.protected) * (_training(inputs, regime) + _CURED)

@@ -42,7 +42,7 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     rows, rng = altered_rows(task, prepared, cache), stream(recipe.seed, "cure order", task.regime, cure.name, task.seed)
     data = encode_rows(prepared.regime(task.regime), dataset, rows, rng, np.ones(len(rows)))
     # The same initial weights and batches as the model that is cured.
-    number = prepared.designs[task.regime].place(task.seed)[1]
+    number = prepared.place_of(task.regime, task.seed)[1]
     model = train_model(prepared.build(number), data.x, data.y, data.weight, recipe.model, integer_seed(recipe.seed, "training", number))
     captured, out = capture(model, dataset.encoder.transform(cure.as_read(dataset.audit, rows))), Measurement()
     out.arrays["outputs"] = captured.outputs

@@ -26,7 +26,7 @@ def read_facts(prepared: Prepared, tasks: Tasks, cache: Cache, failures: Mapping
     for regime in prepared.regimes:
         mine = [task for task in tasks["measure"] if task.regime == regime.name and cache.has(MEASURE, task.digest)]
         measured = tuple(Measurement.read(cache.folder(MEASURE, task.digest)) for task in mine)
-        failed, design = tuple(failures.get(regime.name, ())), prepared.designs[regime.name]
+        failed, design = tuple(failures.get(regime.name, ())), prepared.repetitions.designs[regime.name]
         places = tuple(design.place(task.seed) for task in mine) if design.places else ()
         runs.append(Run(regime.name, measured, failed, regime.kind, regime.is_reference, places))
     return Facts(

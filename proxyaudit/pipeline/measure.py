@@ -93,7 +93,7 @@ def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | N
     """The synthetic rows or the release behind a regime, or the scrubbed audit texts; what all repetitions share for the first one only."""
     synthesized = dict(task.needs).get(SYNTHESIZE)
     if synthesized is not None:
-        if not prepared.designs[task.regime].is_first_of_table(task.seed):
+        if not prepared.repetitions.designs[task.regime].is_first_of_table(task.seed):
             return None  # it was read with the first model that was trained on it
         return pd.read_parquet(cache.folder(SYNTHESIZE, synthesized) / "table.parquet")
     regime, encoder = prepared.regime(task.regime), prepared.dataset.encoder

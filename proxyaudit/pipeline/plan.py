@@ -27,7 +27,7 @@ from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
 from proxyaudit.recipe.recipe import Recipe, load_recipe
-from proxyaudit.regimes import Regime
+from proxyaudit.regimes import Regime, lone_tables
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION, NotTested
@@ -84,6 +84,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     lineage = trace_language_models(recipe, dataset, inputs.base)
     cells = len(dataset.attributes) * (len(model.sites) + 3)
     effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
+    most = minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(model.sites))
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
     plan = Plan(
         name=recipe.name,
@@ -104,14 +105,18 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         level=LEVEL,
         cells=cells,
         permutations=permutations_needed(cells),
-        tasks=1 + sum(2 * inputs.seeds_of(r) + (len(inputs.tables_of(r)) if r.kind == "synthetic" else 0) for r in regimes),
-        notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort)],
+        tasks=1
+        + sum(2 * inputs.seeds_of(r) + (len(inputs.repetitions.tables_of(r.name)) if r.kind == "synthetic" else 0) for r in regimes),
+        notes=[
+            note.model_dump()
+            for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort, *lone_tables(recipe, regimes))
+        ],
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
         language_models=lineage.described,
         no_absence=_without_absence(inputs),
-        repetitions=_describe_repetitions(inputs, len(model.sites)),
+        repetitions={} if isinstance(recipe.seeds, int) else {"regimes": inputs.repetitions.describe(), "minutes_at_most": most},
     )
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     code, settings = code_digest(), recipe.model_dump(mode="json", exclude_none=True)
@@ -129,15 +134,6 @@ def _without_absence(inputs: Inputs) -> list[str]:
         if everywhere or not {regime.name, regime.of}.isdisjoint({*blind, *barred}):
             barred.append(regime.name)
     return barred
-
-
-def _describe_repetitions(inputs: Inputs, sites: int) -> dict[str, Any]:
-    """Tables, models and looks of each regime, and what the last look would take; empty where ``seeds`` is a number."""
-    if isinstance(inputs.recipe.seeds, int):
-        return {}
-    most = replace(inputs, repetitions=inputs.at_most)
-    found = {r.name: inputs.designs[r.name].describe() for r in inputs.regimes if not r.is_reference}
-    return {"regimes": found, "minutes_at_most": minutes(most, sites)}
 
 
 def _describe(regime: Regime, size: int) -> dict[str, Any]:

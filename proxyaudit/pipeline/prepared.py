@@ -1,7 +1,6 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,7 @@ from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.recipe.recipe import Recipe
-from proxyaudit.recipe.repetitions import Design
-from proxyaudit.regimes import Regime, common_training_size, make_designs, make_regimes, more_repetitions
+from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import NotTested
 
@@ -36,8 +34,7 @@ class Inputs:
     releases: dict[str, pd.DataFrame]  # coerced rows of each release, by regime
     size: int  # training rows of every regime; 0 where nothing is trained
     notes: tuple[NotTested, ...]  # what was left out of releases, or could not be seen in them
-    designs: Mapping[str, Design]  # repetitions of each regime
-    repetitions: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # of regimes that have more than at first
+    repetitions: Repetitions
 
     def regime(self, name: str) -> Regime:
         """The regime of a name."""
@@ -45,30 +42,15 @@ class Inputs:
 
     def seeds_of(self, regime: Regime) -> int:
         """Repetitions of a regime, as many as there are so far."""
-        return self.repetitions.get(regime.name, self.designs[regime.name].looks[0])
+        return self.repetitions.of(regime.name)
 
-    @property
-    def at_most(self) -> dict[str, int]:
-        """Repetitions by regime at the last look."""
-        return {name: design.looks[-1] for name, design in self.designs.items()}
-
-    def next_look(self, wanted: Collection[str]) -> dict[str, int]:
-        """Repetitions by regime where the ``wanted`` ones have as many as at their next look; empty where none of them may have more."""
-        return more_repetitions(self.regimes, self.designs, self.repetitions, wanted)
+    def place_of(self, regime: Regime | str, repetition: int) -> tuple[int, int]:
+        """Table and model of a repetition."""
+        return self.repetitions.designs[regime if isinstance(regime, str) else regime.name].place(repetition)
 
     def build_of(self, regime: Regime, repetition: int) -> TrainedModel:
         """The model of a repetition before it is trained, with maps to be filled where the regime erases."""
-        return self.build(self.designs[regime.name].place(repetition)[1], regime.erase)
-
-    def resting_on(self, source: Regime, table: int | None = None) -> list[tuple[str, int]]:
-        """Regimes and their repetitions that are trained on a table of a synthesizer, or on any."""
-        of = [regime.name for regime in self.regimes if source.name in (regime.name, regime.of) and regime.kind != "quantised"]
-        found = [(name, n) for name in of for n in range(self.seeds_of(self.regime(name)))]
-        return [(name, n) for name, n in found if table in (None, self.designs[name].place(n)[0])]
-
-    def tables_of(self, source: Regime) -> list[int]:
-        """The tables of a synthesizer that models are trained on."""
-        return sorted({self.designs[name].place(n)[0] for name, n in self.resting_on(source)})
+        return self.build(self.place_of(regime, repetition)[1], regime.erase)
 
     def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
         """The model with a seed's initial weights, the same for every regime (paired), and maps to be filled at sites ``erase``."""
@@ -114,7 +96,7 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     notes: list[NotTested] = []
     releases = load_releases(recipe, dataset, base, notes)
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
-    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes), make_designs(recipe, regimes))
+    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes), Repetitions.planned(recipe, regimes))
     model = inputs.build(0)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model

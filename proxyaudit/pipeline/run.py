@@ -67,7 +67,7 @@ def run_audit(
         prepared = prepare_file(recipe_path, overrides, consent)
     folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER)
     if fresh:
-        tasks = task_digests(replace(prepared, repetitions=prepared.at_most))
+        tasks = task_digests(replace(prepared, repetitions=prepared.repetitions.at_most()))
         for kind, digest in ((SHARED, ""), (CURE, ""), *((task.kind, task.digest) for stage in tasks.values() for task in stage)):
             cache.forget(kind, digest)
     elif is_complete(folder):
@@ -92,8 +92,8 @@ def _make(folder: Path, prepared: Prepared, cache: Cache, workers: Workers, star
         plan = prepared.plan.as_dict()
         recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
-        ledger = decide_ledger(drafts, facts.no_absence, scope.roles, {name: len(d.looks) for name, d in prepared.designs.items()})
-    if repetitions := prepared.next_look(settled_by_models(Numbers(ledger.estimates, scope))):
+        ledger = decide_ledger(drafts, facts.no_absence, scope.roles, prepared.repetitions.looks())
+    if repetitions := prepared.repetitions.next_look(settled_by_models(Numbers(ledger.estimates, scope))):
         return _make(folder, replace(prepared, repetitions=repetitions), cache, workers, started, progress)
     with one_thread():
         trials = try_cures(prepared, tasks, cache, workers, facts, ledger, scope, progress)

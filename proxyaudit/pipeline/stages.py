@@ -119,7 +119,7 @@ class _Board:
 
     def fail_table(self, prepared: Prepared, task: Task, error: str) -> None:
         """Fail what is trained on a table that could not be made."""
-        for regime, seed in prepared.resting_on(prepared.regime(task.regime), task.seed):
+        for regime, seed in prepared.repetitions.resting_on(task.regime, task.seed):
             own = f"synthesize {regime}, repetition {seed}: {error}"
             self.fail(regime, seed, own if regime == task.regime else f"{regime}, repetition {seed}: its source {task.regime} failed")
 

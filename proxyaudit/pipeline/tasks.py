@@ -22,7 +22,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
         (regime.name, table): Task(SYNTHESIZE, regime.name, table, digests.synthesized(regime, table))
         for regime in prepared.regimes
         if regime.kind == "synthetic"
-        for table in prepared.tables_of(regime)
+        for table in prepared.repetitions.tables_of(regime.name)
     }
     encoded = {
         name: Task(ENCODE, name, 0, digests.of("encode", ENCODE, source=asdict(source), proxies=prepared.plan.proxies))
@@ -35,7 +35,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
         looked_up = [encoded[name] for name in sources_of(regime, prepared)]
         first: list[Task] = []  # says what is worth asking of the other repetitions
         for seed in range(prepared.seeds_of(regime)):
-            made_from, made = (trained, seed) if regime.kind == "quantised" else (synthesized, prepared.designs[regime.name].place(seed)[0])
+            made_from, made = (trained, seed) if regime.kind == "quantised" else (synthesized, prepared.place_of(regime, seed)[0])
             source = made_from.get((regime.of or regime.name, made))
             sources = [] if source is None else [source]
             digest = digests.trained(regime, seed, source, looked_up)
@@ -89,5 +89,5 @@ class _Digests:
     def trained(self, regime: Regime, seed: int, source: Task | None, looked_up: list[Task]) -> str:
         plain = {**asdict(replace(regime, synthetic=None, checkpoints=())), "checkpoints": [path.name for path in regime.checkpoints]}
         made_from = {"source": "" if source is None else source.digest, "encoded": [task.digest for task in looked_up]}
-        key = self.prepared.designs[regime.name].key(seed)
+        key = self.prepared.repetitions.designs[regime.name].key(seed)
         return self.of("train", TRAIN, regime=plain, repetition=key if len(key) > 1 else key[0], size=self.prepared.size, **made_from)

@@ -7,14 +7,25 @@ all variances. Of two models of one number that differ far more than those of al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from proxyaudit.arrays import Floats, Places
+from proxyaudit.estimates.ledger import Draft, Drafts, decide_ledger
+from proxyaudit.recipe.repetitions import SeedsSpec, design_of
 from proxyaudit.seeding import stream
-from proxyaudit.stats.intervals import Interval, Measured, SharedSpread, crossed_interval, next_interval
+from proxyaudit.stats.intervals import (
+    Interval,
+    Measured,
+    SharedSpread,
+    crossed_interval,
+    in_every_seed,
+    next_interval,
+    over_seeds,
+    p_below,
+)
 
 REPETITIONS = 1000
 NUMBERS, ROWS, Z = 12, 60, 1.959964
@@ -128,3 +139,89 @@ def rates(lines: list[Line]) -> dict[str, dict[str, float]]:
 def _mean(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+# Looks at the results: numbers of one kind of training whose truth lies at the margin, at nothing, or at twice the margin, in up to twelve
+# models of one table, or of up to eight tables with three models each. More are trained as the audit does it ("advised"), or always as long
+# as anything is open ("always", the most that stopping could do to the levels).
+
+MARGIN = 0.05
+LOOKED = 4  # numbers of one audit
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Where the truth lies, in margins, how the repetitions differ (shares of the margin), and when there is another look."""
+
+    name: str
+    truth: float
+    tables: float
+    models: float
+    rule: str
+    seeds: SeedsSpec
+    makes_tables: bool
+
+
+_FEW, _MANY = SeedsSpec(tables=1, models=3, up_to=12), SeedsSpec(tables=2, models=3, up_to=24)
+LOOKS = tuple(
+    Looked(f"{place}, {rule}, {what}", truth, *spread, rule, seeds, makes)
+    for place, truth in (("at the margin", 1.0), ("nothing there", 0.0), ("twice the margin", 2.0))
+    for rule in ("advised", "always")
+    for what, spread, seeds, makes in (("models", (0.0, 0.4), _FEW, False), ("tables and models", (0.3, 0.3), _MANY, True))
+)
+
+
+def run_looks(seed: int, index: int, number: int) -> Line:
+    """One audit of a few numbers, to its last look: what each is called then, its interval, and how many models it took."""
+    world, rng = LOOKS[index], stream(seed, "looks", index, number)
+    design = design_of(world.seeds, makes_tables=world.makes_tables)
+    truth = world.truth * MARGIN
+    tables, models = (1 + max(place[axis] for place in design.places) for axis in (0, 1))
+    rows = rng.normal(size=(LOOKED, ROWS)) * 0.1 * MARGIN * np.sqrt(ROWS)
+    a, b, e = (
+        rng.normal(0, share * MARGIN, (LOOKED, *shape))
+        for share, shape in ((world.tables, (tables, 1)), (world.models, (1, models)), (0.1, (tables, models)))
+    )
+    y = truth + rows.mean(axis=1)[:, None, None] + a + b + e
+    for count in design.looks:
+        places = design.places[:count]
+        drafts = _drafts([y[k][tuple(zip(*places, strict=True))] for k in range(LOOKED)], rows, places)
+        found = decide_ledger(Drafts(drafts), looks={"r": len(design.looks)}).estimates
+        states, held = [one.state for one in found], [one.low <= truth <= one.high for one in found]  # type: ignore[operator]
+        more = any(one.remedy == "models" for one in found) if world.rule == "advised" else "unknown" in states
+        if not more:
+            break
+    return {"states": states, "held": held, "models": count}
+
+
+def _drafts(values: list[Floats], rows: Floats, places: Places) -> list[Draft]:
+    """Gaps as the channel of outputs drafts them, but absent by the mean alone: the single models would bar what is to be tested here."""
+    numbers = []
+    for one, row in zip(values, rows, strict=True):
+        singles = [Measured(np.array([value]), (row - row.mean()) / ROWS, np.arange(ROWS)) for value in one]
+        numbers.append((over_seeds(singles, places), singles))
+    shared = SharedSpread.of((mean, 0.0) for mean, _ in numbers)
+    drafts = []
+    for k, (mean, singles) in enumerate(numbers):
+        mean = shared.applied(mean)
+        p = min(1.0, 2 * in_every_seed(singles, MARGIN)), p_below(mean.oriented(), MARGIN)
+        draft = Draft("used", f"a{k}", "r", measure="effect", margin=MARGIN, measured=mean, interval=crossed_interval(mean), n=10_000)
+        drafts.append(replace(draft, present_p=p[0], absent_p=p[1], can_be_absent=True))
+    return drafts
+
+
+def look_rates(lines: list[Line]) -> dict[str, dict[str, float]]:
+    """By world: how often a number is called absent and present, how often its interval holds the truth, and the mean number of models."""
+    found = {}
+    for index, world in enumerate(LOOKS):
+        own = [line for line in lines if line["key"][1] == index]
+        if own:
+            states = [state for line in own for state in line["states"]]
+            found[world.name] = {
+                "numbers": len(states),
+                "absent": states.count("absent") / len(states),
+                "present": states.count("present") / len(states),
+                "coverage": float(np.mean([line["held"] for line in own])),
+                "models": float(np.mean([line["models"] for line in own])),
+            }
+    return found

@@ -27,7 +27,7 @@ from proxyaudit.stats.intervals import (
     p_below,
 )
 
-REPETITIONS = 1000
+BLOCKS, AUDITS = 20, 50  # 1,000 audits of each world
 NUMBERS, ROWS, Z = 12, 60, 1.959964
 EVEN = np.linspace(0.02, 0.2, NUMBERS)
 Line = dict[str, Any]
@@ -116,6 +116,16 @@ def _holds(interval: Interval, truth: float) -> bool:
     return bool(interval.low <= truth <= interval.high)
 
 
+def run_block(seed: int, world: int, block: int) -> Line:
+    """So many audits in one line: of each number how often its interval holds the truth, of all the next models and the widths."""
+    found = [run_case(seed, world, block * AUDITS + index) for index in range(AUDITS)]
+    nexts = [one for line in found for one in line["next"] if one is not None]
+    widths = [width for line in found for width in line["widths"]]
+    hits = np.array([line["hits"] for line in found]).sum(axis=0).tolist()
+    told = {"audits": AUDITS, "hits": hits, "next": [sum(nexts), len(nexts)]}
+    return {**told, "median_width": round(float(np.median(widths)), 4), "mean_width": round(float(np.mean(widths)), 4)}
+
+
 def rates(lines: list[Line]) -> dict[str, dict[str, float]]:
     """By world: coverage over all numbers and of the worst, of the next model, and median and mean width in units of the oracle's."""
     found = {}
@@ -123,22 +133,18 @@ def rates(lines: list[Line]) -> dict[str, dict[str, float]]:
         own = [line for line in lines if line["key"][1] == index]
         if not own:
             continue
-        hits, widths = (np.array([line[name] for line in own], dtype=float) for name in ("hits", "widths"))
-        nexts = np.array([[np.nan if one is None else one for one in line["next"]] for line in own], dtype=float)
+        audits = sum(line["audits"] for line in own)
+        hits = np.array([line["hits"] for line in own]).sum(axis=0) / audits
+        nexts = np.array([line["next"] for line in own]).sum(axis=0)
         found[world.name] = {
-            "audits": len(own),
-            "coverage": hits.mean(),
-            "worst number": hits.mean(axis=0).min(),
-            "next model": _mean(nexts),
-            "median width": float(np.median(widths)),
-            "mean width": widths.mean(),
+            "audits": audits,
+            "coverage": float(hits.mean()),
+            "worst number": float(hits.min()),
+            "next model": float(nexts[0] / nexts[1]) if nexts[1] else float("nan"),
+            "median width": float(np.mean([line["median_width"] for line in own])),
+            "mean width": float(np.mean([line["mean_width"] for line in own])),
         }
     return found
-
-
-def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 # Looks at the results: numbers of one kind of training whose truth lies at the margin, at nothing, or at twice the margin, in up to twelve
@@ -146,6 +152,7 @@ def _mean(values: Floats) -> float:
 # as anything is open ("always", the most that stopping could do to the levels).
 
 MARGIN = 0.05
+_COUNTED = (("absent", "absent"), ("present", "present"), ("coverage", "held"))
 LOOKED = 4  # numbers of one audit
 
 
@@ -210,18 +217,21 @@ def _drafts(values: list[Floats], rows: Floats, places: Places) -> list[Draft]:
     return drafts
 
 
+def run_looks_block(seed: int, index: int, block: int) -> Line:
+    """So many audits in one line."""
+    found = [run_looks(seed, index, block * AUDITS + number) for number in range(AUDITS)]
+    states = [state for line in found for state in line["states"]]
+    told = {"numbers": len(states), "absent": states.count("absent"), "present": states.count("present")}
+    return {**told, "held": sum(sum(line["held"]) for line in found), "models": sum(line["models"] for line in found) / AUDITS}
+
+
 def look_rates(lines: list[Line]) -> dict[str, dict[str, float]]:
     """By world: how often a number is called absent and present, how often its interval holds the truth, and the mean number of models."""
     found = {}
     for index, world in enumerate(LOOKS):
         own = [line for line in lines if line["key"][1] == index]
         if own:
-            states = [state for line in own for state in line["states"]]
-            found[world.name] = {
-                "numbers": len(states),
-                "absent": states.count("absent") / len(states),
-                "present": states.count("present") / len(states),
-                "coverage": float(np.mean([line["held"] for line in own])),
-                "models": float(np.mean([line["models"] for line in own])),
-            }
+            numbers = sum(line["numbers"] for line in own)
+            counts = {name: sum(line[key] for line in own) / numbers for name, key in _COUNTED}
+            found[world.name] = {"numbers": numbers, **counts, "models": float(np.mean([line["models"] for line in own]))}
     return found

@@ -127,6 +127,10 @@ class Repetitions:
         """The repetitions of the last look."""
         return replace(self, counts={name: design.looks[-1] for name, design in self.designs.items()})
 
+    def as_done(self, done: Mapping[str, int]) -> Self:
+        """The repetitions of a finished run, which may have gone on to later looks."""
+        return replace(self, counts={name: done[name] for name, design in self.designs.items() if done.get(name) in design.looks[1:]})
+
     def next_look(self, wanted: Collection[str]) -> Self | None:
         """The ``wanted`` regimes with as many as at their next look; ``None`` where none of them may have more.
 

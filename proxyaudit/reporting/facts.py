@@ -18,6 +18,7 @@ _HOW = {
     "release": "a release made elsewhere, read from a file",
     "checkpoints": "trained elsewhere; only the weights were loaded",
 }
+_CROSSED = "a synthesizer fitted on the real training rows, once per table; several models are trained on each"
 _TEXTS = {"real": "real texts", "synthetic": "synthetic texts", "scrubbed": "real texts with words masked"}
 _KINDS = {"real": "real rows", "synthetic": "synthetic rows", "release": "a release made elsewhere", "checkpoints": "trained elsewhere"}
 _SPLIT = (
@@ -32,11 +33,13 @@ def made(pack: EvidencePack) -> list[tuple[str, str, str, str]]:
     planned, words = entries(pack.plan, "regimes"), reference_words(pack)
     by_name = {str(entry.get("name")): entry for entry in reversed(planned)}
     lines = []
+    crossed = bool(mapping(pack.plan, "repetitions"))
     for entry in planned:
         kind = str(entry.get("kind", ""))
         source = entry if entry.get("of") is None else by_name.get(str(entry["of"]), entry)
         saw = _saw(kind, source.get("sees_protected"))
-        lines.append((str(entry.get("name", "")), _how(kind, entry), count_word(entry.get("training_rows")), saw))
+        how = _CROSSED if crossed and kind == "synthetic" else _how(kind, entry)
+        lines.append((str(entry.get("name", "")), how, count_word(entry.get("training_rows")), saw))
     named = {line[0] for line in lines}
     references = [name for name in map(str, listed(pack.plan, "references")) if name not in named]
     return lines + [(name, f"reference: {words.get(name, '')}", DASH, "does not apply") for name in references]

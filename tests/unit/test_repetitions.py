@@ -165,6 +165,12 @@ def test_wanted_regimes_go_on_to_their_next_look_and_no_others() -> None:
     assert (mixed.of("gaussian_copula"), mixed.tables_of("gaussian_copula")) == (4, [0, 1, 2, 3])
 
 
+def test_a_finished_run_is_taken_up_where_its_looks_ended() -> None:
+    found = repetitions({"tables": 2, "models": 2, "up_to": 8}).as_done({"gaussian_copula": 8, "real": 3, "vendor": 2})
+    assert (found.of("gaussian_copula"), found.of("real"), found.of("vendor")) == (8, 2, 2)
+    assert repetitions(3).as_done({"real": 2}).of("real") == 3
+
+
 def test_quantised_models_follow_the_trained_ones() -> None:
     found = repetitions({"tables": 1, "models": 2, "up_to": 4}, ["real", {"quantise": "int8", "of": "real"}])
     for wanted in ("real", "int8-real"):

@@ -377,5 +377,5 @@ def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float, shared:
 
     Random subspaces are not subtracted.
     """
-    signed, product = shared.applied(*over_models(effects, clusters_n, places), margin)
+    signed, product = shared.applied(*over_models(effects, clusters_n, places))
     return max(p_below(signed.oriented(), margin), p_below(product, margin**2))

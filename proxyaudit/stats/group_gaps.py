@@ -78,16 +78,14 @@ def largest_gap(
     absent = 0.0
     for (a, b), column in asked:
         singles = [gap_in(outputs, groups_n, a, b, column, clusters_n) for outputs in outputs_snc]
-        mean = over_seeds(singles, places)
-        gap = shared.applied(mean)
+        gap = shared.applied(over_seeds(singles, places))
         if gap.value < 0:
             singles = [-single for single in singles]
         # Twice, since the sign was taken from the data.
         key = min(1.0, 2 * len(asked) * in_every_seed(singles, margin)), -abs(gap.value)
         if best is None or key < best[0]:
             best = key, gap.oriented(), *((a, b) if gap.value >= 0 else (b, a)), column
-        null = shared.applied(mean, margin=margin)
-        absent = max(absent, absent_everywhere(null.oriented(), [m.oriented() for m in singles], margin))
+        absent = max(absent, absent_everywhere(gap.oriented(), [m.oriented() for m in singles], margin))
     if best is None:
         raise ValueError("a gap needs two groups and an output")
     (present, _), gap, low, high, column = best

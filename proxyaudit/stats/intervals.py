@@ -210,15 +210,11 @@ class SharedSpread:
         pools = {source: _pool(squares) for source, squares in found.items()}
         return cls({source: pool for source, pool in pools.items() if pool is not None})
 
-    def applied(self, measured: Measured, size2: float = 0.0, margin: float = 0.0) -> Measured:
-        """The number with the variance between its repetitions drawn towards what is shared.
-
-        ``margin``: to test whether the number is below it, what is shared is taken as of a number of that size. A mean that by chance came
-        out small would else have a small variance as well. (Of repetitions that stand for themselves it is of the number's own size.)
-        """
+    def applied(self, measured: Measured, size2: float = 0.0) -> Measured:
+        """The number with the variance between its repetitions drawn towards what is shared."""
         if not self.pools:
             return measured
-        scale = _scale(measured, max(size2, margin**2 - measured.value**2) if measured.places else size2)
+        scale = _scale(measured, size2)
         return replace(measured, prior={source: (ratio * scale, df) for source, (ratio, df) in self.pools.items()})
 
 
@@ -257,9 +253,9 @@ class SharedSpreads:
         signed = SharedSpread.of((signed, max(product.value, 0.0)) for signed, product in pairs)
         return cls(signed, SharedSpread.of((product, 0.0) for _, product in pairs))
 
-    def applied(self, signed: Measured, product: Measured, margin: float = 0.0) -> tuple[Measured, Measured]:
-        """Both numbers of an effect with what is shared of their variance between models; ``margin``: to test whether it is below it."""
-        return self.signed.applied(signed, max(product.value, 0.0), margin), self.product.applied(product, margin=margin**2)
+    def applied(self, signed: Measured, product: Measured) -> tuple[Measured, Measured]:
+        """Both numbers of an effect with what is shared of their variance between models."""
+        return self.signed.applied(signed, max(product.value, 0.0)), self.product.applied(product)
 
 
 ALONE = SharedSpreads()  # each effect for itself

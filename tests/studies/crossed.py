@@ -210,8 +210,8 @@ def _drafts(values: list[Floats], rows: Floats, places: Places) -> list[Draft]:
     shared = SharedSpread.of((mean, 0.0) for mean, _ in numbers)
     drafts = []
     for k, (mean, singles) in enumerate(numbers):
-        p = min(1.0, 2 * in_every_seed(singles, MARGIN)), p_below(shared.applied(mean, margin=MARGIN).oriented(), MARGIN)
         mean = shared.applied(mean)
+        p = min(1.0, 2 * in_every_seed(singles, MARGIN)), p_below(mean.oriented(), MARGIN)
         draft = Draft("used", f"a{k}", "r", measure="effect", margin=MARGIN, measured=mean, interval=crossed_interval(mean), n=10_000)
         drafts.append(replace(draft, present_p=p[0], absent_p=p[1], can_be_absent=True))
     return drafts

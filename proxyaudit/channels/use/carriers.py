@@ -49,8 +49,7 @@ class Carrier:
         products = all_of(reach.product for reach in reaches)
         if not products:
             return False
-        both = self.mean([reach.signed for reach in reaches], clusters_n), self.mean(products, clusters_n)
-        signed, product = self.shared.applied(*both, margin)
+        signed, product = self.shared.applied(self.mean([reach.signed for reach in reaches], clusters_n), self.mean(products, clusters_n))
         mean = 2 * min(p_below(signed.oriented(), margin), p_below(product, margin**2))
         return max(mean, p_below(product, (_ROW_BY_ROW * margin) ** 2)) <= PRESENT_AT
 

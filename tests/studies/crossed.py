@@ -26,6 +26,7 @@ from proxyaudit.stats.intervals import (
     over_seeds,
     p_below,
 )
+from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 
 BLOCKS, AUDITS = 20, 50  # 1,000 audits of each world
 NUMBERS, ROWS, Z = 12, 60, 1.959964
@@ -152,7 +153,7 @@ def rates(lines: list[Line]) -> dict[str, dict[str, float]]:
 # as anything is open ("always", the most that stopping could do to the levels).
 
 MARGIN = 0.05
-_COUNTED = (("absent", "absent"), ("present", "present"), ("coverage", "held"))
+_COUNTED = (("absent", "absent"), ("present", "present"), ("coverage", "held"), ("by the mean alone", "by_mean"))
 LOOKED = 4  # numbers of one audit
 
 
@@ -194,15 +195,16 @@ def run_looks(seed: int, index: int, number: int) -> Line:
         places = design.places[:count]
         drafts = _drafts([y[k][tuple(zip(*places, strict=True))] for k in range(LOOKED)], rows, places)
         found = decide_ledger(Drafts(drafts), looks={"r": len(design.looks)}).estimates
+        by_mean = sum(min(1.0, len(design.looks) * draft.extras["by_mean"]) <= ABSENT_AT for draft in drafts)
         states, held = [one.state for one in found], [one.low <= truth <= one.high for one in found]  # type: ignore[operator]
         more = any(one.remedy == "models" for one in found) if world.rule == "advised" else "unknown" in states
         if not more:
             break
-    return {"states": states, "held": held, "models": count}
+    return {"states": states, "by_mean": by_mean, "held": held, "models": count}
 
 
 def _drafts(values: list[Floats], rows: Floats, places: Places) -> list[Draft]:
-    """Gaps as the channel of outputs drafts them, but absent by the mean alone: the single models would bar what is to be tested here."""
+    """Effects as the channel of use drafts them: absent by the mean, unless one of the models may have as much as the margin."""
     numbers = []
     for one, row in zip(values, rows, strict=True):
         singles = [Measured(np.array([value]), (row - row.mean()) / ROWS, np.arange(ROWS)) for value in one]
@@ -213,7 +215,9 @@ def _drafts(values: list[Floats], rows: Floats, places: Places) -> list[Draft]:
         mean = shared.applied(mean)
         p = min(1.0, 2 * in_every_seed(singles, MARGIN)), p_below(mean.oriented(), MARGIN)
         draft = Draft("used", f"a{k}", "r", measure="effect", margin=MARGIN, measured=mean, interval=crossed_interval(mean), n=10_000)
-        drafts.append(replace(draft, present_p=p[0], absent_p=p[1], can_be_absent=True))
+        barred = any(p_below(single.oriented(), MARGIN) > PRESENT_AT for single in singles)
+        draft = replace(draft, can_be_absent=not barred, reason="one of the models may have as much" if barred else None)
+        drafts.append(replace(draft, present_p=p[0], absent_p=p[1], extras={"by_mean": p[1]}))
     return drafts
 
 
@@ -222,6 +226,7 @@ def run_looks_block(seed: int, index: int, block: int) -> Line:
     found = [run_looks(seed, index, block * AUDITS + number) for number in range(AUDITS)]
     states = [state for line in found for state in line["states"]]
     told = {"numbers": len(states), "absent": states.count("absent"), "present": states.count("present")}
+    told["by_mean"] = sum(line["by_mean"] for line in found)
     return {**told, "held": sum(sum(line["held"]) for line in found), "models": sum(line["models"] for line in found) / AUDITS}
 
 

@@ -212,10 +212,17 @@ def crossed_table(lines: Lines) -> str:
 def looks_table(lines: Lines) -> str:
     """What numbers are called at the last look, and how many models that took."""
     rows = [
-        [name, f"{found['numbers']:,.0f}", *(f"{found[key]:.4f}" for key in ("absent", "present", "coverage")), f"{found['models']:.1f}"]
+        [
+            name,
+            f"{found['numbers']:,.0f}",
+            *(f"{found[key]:.4f}" for key in ("absent", "by the mean alone", "present", "coverage")),
+            f"{found['models']:.1f}",
+        ]
         for name, found in crossed.look_rates(lines).items()
     ]
-    return markdown(["truth, rule, repetitions", "numbers", "called absent", "called present", "coverage", "models trained"], rows)
+    return markdown(
+        ["truth, rule, repetitions", "numbers", "called absent", "by the mean alone", "called present", "coverage", "models trained"], rows
+    )
 
 
 def growth_table(lines: Lines) -> str:

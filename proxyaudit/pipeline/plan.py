@@ -18,7 +18,6 @@ from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_sums import rows_digest
-from proxyaudit.evidence.plan import Plan
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
@@ -26,6 +25,7 @@ from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
+from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime, lone_tables
 from proxyaudit.stats.intervals import LEVEL

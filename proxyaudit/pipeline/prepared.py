@@ -12,11 +12,11 @@ from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.releases import load_releases
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.evidence.plan import Plan
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import attach_tokenizer
+from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed

@@ -7,3 +7,6 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+Places = tuple[tuple[int, int], ...]
+"""Table and model of each repetition; empty where every repetition stands for itself."""

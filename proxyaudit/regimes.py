@@ -1,10 +1,10 @@
 """Training regimes: which rows a model is trained on, from real data to synthetic, mixed and reweighed."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,10 @@ from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.recipe.recipe import Recipe, SyntheticSpec
+from proxyaudit.recipe.repetitions import Design, design_of
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
+from proxyaudit.types import NotTested
 
 RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed", "scrubbed", "quantised"]
 MIN_TRAINING_ROWS = 30
@@ -88,6 +90,79 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
     if recipe.references.reweighed and any(regime.needs_training for regime in regimes):
         references.append(Regime("reweighed", "reweighed"))
     return (*regimes, *references)
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """How often each regime is repeated, with the table and model of each repetition, and how far that has gone."""
+
+    regimes: tuple[Regime, ...]
+    designs: Mapping[str, Design]  # by regime: of rows that are made here tables times models, of others models, of given models those
+    counts: Mapping[str, int] = field(default_factory=dict)  # of regimes that have more than at first
+
+    @classmethod
+    def planned(cls, recipe: Recipe, regimes: tuple[Regime, ...]) -> Self:
+        """What a recipe asks for."""
+        by_name, found = {regime.name: regime for regime in regimes}, {}
+        for regime in regimes:
+            origin = by_name[str(regime.of)] if regime.kind == "quantised" else regime
+            if origin.kind == "checkpoints":
+                found[regime.name] = Design((len(origin.checkpoints),))
+            elif origin.kind == "reweighed" and recipe.effort != "everything":
+                found[regime.name] = Design((1,))  # shown beside the others, and nothing is compared with it
+            else:
+                source = by_name[str(origin.of)] if origin.kind == "mixed" else origin
+                found[regime.name] = design_of(recipe.seeds, makes_tables=source.kind == "synthetic")
+        return cls(regimes, found)
+
+    def of(self, name: str) -> int:
+        """Repetitions of a regime, as many as there are so far."""
+        return self.counts.get(name, self.designs[name].looks[0])
+
+    def looks(self) -> dict[str, int]:
+        """How often the results of each regime may be looked at."""
+        return {name: len(design.looks) for name, design in self.designs.items()}
+
+    def at_most(self) -> Self:
+        """The repetitions of the last look."""
+        return replace(self, counts={name: design.looks[-1] for name, design in self.designs.items()})
+
+    def as_done(self, done: Mapping[str, int]) -> Self:
+        """The repetitions of a finished run, which may have gone on to later looks."""
+        return replace(self, counts={name: done[name] for name, design in self.designs.items() if done.get(name) in design.looks[1:]})
+
+    def next_look(self, wanted: Collection[str]) -> Self | None:
+        """The ``wanted`` regimes with as many as at their next look; ``None`` where none of them may have more.
+
+        Quantised models are made of trained ones: they have as many as these.
+        """
+        asked = {str(r.of) if r.kind == "quantised" else r.name for r in self.regimes if r.name in wanted}
+        more = {name: next((count for count in self.designs[name].looks if count > self.of(name)), None) for name in sorted(asked)}
+        found = {name: count for name, count in more.items() if count is not None}
+        found |= {r.name: found[str(r.of)] for r in self.regimes if r.kind == "quantised" and r.of in found}
+        return replace(self, counts={**self.counts, **found}) if found else None
+
+    def resting_on(self, source: str, table: int | None = None) -> list[tuple[str, int]]:
+        """Regimes and their repetitions that are trained on a table of a synthesizer, or on any."""
+        of = [r.name for r in self.regimes if source in (r.name, r.of) and r.kind != "quantised"]
+        found = [(name, number) for name in of for number in range(self.of(name))]
+        return [(name, number) for name, number in found if table in (None, self.designs[name].place(number)[0])]
+
+    def tables_of(self, source: str) -> list[int]:
+        """The tables of a synthesizer that models are trained on."""
+        return sorted({self.designs[name].place(number)[0] for name, number in self.resting_on(source)})
+
+    def describe(self) -> dict[str, Any]:
+        """Tables, models and looks of every regime but the references, as a plan holds them."""
+        return {r.name: self.designs[r.name].describe() for r in self.regimes if not r.is_reference}
+
+
+def lone_tables(recipe: Recipe, regimes: Sequence[Regime]) -> list[NotTested]:
+    """What is not tested where every model of a synthesizer is trained on the same table."""
+    names = [regime.name for regime in regimes if regime.kind == "synthetic"]
+    lone = not isinstance(recipe.seeds, int) and recipe.seeds.tables == 1 and recipe.seeds.up_to is None
+    what = f"other tables of {', '.join(names)}"
+    return [NotTested(what=what, why="'seeds.tables' is 1: what is said holds for models trained on that table")] if lone and names else []
 
 
 def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> int:

@@ -59,6 +59,11 @@ class Estimate(_Frozen):
     n: int | None = Field(default=None, description="Rows that the number rests on, rounded down to twenties.")
     seeds: int | None = Field(default=None, description="Independent repetitions.")
     seed_values: tuple[float, ...] = Field(default=(), description="The number in each repetition.")
+    next_model: tuple[float, float] | None = Field(
+        default=None,
+        description="Prediction interval at `level` for one more model trained this way, on one more table where tables are made; "
+        "null where fewer than three repetitions differ.",
+    )
     margin: float | None = Field(default=None, description="Margin that the decision was taken against.")
     bound: float | None = Field(
         default=None, description="Smallest leak that is certified absent at level .01, in every model; null where no test was inverted."

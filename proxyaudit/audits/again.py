@@ -1,6 +1,7 @@
 """A finished run prepared once more, on the very data that it had, so that something can be done with its models or its training rows."""
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, t
     if changed:
         mend = "restore the data, or run the audit again"
         raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)
-    return prepared
+    done = {e.regime: len(e.seed_values) for e in pack.evidence.estimates if e.channel == "task"}
+    return replace(prepared, repetitions=prepared.repetitions.as_done(done))
 
 
 def rewrite_paths(data: dict[str, Any], base: Path, folder: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints, Places
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.stats.intervals import ALONE, Measured, SharedSpreads, over_seeds, p_below
 
@@ -366,16 +366,16 @@ def measured(effect: Effect, clusters_n: Ints, *, product: bool) -> Measured:
     return Measured(np.array([value]), influence, clusters_n, extra, float(max(len(apart), 1)))
 
 
-def over_models(effects: Sequence[Effect], clusters_n: Ints) -> tuple[Measured, Measured]:
+def over_models(effects: Sequence[Effect], clusters_n: Ints, places: Places = ()) -> tuple[Measured, Measured]:
     """The signed effect and the product of the donor halves, in the mean over models."""
-    signed, product = (over_seeds([measured(effect, clusters_n, product=which) for effect in effects]) for which in (False, True))
+    signed, product = (over_seeds([measured(effect, clusters_n, product=w) for effect in effects], places) for w in (False, True))
     return signed, product
 
 
-def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float, shared: SharedSpreads = ALONE) -> float:
+def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float, shared: SharedSpreads = ALONE, places: Places = ()) -> float:
     """p-value of "below the margin" of the signed effect and of the product of the donor halves (on its own scale), over models.
 
     Random subspaces are not subtracted.
     """
-    signed, product = shared.applied(*over_models(effects, clusters_n))
+    signed, product = shared.applied(*over_models(effects, clusters_n, places))
     return max(p_below(signed.oriented(), margin), p_below(product, margin**2))

@@ -116,7 +116,7 @@ def _odds(power: float) -> str:
 
 def plan_tables(plan: Mapping[str, Any]) -> None:
     """Draw a plan: what would be trained and measured, what it costs, and its digest."""
-    from proxyaudit.reporting.facts import margin_words
+    from proxyaudit.reporting.facts import look_words, margin_words, repetition_words
 
     rows, target, sites = plan["rows"], plan["target"], plan["sites"]
     write_line(f"Plan of {plan['name']}: nothing was run and nothing was written.")
@@ -134,9 +134,10 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         ("Verdict sites", ", ".join(map(str, sites["verdict"]))),
         ("Sites read", ", ".join(map(str, sites["profile"]))),
         ("Margins", margin_words(plan)),
-        ("Seeds", f"{plan['seeds']} per kind of training, root seed {plan['seed']}"),
+        ("Seeds", f"{repetition_words(plan)}, root seed {plan['seed']}"),
+        *([("Looks", looks)] if (looks := look_words(plan)) else []),
         ("Cost", f"{plan['tasks']} tasks, {plan['cells']} measurements per kind of training"),
-        ("Time", f"about {plan['estimated_minutes']:g} minutes on two cores"),
+        ("Time", f"about {plan['estimated_minutes']:g} minutes on two cores{_at_most(plan) if looks else ''}"),
     ]
     show_table(("What", "Value"), facts)
     if plan.get("odds"):
@@ -149,6 +150,10 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         write_line(f"Note: {note['what']}: {note['why']}")
     write_line(f"Run id: {plan['run_id']}")
     write_line(f"Plan digest: {plan['digest']}")
+
+
+def _at_most(plan: Mapping[str, Any]) -> str:
+    return f", {plan['repetitions']['minutes_at_most']:g} if every kind of training goes on to its last look"
 
 
 def _safe(text: str) -> str:

@@ -35,11 +35,19 @@ class Number:
     rows: Part
     extra: Part = (0.0, _KNOWN)  # what neither rows nor repetitions carry
     sums: Floats | None = None  # signed sums of the row influences, where the pack keeps them
+    between: Part | None = None  # what repetitions bring to the mean, where tables were crossed with models
 
     @property
     def seeds(self) -> Floats:
         """Distinct values: two equal repetitions are one."""
         return distinct_seeds(self.repetitions)
+
+    @property
+    def spread(self) -> Part | None:
+        """What repetitions bring to the variance of the mean; ``None`` where fewer than two differ."""
+        if self.between is not None or len(self.seeds) < 2:
+            return self.between
+        return float(self.seeds.var(ddof=1)) / len(self.seeds), float(len(self.seeds) - 1)
 
 
 @dataclass(frozen=True)
@@ -61,24 +69,28 @@ def numbers_in(pack: EvidencePack, also: Collection[str] = ()) -> dict[str, Numb
     return {e.id: number for e in deciding if (number := _number(e, kept.get(e.id))) is not None}
 
 
-def _kept(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[Floats, Floats]]:
+def _kept(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[Floats, Floats, Floats]]:
     ids, sums, spread = (arrays.get(f"row_parts.{name}") for name in ("ids", "sums", "spread"))
     if ids is None or sums is None or spread is None or any(array.dtype.kind not in "fi" for array in (ids, sums, spread)):
         return {}
     if sums.ndim != 2 or ids.shape != (len(sums),) or spread.shape != (len(sums), 4):
         return {}
     usable = np.isfinite(sums).all(axis=1) & np.isfinite(spread).all(axis=1) & (spread >= 0).all(axis=1)
-    return {f"E{int(ids[i])}": (np.asarray(sums[i], float), np.asarray(spread[i], float)) for i in np.flatnonzero(usable)}
+    between = arrays.get("row_parts.between", np.zeros((len(sums), 2)))
+    if between.shape != (len(sums), 2) or between.dtype.kind not in "fi" or not np.isfinite(between).all() or (between < 0).any():
+        return {}
+    return {f"E{int(ids[i])}": (np.asarray(sums[i], float), np.asarray(spread[i], float), between[i]) for i in np.flatnonzero(usable)}
 
 
-def _number(estimate: Estimate, kept: tuple[Floats, Floats] | None) -> Number | None:
+def _number(estimate: Estimate, kept: tuple[Floats, Floats, Floats] | None) -> Number | None:
     if estimate.value is None:
         return None
     repetitions = np.asarray(estimate.seed_values, dtype=np.float64)
     if kept is not None:
-        sums, (rows, row_df, extra, extra_df) = kept
+        sums, (rows, row_df, extra, extra_df), (between, between_df) = kept
         parts = (float(rows), max(float(row_df), 1.0)), (float(extra), max(float(extra_df), 1.0))
-        return Number(estimate.value, repetitions, *parts, sums) if rows <= 1 and extra <= 1 else None
+        crossed = (float(between), max(float(between_df), 1.0)) if between_df else None
+        return Number(estimate.value, repetitions, *parts, sums, crossed) if rows <= 1 and extra <= 1 else None
     if estimate.low is None or estimate.high is None:
         return None
     half = (estimate.high - estimate.low) / 2
@@ -114,13 +126,12 @@ def subtract(a: Number, b: Number, *, models: Models, same_rows: bool) -> Differ
         parts += [a.rows, b.rows]
     claimable = True
     if models == "trained":
-        spreads = [float(x.seeds.var(ddof=1)) if len(x.seeds) > 1 else None for x in (a, b)]
-        known = [s for s in spreads if s is not None]
+        known = [float(x.seeds.var(ddof=1)) for x in (a, b) if len(x.seeds) > 1]
         # One model on a side is one draw from as wide a spread as the other side shows.
         claimable = bool(known)
-        for number, spread in zip((a, b), spreads, strict=True):
-            if spread is not None:
-                parts.append((spread / len(number.seeds), float(len(number.seeds) - 1)))
+        for number in (a, b):
+            if number.spread is not None:
+                parts.append(number.spread)
             elif known:
                 other = a if number is b else b
                 parts.append((known[0], float(len(other.seeds) - 1)))

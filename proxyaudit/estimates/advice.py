@@ -6,7 +6,8 @@ from typing import Final
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import names_of, word_of
 from proxyaudit.estimates.sentences import Concluded
-from proxyaudit.types import Estimate, Remedy
+from proxyaudit.estimates.states import Decision
+from proxyaudit.types import Estimate, Remedy, State, Surface
 
 _FIXED: Final[Mapping[Remedy, str]] = {
     "names": "more names or templates",
@@ -30,26 +31,39 @@ def would_settle(c: Concluded, numbers: Numbers) -> str | None:
     prompts = numbers.scope.surface == "prompts"
     told = [_READ_INSIDE] if prompts else []
     by_advice: dict[str, list[str]] = {}
-    for channel, own in _blocking(c, numbers).items():
+    for channel, own in blocking(c.decision, c.own, numbers.states(c.attribute, c.regime), numbers.scope.surface).items():
         by_advice.setdefault(_advice(own, numbers), []).append(word_of(channel))
     told += [f"{_joined(words)}: {advice}" for advice, words in by_advice.items()]
     return _some(told) or _UNASKED
 
 
-def _blocking(c: Concluded, numbers: Numbers) -> dict[str, list[Estimate]]:
-    """The unknown numbers of every check that the verdict waits for, by check."""
-    surface = numbers.scope.surface
+def blocking(decision: Decision, own: Sequence[Estimate], states: Mapping[str, State], surface: Surface) -> dict[str, list[Estimate]]:
+    """The unknown numbers of every check that an open verdict waits for, by check; ``own`` are the numbers of its attribute and regime."""
     if surface == "prompts":
         waits: Iterable[str] | None = names_of("use")
-    elif c.decision.at_least != "hidden":
+    elif decision.at_least != "hidden":
         waits = None
     else:
         # What is certainly inside is at least hidden: what is open is whether it shows or acts, of activations to a linear reader.
         waits = ("linear",) if surface == "activations" else names_of("use")
     # Where one number of a check is present, the check has found it, whatever its others say.
-    open_ = [name for name, state in numbers.states(c.attribute, c.regime).items() if state == "unknown"]
+    open_ = [name for name, state in states.items() if state == "unknown"]
     waiting = [name for name in open_ if waits is None or name in waits]
-    return {name: [e for e in c.own if e.channel == name and e.state == "unknown"] for name in waiting}
+    return {name: [e for e in own if e.channel == name and e.state == "unknown"] for name in waiting}
+
+
+def settled_by_models(numbers: Numbers) -> list[str]:
+    """Regimes in which more trained models could settle an open verdict of a protected attribute: they are all that it waits for."""
+    found = []
+    for regime in (name for name in numbers.scope.regimes if name not in numbers.scope.failures):
+        for attribute in (name for name, role in numbers.scope.roles.items() if role == "protected"):
+            decision, own = numbers.decision(attribute, regime), numbers.own(attribute, regime)
+            waits = blocking(decision, own, numbers.states(attribute, regime), numbers.scope.surface)
+            lacking = [e for of_check in waits.values() for e in of_check]
+            if decision.verdict == "inconclusive" and all(waits.values()) and lacking and all(e.remedy == "models" for e in lacking):
+                found.append(regime)
+                break
+    return found
 
 
 def _advice(own: Sequence[Estimate], numbers: Numbers) -> str:

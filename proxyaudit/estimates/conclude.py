@@ -107,8 +107,8 @@ def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Meas
     """The signed gap between the groups that real training's gap is about, in the same output: a gap turned round is no gap kept."""
     groups, _ = next(a for a in facts.attributes if a.name == attribute).groups()
     (low, high), run = real.extras["pair"], facts.run(regime)
-    outputs = run.outputs if run else []
-    return over_seeds([gap_in(one, groups, low, high, real.extras["column"], facts.clusters_n) for one in outputs])
+    outputs, places = (run.outputs, run.places) if run else ([], ())
+    return over_seeds([gap_in(one, groups, low, high, real.extras["column"], facts.clusters_n) for one in outputs], places)
 
 
 def _acting(numbers: Numbers, attribute: str, regime: str) -> Estimate | None:

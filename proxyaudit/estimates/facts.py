@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Floats, Ints, Places
 from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.data.cures import Cure
 from proxyaudit.estimates.record import Measurement
@@ -23,6 +23,7 @@ class Run:
     failures: tuple[str, ...] = ()  # one line for each repetition that failed
     kind: str = ""  # how its training data came about
     is_reference: bool = False  # it is there to compare with and gets no verdict
+    places: Places = ()  # table and model of each repetition that was measured, where repetitions have an order of their own
 
     @property
     def outputs(self) -> list[Floats]:

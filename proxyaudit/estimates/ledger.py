@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
-from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
+from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds, next_interval, parts_of_variance
 from proxyaudit.types import Control, Estimate, Remedy, Role, State
 
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
@@ -22,7 +23,9 @@ UNIT_VALUES = "R squared"
 UNIT_GAP = "difference in mean predicted probability"
 UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
+NO_LOOKS: Final[Mapping[str, int]] = MappingProxyType({})
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
+_OF_PAIRS = ("change", "origin")  # numbers of two kinds of training: no single model has one
 _AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
 _ROUNDED = ("raw", "auroc", "bound", "detection_limit", "null_high")
 
@@ -52,6 +55,7 @@ class Draft:
     seeds: int | None = None
     shows_p: bool = False
     interval: Interval | None = None
+    another: Interval | None = None  # where one more model may lie, where ``measured`` does not tell it
     margin: float = 0.0
     unit: str = ""
     method: str = ""
@@ -152,14 +156,17 @@ class Ledger:
             self.controls.append(control.model_copy(update={"id": f"C{len(self.controls) + 1}"}))
 
 
-def decide_ledger(drafts: Drafts, no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES) -> Ledger:
+def decide_ledger(
+    drafts: Drafts, no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES, looks: Mapping[str, int] = NO_LOOKS
+) -> Ledger:
     """Publish drafts with their states, which follow from what is published.
 
     In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent. By the ``roles`` of the attributes goes
-    the correction for looking at many numbers.
+    the correction for looking at many numbers, by the ``looks`` that are planned of a regime that for looking at one more than once.
     """
     ledger = Ledger()
-    ledger.publish(Drafts([_barred(d) if d.regime in no_absence else d for d in drafts.numbers], drafts.controls))
+    numbers = [_spent(_barred(d) if d.regime in no_absence else d, looks.get(d.regime, 1)) for d in drafts.numbers]
+    ledger.publish(Drafts(numbers, drafts.controls))
     outcomes, adjusted = decide_outcomes(ledger.estimates, ledger.controls, roles), adjusted_p(ledger.estimates, roles)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
@@ -167,10 +174,23 @@ def decide_ledger(drafts: Drafts, no_absence: Collection[str] = (), roles: Mappi
             state = state_of(outcome)
             told: tuple[Remedy | None, int | None] = (None, None)
             if state == "unknown":
-                told = remedy_of(estimate, outcome, adjusted.get(estimate.id, 1.0), draft.remedy, draft.extras.get("rows_needed"))
+                parts = parts_of_variance(draft.measured) if draft.measured is not None and draft.measured.places else None
+                given = draft.remedy, draft.extras.get("rows_needed"), parts
+                told = remedy_of(estimate, outcome, adjusted.get(estimate.id, 1.0), *given)
             decided = {"state": state, "reason": reason_of(draft, outcome, *told), "remedy": told[0], "rows_needed": told[1]}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
+
+
+def _spent(draft: Draft, looks: int) -> Draft:
+    """Absence of a mean over models is tested at every look, so its p-value is multiplied by their number.
+
+    What is claimed of every single model needs no such price: each further model can only raise its p-value.
+    """
+    if looks == 1 or draft.absent_p is None or not draft.decides or "leak" in draft.measure:
+        return draft
+    method = f"{draft.method}; {looks} looks are planned, so the p-value of absence is times {looks}"
+    return replace(draft, absent_p=min(1.0, looks * draft.absent_p), method=method)
 
 
 def _barred(draft: Draft) -> Draft:
@@ -180,11 +200,10 @@ def _barred(draft: Draft) -> Draft:
 
 def published(draft: Draft, identifier: str) -> Estimate:
     """A draft as it stands in the evidence: identity in fields, numbers rounded, counts safe to publish."""
-    measured, interval = draft.measured, draft.interval
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    if interval and draft.unit in _SHARES:
-        # No share can exceed one: with few seeds a t interval would.
-        low, high = max(interval.low, -1.0), min(interval.high, 1.0)
+    measured, interval, another = draft.measured, draft.interval, draft.another
+    low, high = _ends(interval, draft.unit)
+    if interval is not None and measured is not None and not draft.calibrated and draft.channel not in _OF_PAIRS:
+        another = next_interval(measured)
     value = measured.value if measured is not None else draft.value
     seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else ()
     counted = len(distinct_seeds(np.asarray(seeds))) if measured is not None else len(seeds) or None
@@ -207,9 +226,22 @@ def published(draft: Draft, identifier: str) -> Estimate:
         value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
         low=significant(low),
         high=significant(high),
+        next_model=_rounded_ends(another, draft.unit),
         level=LEVEL,
         n=(public_count(draft.n) or None) if draft.n is not None else None,
         seeds=draft.seeds if draft.seeds is not None else counted,
         seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds),
         margin=draft.margin if shows else None,
     )
+
+
+def _ends(interval: Interval | None, unit: str) -> tuple[float | None, float | None]:
+    if interval is None or unit not in _SHARES:
+        return (None, None) if interval is None else (interval.low, interval.high)
+    # No share can exceed one: with few seeds a t interval would.
+    return max(interval.low, -1.0), min(interval.high, 1.0)
+
+
+def _rounded_ends(interval: Interval | None, unit: str) -> tuple[float, float] | None:
+    low, high = (significant(end) for end in _ends(interval, unit))
+    return None if low is None or high is None else (low, high)

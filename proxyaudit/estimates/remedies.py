@@ -10,16 +10,20 @@ from proxyaudit.estimates.states import Outcome
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 from proxyaudit.types import Estimate, Remedy
 
+Parts = tuple[float, float]
 _POWER: Final = float(norm.isf(0.05))  # in 95 of 100 audits the rows that are named would do
 _MOST_TIMES: Final = 25  # as many rows: beyond that a number lies too near its margin for any advice
 TOO_NEAR: Final = "so near the margin that more than 25 times the rows would be needed, were the effect as measured"
 
 
-def remedy_of(e: Estimate, outcome: Outcome, adjusted: float, given: Remedy | None, rows: int | None) -> tuple[Remedy | None, int | None]:
+def remedy_of(
+    e: Estimate, outcome: Outcome, adjusted: float, given: Remedy | None, rows: int | None, parts: Parts | None = None
+) -> tuple[Remedy | None, int | None]:
     """What would settle an unknown number, whose state plays no part, and how many rows where those can be told.
 
     ``adjusted`` is its p-value of presence after the correction; ``given`` is what its channel says would settle it, where presence or
-    absence is barred for a reason of its own, and ``rows`` are those that the channel says would show absence.
+    absence is barred for a reason of its own, ``rows`` are those that the channel says would show absence, and ``parts`` are what rows
+    and what repetitions bring of the mean's variance, where that is known.
     """
     if outcome == "blocked":
         return "seed", None
@@ -35,14 +39,14 @@ def remedy_of(e: Estimate, outcome: Outcome, adjusted: float, given: Remedy | No
     absence = int(float(f"{rows:.2g}")) if rows is not None and e.n and rows > e.n else None
     if outcome == "between" and absence is not None:
         return "rows", absence
-    if outcome == "between" and lacks_models(e):
+    if outcome == "between" and lacks_models(e, parts):
         return "models", None
     # Above the margin: as many as show it where it is as measured, and absence where there is nothing.
     needed = max((n for n in (_rows_that_tell(e, outcome, adjusted), absence) if n is not None), default=None)
     return ("rows", needed) if needed is not None else ("nothing", None)
 
 
-def lacks_models(e: Estimate) -> bool:
+def lacks_models(e: Estimate, parts: Parts | None = None) -> bool:
     """Whether absence fails only because the mean over few models is unsure, while in every single one it is sure.
 
     Leaks are never told by a mean: their p-values are the largest of the models', which another model can only raise.
@@ -50,9 +54,11 @@ def lacks_models(e: Estimate) -> bool:
     values, low, high = e.seed_values, e.low, e.high
     if "leak" in e.measure or len(set(values)) < 2 or (e.seeds or 0) < 2 or e.margin is None or low is None or high is None:
         return False
-    # Normal: with few models the interval is wider still, so rows get rather too much of it than too little.
-    total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, variance(values) / len(values)
-    rows = max(total - between, 0.0)
+    if parts is None:
+        # Normal: with few models the interval is wider still, so rows get rather too much of it than too little.
+        total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, variance(values) / len(values)
+        parts = max(total - between, 0.0), between
+    rows, between = parts
     return between > rows and (e.margin - max(values)) > float(norm.isf(ABSENT_AT)) * sqrt(rows)
 
 

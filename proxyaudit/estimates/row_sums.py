@@ -21,6 +21,7 @@ from proxyaudit.estimates.ledger import Ledger, significant
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.training import PROMINENCE
 from proxyaudit.seeding import stream
+from proxyaudit.stats.components import REPETITIONS, Spread
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
 
 SUMS = SMALLEST_CELL - 1
@@ -34,9 +35,11 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
-        degrees of freedom, variance that rows do not carry and its degrees of freedom. Empty where no number was decided.
+        degrees of freedom, variance that rows do not carry and its degrees of freedom. Where tables were crossed with models, also
+        ``row_parts.between`` ``(m, 2)``: variance that repetitions bring to the mean, and its degrees of freedom, 0 where they are their
+        own. Empty where no number was decided.
     """
-    ids, sums, spread = [], [], []
+    ids, sums, spread, between = [], [], [], []
     for estimate in ledger.estimates:
         cell = ledger.drafts[estimate.id]
         decides = estimate.channel in deciding_names() and estimate.state is not None
@@ -49,9 +52,11 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
         signed = signed_sums(cell.measured, places_n) if known else np.zeros(SUMS)
         sums.append([significant(float(value)) or 0.0 for value in signed])
         spread.append([significant(value) or 0.0 for value in kept])
+        between.append([significant(value) or 0.0 for value in _between(cell.measured)])
     if not ids:
         return {}
-    return {"row_parts.ids": np.array(ids, dtype=np.int64), "row_parts.sums": np.array(sums), "row_parts.spread": np.array(spread)}
+    found = {"row_parts.ids": np.array(ids, dtype=np.int64), "row_parts.sums": np.array(sums), "row_parts.spread": np.array(spread)}
+    return {**found, "row_parts.between": np.array(between)} if np.any(between) else found
 
 
 def signed_sums(measured: Measured, places_n: Ints | None = None) -> Floats:
@@ -73,6 +78,12 @@ def _spread(measured: Measured) -> tuple[float, float, float, float]:
         rows, clusters = row_variance(measured.influence_n, measured.clusters_n)
     df = max(min(float(clusters - 1), measured.row_df), 1.0)
     return (_variance(rows), df, _variance(measured.extra), min(max(measured.extra_df, 1.0), UNBOUNDED))
+
+
+def _between(measured: Measured) -> tuple[float, float]:
+    """What tables and models bring to the mean of a crossed number; nothing where its repetitions tell that themselves."""
+    spread = Spread.of(measured.seed_values, measured.places)
+    return (0.0, 0.0) if spread is None or REPETITIONS in spread.squares else spread.of_mean({})
 
 
 def _variance(value: float) -> float:

@@ -42,11 +42,12 @@ def minutes(inputs: Inputs, sites: int) -> float:
     seconds = _AROUND + _inputs(inputs)
     for regime in inputs.regimes:
         for repetition in range(inputs.seeds_of(regime)):
-            seconds += _synthesis(inputs, regime) + _training(inputs, regime) + _measuring(inputs, sites, regime, repetition)
+            table = _synthesis(inputs, regime) if inputs.repetitions.designs[regime.name].is_first_of_table(repetition) else 0.0
+            seconds += table + _training(inputs, regime) + _measuring(inputs, sites, regime, repetition)
         if recipe.tries_cures and regime.kind in ("real", "synthetic", "release", "mixed"):
             seconds += _TRIALS * len(inputs.dataset.protected) * (_training(inputs, regime) + _CURED)
     ways = 1 + sum(bool(regime.scrub or regime.quantise or regime.kind in ("synthetic", "release")) for regime in inputs.regimes)
-    passes = recipe.model.passes(ways, recipe.seeds)
+    passes = recipe.model.passes(ways, max(map(inputs.seeds_of, inputs.regimes)))
     seconds += passes * (inputs.size + len(inputs.dataset.audit)) / 1000 * _pass(inputs)
     return round(seconds / 60 / CORES, 1)
 

@@ -42,9 +42,8 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     rows, rng = altered_rows(task, prepared, cache), stream(recipe.seed, "cure order", task.regime, cure.name, task.seed)
     data = encode_rows(prepared.regime(task.regime), dataset, rows, rng, np.ones(len(rows)))
     # The same initial weights and batches as the model that is cured.
-    model = train_model(
-        prepared.build(task.seed), data.x, data.y, data.weight, recipe.model, integer_seed(recipe.seed, "training", task.seed)
-    )
+    number = prepared.place_of(task.regime, task.seed)[1]
+    model = train_model(prepared.build(number), data.x, data.y, data.weight, recipe.model, integer_seed(recipe.seed, "training", number))
     captured, out = capture(model, dataset.encoder.transform(cure.as_read(dataset.audit, rows))), Measurement()
     out.arrays["outputs"] = captured.outputs
     for site in prepared.model.verdict_sites:

@@ -24,10 +24,11 @@ def read_facts(prepared: Prepared, tasks: Tasks, cache: Cache, failures: Mapping
     dataset, inputs = prepared.dataset, tasks["synthesize"][0]
     runs = []
     for regime in prepared.regimes:
-        mine = [task.digest for task in tasks["measure"] if task.regime == regime.name and cache.has(MEASURE, task.digest)]
-        measured = tuple(Measurement.read(cache.folder(MEASURE, digest)) for digest in mine)
-        failed = tuple(failures.get(regime.name, ()))
-        runs.append(Run(regime.name, measured, failed, regime.kind, regime.is_reference))
+        mine = [task for task in tasks["measure"] if task.regime == regime.name and cache.has(MEASURE, task.digest)]
+        measured = tuple(Measurement.read(cache.folder(MEASURE, task.digest)) for task in mine)
+        failed, design = tuple(failures.get(regime.name, ())), prepared.repetitions.designs[regime.name]
+        places = tuple(design.place(task.seed) for task in mine) if design.places else ()
+        runs.append(Run(regime.name, measured, failed, regime.kind, regime.is_reference, places))
     return Facts(
         attributes=dataset.attributes,
         clusters_n=dataset.clusters,

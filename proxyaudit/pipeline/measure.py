@@ -62,7 +62,7 @@ def _view(task: Task, prepared: Prepared, cache: Cache) -> ModelView:
     recipe, regime, needs = prepared.recipe, prepared.regime(task.regime), dict(task.needs)
     trained = cache.folder(TRAIN, needs[TRAIN])
     captured = read_activations(trained / "activations.safetensors")
-    model = load_weights(prepared.build(task.seed, regime.erase), trained / "weights.safetensors", what="trained weights")
+    model = load_weights(prepared.build_of(regime, task.seed), trained / "weights.safetensors", what="trained weights")
     if regime.quantise is not None:
         model = quantise(model, regime.quantise)
     features, frozen = read_features(task, cache), recipe.model.frozen
@@ -93,6 +93,8 @@ def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | N
     """The synthetic rows or the release behind a regime, or the scrubbed audit texts; what all repetitions share for the first one only."""
     synthesized = dict(task.needs).get(SYNTHESIZE)
     if synthesized is not None:
+        if not prepared.repetitions.designs[task.regime].is_first_of_table(task.seed):
+            return None  # it was read with the first model that was trained on it
         return pd.read_parquet(cache.folder(SYNTHESIZE, synthesized) / "table.parquet")
     regime, encoder = prepared.regime(task.regime), prepared.dataset.encoder
     if regime.kind == "scrubbed" and task.seed == 0 and isinstance(encoder, TextEncoder):

@@ -23,10 +23,11 @@ from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.cost import minutes
-from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
+from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
+from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe, load_recipe
-from proxyaudit.regimes import Regime
+from proxyaudit.regimes import Regime, lone_tables
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION, NotTested
@@ -83,11 +84,12 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     lineage = trace_language_models(recipe, dataset, inputs.base)
     cells = len(dataset.attributes) * (len(model.sites) + 3)
     effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
+    most = minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(model.sites))
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
     plan = Plan(
         name=recipe.name,
         seed=recipe.seed,
-        seeds=recipe.seeds,
+        seeds=recipe.seeds if isinstance(recipe.seeds, int) else recipe.seeds.model_dump(exclude_none=True),
         regimes=[_describe(regime, size) for regime in regimes if not regime.is_reference],
         references=[*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
         sites={"verdict": list(model.verdict_sites), "profile": list(model.sites)},
@@ -103,13 +105,18 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         level=LEVEL,
         cells=cells,
         permutations=permutations_needed(cells),
-        tasks=1 + sum((2 if regime.kind != "synthetic" else 3) * inputs.seeds_of(regime) for regime in regimes),
-        notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort)],
+        tasks=1
+        + sum(2 * inputs.seeds_of(r) + (len(inputs.repetitions.tables_of(r.name)) if r.kind == "synthetic" else 0) for r in regimes),
+        notes=[
+            note.model_dump()
+            for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort, *lone_tables(recipe, regimes))
+        ],
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
         language_models=lineage.described,
         no_absence=_without_absence(inputs),
+        repetitions={} if isinstance(recipe.seeds, int) else {"regimes": inputs.repetitions.describe(), "minutes_at_most": most},
     )
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     code, settings = code_digest(), recipe.model_dump(mode="json", exclude_none=True)

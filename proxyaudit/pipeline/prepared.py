@@ -1,8 +1,7 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,63 +16,11 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import attach_tokenizer
+from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe
-from proxyaudit.regimes import Regime, common_training_size, make_regimes
+from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import NotTested
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is fixed before anything is measured, as ``plan.json`` holds it.
-
-    The digest covers all of it but ``digest``, ``run_id``, ``code`` and ``estimated_minutes``, and the recipe and the code beside it.
-    """
-
-    name: str
-    seed: int
-    seeds: int
-    regimes: list[dict[str, Any]]
-    references: list[str]
-    sites: dict[str, list[str]]
-    attributes: list[dict[str, Any]]
-    proxies: dict[str, Any]
-    localisation: dict[str, Any]
-    columns: list[str]
-    rows: dict[str, Any]
-    audit_rows: str
-    holdout: bool
-    target: dict[str, Any]
-    margins: dict[str, float]
-    level: float
-    cells: int
-    permutations: int
-    tasks: int
-    notes: list[dict[str, Any]]
-    hashes: dict[str, str]
-    versions: dict[str, str]
-    schema_version: str
-    language_models: list[dict[str, Any]] = field(default_factory=list)
-    no_absence: list[str] = field(default_factory=list)
-    digest: str = ""
-    code: str = ""
-    estimated_minutes: float = field(default=0.0, compare=False)
-
-    @property
-    def run_id(self) -> str:
-        """Name of the run's folder."""
-        return self.digest[:12]
-
-    def content(self) -> dict[str, Any]:
-        """What the digest is made of."""
-        beside, where_any = {"digest", "code", "estimated_minutes"}, {"language_models", "no_absence"}
-        found = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in beside}
-        return {key: value for key, value in found.items() if value or key not in where_any}
-
-    def as_dict(self) -> dict[str, Any]:
-        """The whole plan as ``plan.json`` holds it."""
-        first = {"digest": self.digest, "run_id": self.run_id, "code": self.code}
-        return {**first, **self.content(), "estimated_minutes": self.estimated_minutes}
 
 
 @dataclass(frozen=True)
@@ -87,18 +34,23 @@ class Inputs:
     releases: dict[str, pd.DataFrame]  # coerced rows of each release, by regime
     size: int  # training rows of every regime; 0 where nothing is trained
     notes: tuple[NotTested, ...]  # what was left out of releases, or could not be seen in them
+    repetitions: Repetitions
 
     def regime(self, name: str) -> Regime:
         """The regime of a name."""
         return next(regime for regime in self.regimes if regime.name == name)
 
     def seeds_of(self, regime: Regime) -> int:
-        """Repetitions of a regime: its checkpoints, or the recipe's seeds."""
-        if regime.kind == "quantised":
-            return self.seeds_of(self.regime(str(regime.of)))
-        if regime.kind == "reweighed" and self.recipe.effort != "everything":
-            return 1  # shown beside the others, and nothing is compared with it
-        return len(regime.checkpoints) if regime.kind == "checkpoints" else self.recipe.seeds
+        """Repetitions of a regime, as many as there are so far."""
+        return self.repetitions.of(regime.name)
+
+    def place_of(self, regime: Regime | str, repetition: int) -> tuple[int, int]:
+        """Table and model of a repetition."""
+        return self.repetitions.designs[regime if isinstance(regime, str) else regime.name].place(repetition)
+
+    def build_of(self, regime: Regime, repetition: int) -> TrainedModel:
+        """The model of a repetition before it is trained, with maps to be filled where the regime erases."""
+        return self.build(self.place_of(regime, repetition)[1], regime.erase)
 
     def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
         """The model with a seed's initial weights, the same for every regime (paired), and maps to be filled at sites ``erase``."""
@@ -144,7 +96,7 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     notes: list[NotTested] = []
     releases = load_releases(recipe, dataset, base, notes)
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
-    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes))
+    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes), Repetitions.planned(recipe, regimes))
     model = inputs.build(0)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model

@@ -10,10 +10,12 @@ import numpy as np
 from proxyaudit.cache import CACHE_FOLDER, CURE, Cache
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
+from proxyaudit.estimates.advice import settled_by_models
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.not_tested import standing_notes
+from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
@@ -21,6 +23,7 @@ from proxyaudit.evidence.pack import EvidencePack, read_pack, write_plan
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import prepare_file
+from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.pipeline.try_cures import try_cures
@@ -62,8 +65,9 @@ def run_audit(
     check_out(out)
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
-    folder, cache, tasks = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER), task_digests(prepared)
+    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER)
     if fresh:
+        tasks = task_digests(replace(prepared, repetitions=prepared.repetitions.at_most()))
         for kind, digest in ((SHARED, ""), (CURE, ""), *((task.kind, task.digest) for stage in tasks.values() for task in stage)):
             cache.forget(kind, digest)
     elif is_complete(folder):
@@ -73,6 +77,14 @@ def run_audit(
     held = cache.hold(folder)
     write_plan(folder, prepared.plan.as_dict())
     cache.sweep()
+    result = _make(folder, prepared, cache, workers, started, progress)
+    held.close()
+    return result
+
+
+def _make(folder: Path, prepared: Prepared, cache: Cache, workers: Workers, started: float, progress: Progress | None) -> RunResult:
+    """Do what is not done, go on to the next look where more models could settle something, and publish."""
+    tasks = task_digests(prepared)
     failures = run_stages(prepared, tasks, cache, workers, progress)
     with one_thread():
         facts = read_facts(prepared, tasks, cache, failures)
@@ -80,7 +92,10 @@ def run_audit(
         plan = prepared.plan.as_dict()
         recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
-        ledger = decide_ledger(drafts, facts.no_absence, scope.roles)
+        ledger = decide_ledger(drafts, facts.no_absence, scope.roles, prepared.repetitions.looks())
+    if repetitions := prepared.repetitions.next_look(settled_by_models(Numbers(ledger.estimates, scope))):
+        return _make(folder, replace(prepared, repetitions=repetitions), cache, workers, started, progress)
+    with one_thread():
         trials = try_cures(prepared, tasks, cache, workers, facts, ledger, scope, progress)
         facts = replace(facts, cured=trials.cured)
         for channel in all_channels():
@@ -94,5 +109,4 @@ def run_audit(
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
     publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
-    held.close()
     return RunResult(folder, evidence.run.status, evidence, reused=False)

@@ -93,12 +93,11 @@ def run_stages(
         todo = [task for task in tasks[stage] if task not in kept and (task.regime, task.seed) not in board.failed]
         board.begin(stage, tasks[stage], todo)
         for task, error in _in_turn(todo, prepared, cache, workers):
-            if error is not None:
+            if error is not None and task.kind == SYNTHESIZE:
+                board.fail_table(prepared, task, error)
+            elif error is not None:
                 board.fail(task.regime, task.seed, f"{stage} {task.regime}, repetition {task.seed}: {error}")
             board.tell(stage, task, "failed" if error else "done")
-        for regime in prepared.regimes if stage == "synthesize" else ():
-            for seed in (seed for of, seed in sorted(board.failed) if of == regime.of):
-                board.fail(regime.name, seed, f"{regime.name}, repetition {seed}: its source {regime.of} failed")
         if INPUTS in board.failures:
             raise TaskError(f"the inputs could not be measured, so nothing else can be: {board.failures[INPUTS][0]}")
     return {regime: sorted(found) for regime, found in sorted(board.failures.items())}
@@ -117,6 +116,12 @@ class _Board:
     def fail(self, regime: str, seed: int, line: str) -> None:
         self.failed.add((regime, seed))
         self.failures[regime].append(line)
+
+    def fail_table(self, prepared: Prepared, task: Task, error: str) -> None:
+        """Fail what is trained on a table that could not be made."""
+        for regime, seed in prepared.repetitions.resting_on(task.regime, task.seed):
+            own = f"synthesize {regime}, repetition {seed}: {error}"
+            self.fail(regime, seed, own if regime == task.regime else f"{regime}, repetition {seed}: its source {task.regime} failed")
 
     def begin(self, stage: str, tasks: Sequence[Task], todo: Sequence[Task]) -> None:
         """Say what is to be done; what was done before counts for nothing, and what a failure has made impossible as done."""

@@ -19,10 +19,10 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
     measures = tuple(channel.measure for channel in all_channels() if channel.measure is not None)
     inputs = Task(INPUTS, INPUTS, 0, digests.of("measure", INPUTS))
     synthesized = {
-        (regime.name, seed): Task(SYNTHESIZE, regime.name, seed, digests.synthesized(regime, seed))
+        (regime.name, table): Task(SYNTHESIZE, regime.name, table, digests.synthesized(regime, table))
         for regime in prepared.regimes
         if regime.kind == "synthetic"
-        for seed in range(prepared.recipe.seeds)
+        for table in prepared.repetitions.tables_of(regime.name)
     }
     encoded = {
         name: Task(ENCODE, name, 0, digests.of("encode", ENCODE, source=asdict(source), proxies=prepared.plan.proxies))
@@ -35,8 +35,8 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
         looked_up = [encoded[name] for name in sources_of(regime, prepared)]
         first: list[Task] = []  # says what is worth asking of the other repetitions
         for seed in range(prepared.seeds_of(regime)):
-            made_from = trained if regime.kind == "quantised" else synthesized
-            source = made_from.get((regime.of or regime.name, seed))
+            made_from, made = (trained, seed) if regime.kind == "quantised" else (synthesized, prepared.place_of(regime, seed)[0])
+            source = made_from.get((regime.of or regime.name, made))
             sources = [] if source is None else [source]
             digest = digests.trained(regime, seed, source, looked_up)
             trained[regime.name, seed] = Task(TRAIN, regime.name, seed, digest, _results(*sources, *looked_up))
@@ -89,4 +89,5 @@ class _Digests:
     def trained(self, regime: Regime, seed: int, source: Task | None, looked_up: list[Task]) -> str:
         plain = {**asdict(replace(regime, synthetic=None, checkpoints=())), "checkpoints": [path.name for path in regime.checkpoints]}
         made_from = {"source": "" if source is None else source.digest, "encoded": [task.digest for task in looked_up]}
-        return self.of("train", TRAIN, regime=plain, repetition=seed, size=self.prepared.size, **made_from)
+        key = self.prepared.repetitions.designs[regime.name].key(seed)
+        return self.of("train", TRAIN, regime=plain, repetition=key if len(key) > 1 else key[0], size=self.prepared.size, **made_from)

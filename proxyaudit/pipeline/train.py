@@ -34,7 +34,7 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
 
 def _trained(task: Task, prepared: Prepared, cache: Cache, features: Features | None) -> tuple[TrainedModel, dict[str, Any]]:
     regime, recipe = prepared.regime(task.regime), prepared.recipe
-    model = prepared.build(task.seed, regime.erase)
+    model = prepared.build_of(regime, task.seed)
     if regime.kind == "checkpoints":
         return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
     if regime.kind == "untrained":
@@ -43,7 +43,7 @@ def _trained(task: Task, prepared: Prepared, cache: Cache, features: Features | 
         original = cache.folder(TRAIN, dict(task.needs)[TRAIN]) / "weights.safetensors"
         return load_weights(model, original, what=f"weights of regime '{regime.of}'"), {}
     data = make_training_data(regime, prepared.dataset, made_tables(task, prepared, cache), prepared.size, row_stream(task, prepared))
-    spec, seed = recipe.model, integer_seed(recipe.seed, "training", task.seed)
+    spec, seed = recipe.model, integer_seed(recipe.seed, "training", prepared.place_of(regime, task.seed)[1])
     if features is not None:
         trained = train_head(model, data, completed(features, model, data.x), spec, seed)
     else:
@@ -66,7 +66,7 @@ def row_stream(task: Task, prepared: Prepared) -> np.random.Generator:
     """What draws the training rows of a repetition."""
     # Scrubbed rows are the real ones, the same in the same order.
     drawn = "real" if prepared.regime(task.regime).kind == "scrubbed" else task.regime
-    return stream(prepared.recipe.seed, "training rows", drawn, task.seed)
+    return stream(prepared.recipe.seed, "training rows", drawn, *prepared.repetitions.designs[task.regime].key(task.seed))
 
 
 def read_features(task: Task, cache: Cache) -> Features | None:

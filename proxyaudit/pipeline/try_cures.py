@@ -40,7 +40,7 @@ def try_cures(
     cases = cases_of(prepared.dataset, prepared.regimes, known, facts, ledger, scope)
     first = run.cured(cases, range(1))
     # What is confirmed depends on what was screened, which is the same for any number of workers.
-    more = range(1, min(CONFIRMED_WITH, prepared.recipe.seeds))
+    more = range(1, min([CONFIRMED_WITH, *(prepared.seeds_of(regime) for regime, _ in cases)]))
     chosen = [case for case in cases if len(more) and is_chosen(*case, first, facts, ledger)]
     return Trials(run.cured(chosen, more, first), tuple(run.notes))
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
+from proxyaudit.recipe.repetitions import Seeds, design_of
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
 from proxyaudit.registry import check_plugin
 from proxyaudit.types import REFERENCES
@@ -202,7 +203,7 @@ class Recipe(Strict):
     regimes: tuple[RegimeSpec, ...] = Field(min_length=1)
     model: ModelSpec
     sites: SitesSpec = SitesSpec()
-    seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    seeds: Seeds = 5
     effort: Effort = "standard"
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     training_size: Positive | None = None
@@ -230,7 +231,8 @@ class Recipe(Strict):
                 hint = did_you_mean(regime.mixed.of, known, "list that synthetic regime too", cutoff=0.6)
                 raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
             listed = len(regime.checkpoints or ())
-            refuse(listed > self.seeds, f"regime '{regime.name}' lists {listed} checkpoints for {self.seeds} seeds; raise 'seeds'")
+            most = design_of(self.seeds, makes_tables=True).looks[-1]
+            refuse(listed > most, f"regime '{regime.name}' lists {listed} checkpoints for {most} seeds; raise 'seeds'")
         self._check_text()
         return self
 

@@ -127,7 +127,7 @@ def _first_mistake(error: ValidationError, model: type[BaseModel], document: Any
     errors = error.errors(include_url=False)
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     kind, location, given = first["type"], [str(part) for part in first["loc"]], first.get("input")
-    shown = ".".join(part for part in location if part not in ("float", "literal['median']"))
+    shown = ".".join(part for part in location if part not in ("float", "literal['median']") and not part.startswith("~"))
     at = f"{where}: {shown}"[:300] if shown else where
     if kind == "extra_forbidden":
         known = sorted(_model_at(model, location[:-1], document).model_fields)

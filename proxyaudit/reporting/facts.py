@@ -7,7 +7,7 @@ from typing import Any
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.text import DASH, beside, count_word, join_words, percent
+from proxyaudit.reporting.text import DASH, at_most, beside, count_word, join_words, percent
 from proxyaudit.reporting.words import REFERENCE_WORDS
 
 _HOW = {
@@ -18,6 +18,7 @@ _HOW = {
     "release": "a release made elsewhere, read from a file",
     "checkpoints": "trained elsewhere; only the weights were loaded",
 }
+_CROSSED = "a synthesizer fitted on the real training rows, once per table; several models are trained on each"
 _TEXTS = {"real": "real texts", "synthetic": "synthetic texts", "scrubbed": "real texts with words masked"}
 _KINDS = {"real": "real rows", "synthetic": "synthetic rows", "release": "a release made elsewhere", "checkpoints": "trained elsewhere"}
 _SPLIT = (
@@ -32,11 +33,13 @@ def made(pack: EvidencePack) -> list[tuple[str, str, str, str]]:
     planned, words = entries(pack.plan, "regimes"), reference_words(pack)
     by_name = {str(entry.get("name")): entry for entry in reversed(planned)}
     lines = []
+    crossed = bool(mapping(pack.plan, "repetitions"))
     for entry in planned:
         kind = str(entry.get("kind", ""))
         source = entry if entry.get("of") is None else by_name.get(str(entry["of"]), entry)
         saw = _saw(kind, source.get("sees_protected"))
-        lines.append((str(entry.get("name", "")), _how(kind, entry), count_word(entry.get("training_rows")), saw))
+        how = _CROSSED if crossed and kind == "synthetic" else _how(kind, entry)
+        lines.append((str(entry.get("name", "")), how, count_word(entry.get("training_rows")), saw))
     named = {line[0] for line in lines}
     references = [name for name in map(str, listed(pack.plan, "references")) if name not in named]
     return lines + [(name, f"reference: {words.get(name, '')}", DASH, "does not apply") for name in references]
@@ -97,7 +100,32 @@ def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         if names := sites_of(plan, key):
             yield term, ", ".join(names)
     if plan.get("seeds") is not None:
-        yield "Trained models", f"{_value(plan['seeds'])} per kind of training, each with its own seed"
+        yield "Trained models", f"{repetition_words(plan)}, each with its own seed"
+        if looks := look_words(plan):
+            yield "Looks at the results", looks
+
+
+def repetition_words(plan: Mapping[str, Any]) -> str:
+    """How often each kind of training is repeated at first."""
+    seeds = plan.get("seeds")
+    if not isinstance(seeds, Mapping):
+        return f"{_value(seeds)} per kind of training"
+    tables, models = seeds.get("tables"), seeds.get("models")
+    one = "1 model" if models == 1 else f"{models} models"
+    made = f"1 synthetic table with {one}" if tables == 1 else f"{tables} synthetic tables with {one} each"
+    return f"{made}; {one} where the rows are not made here"
+
+
+def look_words(plan: Mapping[str, Any]) -> str:
+    """How many models there are at each look, where there may be more than one; empty where there is one."""
+    told: dict[str, list[str]] = {}
+    designs = mapping(mapping(plan, "repetitions"), "regimes")
+    for name in (str(entry.get("name")) for entry in entries(plan, "regimes")):
+        looks = listed(mapping(designs, name), "looks")
+        if len(looks) > 1:
+            told.setdefault(join_words([str(count) for count in looks], "or"), []).append(name)
+    kinds = "; ".join(f"{join_words(at_most(names, 4))}: {counts} models" for counts, names in told.items())
+    return f"{kinds}; more only where they could settle an open verdict of a protected attribute" if kinds else ""
 
 
 def command(pack: EvidencePack) -> str:

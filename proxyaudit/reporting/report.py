@@ -9,13 +9,18 @@ from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
-from proxyaudit.reporting.text import DASH, ToldView, hundredths, number, shorten
+from proxyaudit.reporting.text import DASH, ToldView, hundredths, number, shorten, span
 from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
 from proxyaudit.types import Estimate
 
 Named = tuple[str, str | b.Drawn]  # name and caption of a picture
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 8
+_NEXT = "Next model 95 %"
+_NEXT_WORDS = (
+    "Next model: where the number of one more model trained this way would lie in 95 of 100 cases; where synthetic tables are made, of one "
+    "that is trained on one more table."
+)
 _READABLE = b.Drawn("Points right of the dashed line can be read.", "What is above the margin can be read.")
 _DECIDING: tuple[tuple[str, str, str, str | b.Drawn], ...] = (
     ("leak", "Can it be read inside?", "Can be read inside, %", _READABLE),
@@ -160,6 +165,8 @@ def estimates_blocks(report: Report, estimates: Sequence[Estimate], label: str, 
     said = dict.fromkeys(f"{e.unit or 'no unit'}: {e.method}" if e.method else e.unit for e in shown if e.unit or e.method)
     if said:
         blocks.append(b.note("Units and methods: ", "; ".join(said), "."))
+    if _NEXT in header:
+        blocks.append(b.note(_NEXT_WORDS))
     blocks += [b.note(words) for words in _rest(len(estimates))]
     return tuple(blocks)
 
@@ -184,6 +191,7 @@ def _cells(e: Estimate, what: str) -> dict[str, b.Cell]:
         "Site": b.Cell(e.site or "outputs", look="name"),
         "What": b.Cell("; ".join(part for part in (e.group, e.context) if part) or "main figure", look="name"),
         "Value": b.number_cell(e),
+        _NEXT: b.Cell(span(*e.next_model) if e.next_model else DASH, look="num"),
         "State": b.Cell(state, lines=tuple(why)),
         "Chance 95 %": b.Cell(number(e.null_high), look="num"),
         "At most (99 %)": b.Cell(number(e.bound), look="num"),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Floats, Ints, Places
 from proxyaudit.stats.intervals import (
     UNSHARED,
     Interval,
@@ -65,10 +65,12 @@ def largest_gap(
     margin: float,
     level: float,
     shared: SharedSpread = UNSHARED,
+    places: Places = (),
 ) -> LargestGap:
     """Largest gap between two of ``count`` groups over pairs and output columns, with a simultaneous interval (Bonferroni).
 
-    ``shared`` is what gaps of this audit have in common of the variance between repetitions.
+    ``shared`` is what gaps of this audit have in common of the variance between repetitions; ``places`` are theirs, where tables were
+    crossed with models.
     """
     asked = list(product(combinations(range(count), 2), range(outputs_snc[0].shape[1])))
     # The pair that carries the evidence is the one reported: the smallest p-value, of equals the largest gap.
@@ -76,7 +78,7 @@ def largest_gap(
     absent = 0.0
     for (a, b), column in asked:
         singles = [gap_in(outputs, groups_n, a, b, column, clusters_n) for outputs in outputs_snc]
-        gap = shared.applied(over_seeds(singles))
+        gap = shared.applied(over_seeds(singles, places))
         if gap.value < 0:
             singles = [-single for single in singles]
         # Twice, since the sign was taken from the data.
@@ -91,7 +93,15 @@ def largest_gap(
 
 
 def gaps_within_label(
-    outputs_snc: Sequence[Floats], groups_n: Ints, labels_n: Ints, low: int, high: int, column: int, clusters_n: Ints, fewest: int
+    outputs_snc: Sequence[Floats],
+    groups_n: Ints,
+    labels_n: Ints,
+    low: int,
+    high: int,
+    column: int,
+    clusters_n: Ints,
+    fewest: int,
+    places: Places = (),
 ) -> list[tuple[float, Measured]] | None:
     """The gap within each true label, with its share of the rows; ``None`` where one has fewer than ``fewest`` rows of either group."""
     gaps = []
@@ -100,7 +110,7 @@ def gaps_within_label(
         inside = labels_n == label
         if min(int((inside & (groups_n == g)).sum()) for g in (low, high)) < fewest:
             return None  # leaving a group out would look better than it is
-        gap = over_seeds([gap_in(outputs, groups_n, low, high, column, clusters_n, inside) for outputs in outputs_snc])
+        gap = over_seeds([gap_in(outputs, groups_n, low, high, column, clusters_n, inside) for outputs in outputs_snc], places)
         gaps.append((float((inside & either).sum() / either.sum()), gap))
     return gaps
 
@@ -110,7 +120,8 @@ def weighted_sum(gaps: Sequence[tuple[float, Measured]]) -> Measured:
     seeds = np.sum([weight * gap.seed_values for weight, gap in gaps], axis=0)
     influence = np.sum([weight * gap.influence_n for weight, gap in gaps], axis=0)
     extra = sum(weight**2 * gap.extra for weight, gap in gaps)
-    return Measured(seeds, influence, gaps[0][1].clusters_n, extra, min(g.extra_df for _, g in gaps), min(g.row_df for _, g in gaps))
+    first, df = gaps[0][1], min(g.extra_df for _, g in gaps)
+    return Measured(seeds, influence, first.clusters_n, extra, df, min(g.row_df for _, g in gaps), first.places)
 
 
 def spread_along(output_n: Floats, values_n: Floats) -> tuple[float, float]:

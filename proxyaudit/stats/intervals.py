@@ -4,21 +4,26 @@ Seeds are crossed with rows, not nested in them. The variance of the mean over s
 Satterthwaite's degrees of freedom (Satterthwaite 1946). ``influence_n[i]`` is row i's share of the sampling error of the mean over
 seeds, so that the row variance is the sum over clusters of the squared cluster sums.
 
+Where models were trained on each of several synthetic tables, what tables and models bring is told apart (``stats/components.py``).
+
 Two or three repetitions hardly tell how much repetitions differ. Numbers measured alike in one audit (gaps of several attributes, in
 several regimes) tell it together: the variance of each is drawn towards what they have in common (Smyth 2004).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 from scipy import special, stats
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Floats, Ints, Places
+from proxyaudit.stats.components import Part, Spread
 
 LEVEL = 0.95
 LEAST_SHARED_DF, MOST_SHARED_DF = 2.0, 8.0  # of what other numbers say of a variance: worth less where they are unlike, never more
+FEWEST_FOR_NEXT = 3  # repetitions that tell where the next one may lie
 _FEWEST_ALIKE = 4  # numbers; fewer do not tell how alike they are
 
 
@@ -32,7 +37,8 @@ class Measured:
     extra: float = 0.0  # variance that the influences do not carry (a floor for small groups, an estimated direction)
     extra_df: float = float("inf")
     row_df: float = float("inf")  # upper bound on the degrees of freedom of the rows: those of the smallest group compared
-    prior: tuple[float, float] = (0.0, 0.0)  # variance between repetitions as other numbers tell it, and its degrees of freedom
+    places: Places = ()  # table and model of each repetition, where tables were crossed with models
+    prior: Mapping[str, Part] = field(default_factory=dict)  # mean squares between repetitions as other numbers tell them, by source
 
     @property
     def value(self) -> float:
@@ -40,17 +46,20 @@ class Measured:
         return float(self.seed_values.mean())
 
     def __sub__(self, other: "Measured") -> "Measured":
-        """Paired difference on the same rows; seeds are paired where both have as many."""
+        """Paired difference on the same rows; repetitions are paired where both have as many, or the same models."""
         extra = self.extra + other.extra
         extra_df = min(self.extra_df, other.extra_df)
-        paired = len(self.seed_values) == len(other.seed_values)
-        seeds = self.seed_values - (other.seed_values if paired else other.value)
-        if not paired and len(other.seed_values) > 1:
-            # The other's repetitions vary too, and that must not be lost.
+        matched = _matched(self, other)
+        seeds = self.seed_values - (other.value if matched is None else matched)
+        # The other's repetitions vary too, and that must not be lost.
+        if matched is None and other.places and (spread := Spread.of(other.seed_values, other.places)) is not None:
+            variance, df = spread.of_mean({})
+            extra, extra_df = extra + variance, min(extra_df, df)
+        elif matched is None and not other.places and len(other.seed_values) > 1:
             extra += float(other.seed_values.var(ddof=1)) / len(other.seed_values)
             extra_df = min(extra_df, len(other.seed_values) - 1)
         row_df = min(self.row_df, other.row_df)
-        return Measured(seeds, self.influence_n - other.influence_n, self.clusters_n, extra, extra_df, row_df)
+        return Measured(seeds, self.influence_n - other.influence_n, self.clusters_n, extra, extra_df, row_df, self.places)
 
     def __neg__(self) -> "Measured":
         """The number with its sign turned."""
@@ -72,6 +81,16 @@ class Interval:
     df: float
 
 
+def _matched(mine: Measured, other: Measured) -> Floats | None:
+    """The other's value that belongs to each of mine: of the same place, or of the same model where the other has one table."""
+    if mine.places == other.places:
+        return other.seed_values if len(mine.seed_values) == len(other.seed_values) else None
+    by_model = {model: value for (_, model), value in zip(other.places, other.seed_values, strict=False)}
+    if len({table for table, _ in other.places}) != 1 or not mine.places or not {model for _, model in mine.places} <= by_model.keys():
+        return None
+    return np.array([by_model[model] for _, model in mine.places])
+
+
 def cluster_sums(influence_n: Floats, clusters_n: Ints) -> Floats:
     """Sum rows within clusters; returns shape ``(number of clusters,)``."""
     return np.asarray(np.bincount(clusters_n, weights=influence_n), dtype=np.float64)
@@ -86,20 +105,24 @@ def row_variance(influence_n: Floats, clusters_n: Ints) -> tuple[float, int]:
     return float(sums @ sums) * count / (count - 1), count
 
 
-def _variance_and_df(measured: Measured) -> tuple[float, float]:
+def _variance_and_df(measured: Measured, *, another: bool = False) -> tuple[float, float]:
+    """Variance of the mean and its degrees of freedom; of ``another`` repetition, what it differs by from the mean."""
     rows, clusters = row_variance(measured.influence_n, measured.clusters_n)
     parts = [(rows, max(min(float(clusters - 1), measured.row_df), 1.0)), (measured.extra, max(measured.extra_df, 1.0))]
-    distinct = distinct_seeds(measured.seed_values)
-    if len(distinct) > 1:
-        (shared, prior_df), own_df = measured.prior, len(distinct) - 1
-        own = float(distinct.var(ddof=1))
-        # Never below its own: where one number is unlike the others, they do not speak for it.
-        between = max(own, (prior_df * shared + own_df * own) / (prior_df + own_df))
-        parts.append((between / len(distinct), prior_df + own_df))
+    spread = Spread.of(measured.seed_values, measured.places)
+    if spread is not None:
+        parts.append((spread.of_next if another else spread.of_mean)(measured.prior))
     total = sum(variance for variance, _ in parts)
     if total == 0 or not np.isfinite(total):
         return total, 1.0
     return total, float(total**2 / sum(variance**2 / df for variance, df in parts))
+
+
+def parts_of_variance(measured: Measured) -> tuple[float, float]:
+    """What rows bring of the mean's variance, and what repetitions do."""
+    spread = Spread.of(measured.seed_values, measured.places)
+    rows = row_variance(measured.influence_n, measured.clusters_n)[0] + measured.extra
+    return rows, 0.0 if spread is None else spread.of_mean(measured.prior)[0]
 
 
 def group_floor(influence_n: Floats, groups_n: Ints, clusters_n: Ints, groups: Sequence[int]) -> tuple[float, float]:
@@ -131,7 +154,17 @@ def distinct_seeds(seed_values: Floats) -> Floats:
 
 def crossed_interval(measured: Measured, level: float = 0.95) -> Interval:
     """Satterthwaite t interval of the mean over seeds, seeds crossed with rows."""
-    variance, df = _variance_and_df(measured)
+    return _interval(measured, level, *_variance_and_df(measured))
+
+
+def next_interval(measured: Measured, level: float = 0.95) -> Interval | None:
+    """Prediction interval for one more repetition, rows included; ``None`` where fewer than three differ."""
+    if len(distinct_seeds(measured.seed_values)) < FEWEST_FOR_NEXT:
+        return None
+    return _interval(measured, level, *_variance_and_df(measured, another=True))
+
+
+def _interval(measured: Measured, level: float, variance: float, df: float) -> Interval:
     se = float(np.sqrt(variance))
     half = float(stats.t.ppf(0.5 + level / 2, df)) * se if np.isfinite(se) else float("inf")
     return Interval(measured.value, measured.value - half, measured.value + half, se, df)
@@ -160,34 +193,48 @@ class SharedSpread:
     error in it; of a mean whose sign turns from model to model, with the mean square behind it (``size2``).
     """
 
-    ratio: float = 0.0  # variance between repetitions in those units
-    df: float = 0.0  # how many degrees of freedom it is worth: few where the numbers are unlike each other
+    pools: Mapping[str, Part] = field(default_factory=dict)  # mean square in those units, and the degrees of freedom that it is worth
 
     @classmethod
     def of(cls, numbers: Iterable[tuple[Measured, float]]) -> Self:
-        """From the scatter of the logarithms of variances; each number comes with its ``size2``.
+        """From the scatter of the logarithms of variances, by their source; each number comes with its ``size2``.
 
         Nothing is shared where numbers with repetitions are few, or unlike each other.
         """
-        logs, trigammas = [], []
+        found: defaultdict[str, list[tuple[Part, float]]] = defaultdict(list)
         for number, size2 in numbers:
-            distinct, scale = distinct_seeds(number.seed_values), _scale(number, size2)
-            if len(distinct) > 1 and 0 < scale < np.inf:
-                half = (len(distinct) - 1) / 2
-                logs.append(np.log(distinct.var(ddof=1) / scale) - special.digamma(half) + np.log(half))
-                trigammas.append(float(special.polygamma(1, half)))
-        if len(logs) < _FEWEST_ALIKE:
-            return cls()
-        unlike = float(np.var(logs, ddof=1) - np.mean(trigammas))
-        df = 2 * _trigamma_inverse(unlike) if unlike > 0 else np.inf
-        if df < LEAST_SHARED_DF:
-            return cls()
-        shift = special.digamma(df / 2) - np.log(df / 2) if np.isfinite(df) else 0.0
-        return cls(float(np.exp(np.mean(logs) + shift)), float(min(df, MOST_SHARED_DF)))
+            spread, scale = Spread.of(number.seed_values, number.places), _scale(number, size2)
+            if spread is not None and 0 < scale < np.inf:
+                for source, square in spread.squares.items():
+                    found[source].append((square, scale))
+        pools = {source: _pool(squares) for source, squares in found.items()}
+        return cls({source: pool for source, pool in pools.items() if pool is not None})
 
     def applied(self, measured: Measured, size2: float = 0.0) -> Measured:
         """The number with the variance between its repetitions drawn towards what is shared."""
-        return replace(measured, prior=(self.ratio * _scale(measured, size2), self.df)) if self.df else measured
+        if not self.pools:
+            return measured
+        scale = _scale(measured, size2)
+        return replace(measured, prior={source: (ratio * scale, df) for source, (ratio, df) in self.pools.items()})
+
+
+def _pool(squares: Sequence[tuple[Part, float]]) -> Part | None:
+    """What mean squares, each with its unit, have in common, and the degrees of freedom it is worth: few where they are unlike."""
+    logs, trigammas = [], []
+    for (size, df), scale in squares:
+        half = df / 2
+        if size <= 0:
+            continue
+        logs.append(np.log(size / scale) - special.digamma(half) + np.log(half))
+        trigammas.append(float(special.polygamma(1, half)))
+    if len(logs) < _FEWEST_ALIKE:
+        return None
+    unlike = float(np.var(logs, ddof=1) - np.mean(trigammas))
+    df = 2 * _trigamma_inverse(unlike) if unlike > 0 else np.inf
+    if df < LEAST_SHARED_DF:
+        return None
+    shift = special.digamma(df / 2) - np.log(df / 2) if np.isfinite(df) else 0.0
+    return float(np.exp(np.mean(logs) + shift)), float(min(df, MOST_SHARED_DF))
 
 
 UNSHARED = SharedSpread()  # each number for itself
@@ -258,8 +305,21 @@ def absent_everywhere(mean: Measured, singles: Sequence[Measured], margin: float
     return max(p_below(mean, margin), *(p_below(single, margin) for single in singles))
 
 
-def over_seeds(singles: Sequence[Measured]) -> Measured:
-    """The mean over seeds of numbers measured on the same rows."""
+def over_seeds(singles: Sequence[Measured], places: Places = ()) -> Measured:
+    """The mean over seeds of numbers measured on the same rows; ``places`` of all repetitions, where tables were crossed with models."""
     seeds, influence = np.concatenate([m.seed_values for m in singles]), np.mean([m.influence_n for m in singles], axis=0)
     extra, extra_df = max(m.extra for m in singles), min(m.extra_df for m in singles)
-    return Measured(seeds, influence, singles[0].clusters_n, extra, extra_df, min(m.row_df for m in singles))
+    found = Measured(seeds, influence, singles[0].clusters_n, extra, extra_df, min(m.row_df for m in singles))
+    return placed(found, places)
+
+
+def placed(measured: Measured, places: Places) -> Measured:
+    """The number with the table and the model of each of its repetitions."""
+    values = measured.seed_values
+    if len(places) == len(values):
+        return replace(measured, places=places)
+    if places and len(distinct_seeds(values)) > 1:
+        # Which of them were measured is not known here: together they say no more than one of them.
+        extra_df = min(measured.extra_df, len(values) - 1.0)
+        return replace(measured, extra=measured.extra + float(values.var(ddof=1)), extra_df=extra_df)
+    return measured

@@ -14,7 +14,7 @@ from proxyaudit.planted import make_world
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.seeding import stream
 from tests.studies import __main__ as program
-from tests.studies import coverage, decisions, ideal, real, tables, worlds
+from tests.studies import coverage, crossed, decisions, ideal, real, tables, worlds
 
 EVEN = np.array([0.5, 0.5])
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
@@ -319,7 +319,30 @@ def test_the_intervals_of_the_study_cover():
         own = [line for line in found if line["size"] == index]
         assert len(own) >= 1000
         assert np.mean([coverage.covers(line) for line in own]) >= 0.93
-    assert np.mean([coverage.covers(line) for line in results("crossed")]) >= 0.93
+    assert np.mean([coverage.covers(line) for line in results("several")]) >= 0.93
+
+
+@pytest.mark.study
+def test_the_crossed_repetitions_of_the_study_hold():
+    found = crossed.rates(results("crossed"))
+    of_three = [world.name for world in crossed.WORLDS if world.shape == (3, 3)]
+    assert set(of_three) < set(found)
+    for name in of_three:
+        assert found[name]["audits"] >= 1000
+        assert found[name]["coverage"] >= 0.93
+        assert found[name]["median width"] <= 1.3
+        assert found[name]["next model"] >= 0.93
+
+
+@pytest.mark.study
+def test_looks_do_not_inflate_errors():
+    found = crossed.look_rates(results("looks"))
+    for world in crossed.LOOKS:
+        one = found[world.name]
+        assert one["coverage"] >= 0.93
+        if world.truth == 1:
+            assert one["absent"] <= 0.012  # .01, of 4,000 numbers
+            assert one["present"] <= 0.05
 
 
 @pytest.mark.study

@@ -1,4 +1,4 @@
-"""Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|real|growth|training|tables``.
+"""Run the long studies: ``python -m tests.studies decisions|coverage|crossed|looks|worlds|models|real|growth|training|tables``.
 
 Every finished case is a line in ``tests/studies/results/<study>.jsonl`` (of a real table, a line for each attribute and regime); a study
 that is stopped goes on where it was, with the seed of its lines. ``tables`` writes what the lines say into ``tests/studies/README.md`` and
@@ -21,7 +21,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
-from tests.studies import coverage, decisions, growth, real, training, worlds
+from tests.studies import coverage, crossed, decisions, growth, real, training, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,7 +78,7 @@ def _model(kind: str, seed: int, n: int, checkpoints: int) -> Line:
 def parser() -> argparse.ArgumentParser:
     """The options of a study."""
     parser = argparse.ArgumentParser(prog="python -m tests.studies", description=__doc__)
-    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "real", "growth", "training", "tables"))
+    parser.add_argument("study", choices=(*STUDIES, "tables"))
     parser.add_argument("--seed", type=int, default=None, help="of the lines that are there if not given, else from the clock")
     parser.add_argument("--jobs", type=int, default=None, help="processes; one for each core if not given, of real tables one")
     parser.add_argument("--most", type=int, default=None, help="do at most so many of the cases that are left")
@@ -109,8 +109,18 @@ def _decisions(asked: argparse.Namespace, seed: int) -> None:
 def _coverage(asked: argparse.Namespace, seed: int) -> None:
     single = [(seed, size, index) for size in range(len(coverage.SIZES)) for index in range(coverage.REPETITIONS)]
     run("coverage", single, coverage.run_single, asked.jobs, asked.most)
-    crossed = [(seed, index) for index in range(coverage.CROSSED_REPETITIONS)]
-    run("crossed", crossed, coverage.run_crossed, asked.jobs, asked.most)
+    several = [(seed, index) for index in range(coverage.SEVERAL_REPETITIONS)]
+    run("several", several, coverage.run_several, asked.jobs, asked.most)
+
+
+def _crossed(asked: argparse.Namespace, seed: int) -> None:
+    cases = [(seed, world, block) for world in range(len(crossed.WORLDS)) for block in range(crossed.BLOCKS)]
+    run("crossed", cases, crossed.run_block, asked.jobs, asked.most)
+
+
+def _looks(asked: argparse.Namespace, seed: int) -> None:
+    cases = [(seed, world, block) for world in range(len(crossed.LOOKS)) for block in range(crossed.BLOCKS)]
+    run("looks", cases, crossed.run_looks_block, asked.jobs, asked.most)
 
 
 def _worlds(asked: argparse.Namespace, seed: int) -> None:
@@ -145,6 +155,8 @@ def _growth(asked: argparse.Namespace, seed: int) -> None:
 STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "decisions": _decisions,
     "coverage": _coverage,
+    "crossed": _crossed,
+    "looks": _looks,
     "worlds": _worlds,
     "models": _models,
     "real": _real,

@@ -18,7 +18,7 @@ TRUTHS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 RATES = (0.5, 0.2)
 REPETITIONS = 1008  # of each size; truths and base rates take turns
 
-MODELS, CROSSED_SIZE, CROSSED_REPETITIONS = 5, (16, 1000), 200
+MODELS, SEVERAL_SIZE, SEVERAL_REPETITIONS = 5, (16, 1000), 200
 SHIFT, SPREAD, SHARED = 0.6, 0.1, 0.5  # group shift of a model: mean and spread over models; share of row noise that models have in common
 
 
@@ -33,9 +33,9 @@ def run_single(seed: int, size: int, index: int) -> dict[str, Any]:
     return {"size": size, "index": index, "truth": truth, "rate": rate, **_interval(cell)}
 
 
-def run_crossed(seed: int, index: int) -> dict[str, Any]:
+def run_several(seed: int, index: int) -> dict[str, Any]:
     """Five models on the same rows; the truth is the mean leak of all models that could have been trained."""
-    d, n = CROSSED_SIZE
+    d, n = SEVERAL_SIZE
     rng = stream(seed, "crossed", index)
     codes = rng.integers(0, 2, n)
     labels = class_names(codes, 2)
@@ -51,7 +51,7 @@ def run_crossed(seed: int, index: int) -> dict[str, Any]:
 
 @cache
 def mean_leak() -> float:
-    """Mean leak over the models of the crossed simulation, by quadrature."""
+    """Mean leak over the models of this simulation, by quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     leaks = [shift_leak(max(SHIFT + SPREAD * float(node), 0.0)) for node in nodes]
     return float(weights @ leaks / weights.sum())

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, VERDICTS, Case, ModelCase, SelfTest, model_confusion, model_rates
-from tests.studies import coverage, decisions, growth, real, worlds
+from tests.studies import coverage, crossed, decisions, growth, real, worlds
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "proxyaudit" / "docs" / "method.md", ROOT / "tests" / "studies" / "README.md")
@@ -27,7 +27,9 @@ def write_tables(results: Path) -> None:
         "models": models_table,
         "decisions": decisions_table,
         "coverage": coverage_table,
+        "several": several_table,
         "crossed": crossed_table,
+        "looks": looks_table,
         "real": real_table,
         "growth": growth_table,
     }
@@ -180,15 +182,46 @@ def coverage_table(lines: Lines) -> str:
     return markdown(["d", "n", "repetitions", *(f"{truth:g}" for truth in coverage.TRUTHS), "all"], rows)
 
 
-def crossed_table(lines: Lines) -> str:
+def several_table(lines: Lines) -> str:
     """The same for several models on the same rows."""
     held = sum(map(coverage.covers, lines))
     low, high = stats.binomtest(held, len(lines)).proportion_ci(0.95)
     width = float(np.median([line["high"] - line["low"] for line in lines if line["low"] is not None]))
     return (
-        f"{coverage.MODELS} models on the same {coverage.CROSSED_SIZE[1]:,} rows of {coverage.CROSSED_SIZE[0]} units, mean leak "
+        f"{coverage.MODELS} models on the same {coverage.SEVERAL_SIZE[1]:,} rows of {coverage.SEVERAL_SIZE[0]} units, mean leak "
         f"{coverage.mean_leak():.3f}: {held} of {len(lines)} intervals hold it ({held / len(lines):.3f}, 95 % interval {low:.3f} to "
         f"{high:.3f}; median width {width:.3f}).\n"
+    )
+
+
+def crossed_table(lines: Lines) -> str:
+    """Intervals of means over tables crossed with models: what they hold, and how wide they are."""
+    rows = [
+        [
+            name,
+            f"{found['audits']:,.0f}",
+            *(f"{found[key]:.3f}" for key in ("coverage", "worst number")),
+            "-" if math.isnan(found["next model"]) else f"{found['next model']:.3f}",
+            *(f"{found[key]:.2f}" for key in ("median width", "mean width")),
+        ]
+        for name, found in crossed.rates(lines).items()
+    ]
+    return markdown(["world", "audits", "coverage", "of the worst number", "of the next model", "median width", "mean width"], rows)
+
+
+def looks_table(lines: Lines) -> str:
+    """What numbers are called at the last look, and how many models that took."""
+    rows = [
+        [
+            name,
+            f"{found['numbers']:,.0f}",
+            *(f"{found[key]:.4f}" for key in ("absent", "by the mean alone", "present", "coverage")),
+            f"{found['models']:.1f}",
+        ]
+        for name, found in crossed.look_rates(lines).items()
+    ]
+    return markdown(
+        ["truth, rule, repetitions", "numbers", "called absent", "by the mean alone", "called present", "coverage", "models trained"], rows
     )
 
 

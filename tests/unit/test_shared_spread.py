@@ -7,6 +7,7 @@ import pytest
 from scipy import special
 
 from proxyaudit.seeding import stream
+from proxyaudit.stats.components import REPETITIONS
 from proxyaudit.stats.intervals import UNSHARED, Measured, SharedSpread, _trigamma_inverse, crossed_interval
 
 ROWS, ROW_ERROR = 400, 0.005
@@ -50,7 +51,7 @@ def test_one_number_unlike_the_others_keeps_its_own_spread() -> None:
     held, _ = coverage(truth, spread, shared=True)
     assert held[-1] >= alone[-1] - 0.06
     numbers = audit(truth, spread, 3, stream(1, "one off"))
-    prior = SharedSpread(0.01, 8.0)
+    prior = SharedSpread({REPETITIONS: (0.01, 8.0)})
     odd = numbers[-1]
     assert crossed_interval(prior.applied(odd)).se >= crossed_interval(odd).se - 1e-12
 

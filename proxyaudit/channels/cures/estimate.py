@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from proxyaudit.arrays import Floats
+from proxyaudit.arrays import Floats, Places
 from proxyaudit.channels.cures.record import CURED_SITES
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Cured, Facts
@@ -66,8 +66,9 @@ def tried(facts: Facts, ledger: Ledger, cured: Sequence[Cured]) -> list[Tried]:
         before = [] if run is None else run.outputs[: len(one.measured)]
         after = [m.arrays["outputs"] for m in one.measured]
         old, new = ([gap_in(outputs, groups, low, high, column, facts.clusters_n) for outputs in which] for which in (before, after))
-        change = over_seeds([b - a for a, b in zip(old, new, strict=True)])
-        found.append(Tried(one.cure.name, over_seeds(new), change, _cost(facts, before, after)))
+        places = () if run is None else run.places[: len(one.measured)]
+        change = over_seeds([b - a for a, b in zip(old, new, strict=True)], places)
+        found.append(Tried(one.cure.name, over_seeds(new, places), change, _cost(facts, before, after, places)))
     return found
 
 
@@ -104,9 +105,9 @@ def _published(draft: Draft, measured: Measured) -> Draft:
     return replace(draft, measured=clean, interval=crossed_interval(clean))
 
 
-def _cost(facts: Facts, before: Sequence[Floats], after: Sequence[Floats]) -> Measured:
+def _cost(facts: Facts, before: Sequence[Floats], after: Sequence[Floats], places: Places) -> Measured:
     """AUROC before minus after, with the rows' influences (DeLong et al. 1988)."""
-    return over_seeds([_auroc(facts, a) - _auroc(facts, b) for a, b in zip(before, after, strict=True)])
+    return over_seeds([_auroc(facts, a) - _auroc(facts, b) for a, b in zip(before, after, strict=True)], places)
 
 
 def _auroc(facts: Facts, outputs_nc: Floats) -> Measured:

@@ -138,7 +138,7 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
     base = replace(base, measure=measure, site=site, method=METHODS[test], subject=facts.beyond if channel == "beyond" else None)
     if outputs:
         base = replace(base, measure=f"output_{measure}", site=None, method=f"{METHODS[test]}; on the log-odds of the outputs")
-    draft = planted_draft(base, records[run.regime, attribute.name, site], test, facts.clusters_n)
+    draft = planted_draft(base, records[run.regime, attribute.name, site], test, facts.clusters_n, run.places)
     doubt = facts.doubts.get(attribute.name, POOLED if attribute.pools_levels else None)
     if test == "nonlinear" and not outputs and doubt is not None:
         draft = replace(draft, can_be_absent=False, reason=doubt, remedy="merge" if doubt == POOLED else None)

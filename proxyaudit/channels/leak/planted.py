@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Ints, Places
 from proxyaudit.channels.closed import ASKED_ONCE
 from proxyaudit.channels.leak.record import TRACE, LeakTest, SiteRecord
 from proxyaudit.data.public_counts import share_words
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
-from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
+from proxyaudit.stats.components import Spread
+from proxyaudit.stats.intervals import FEWEST_FOR_NEXT, Interval, Measured, crossed_interval, in_every_seed, over_seeds, p_above, p_below
 from proxyaudit.stats.p_values import FOUND, PRESENT_AT, permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
@@ -21,7 +22,7 @@ LEVELS = "single values of it show a trace (one value, a narrow range, even or o
 RESTS_ON_NEIGHBOURS = 0.45  # share of a score from which on it may be that of rows of one person; of a plain leak it is .15 to .4
 
 
-def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, clusters_n: Ints) -> Draft:
+def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, clusters_n: Ints, places: Places = ()) -> Draft:
     """Fill a draft from one planted test of each model.
 
     Presence: above the plants at the margin in every model, beyond the permutations, and helpful on rows that the reader did not
@@ -34,13 +35,15 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
         return _silent(base, records, clusters_n)
     asked = [one for one in found if one.reason != ASKED_ONCE]
     if 0 < len(asked) < len(found) == len(records) and not any(record.reason for record in records):
-        kept = [record for record in records if record.tests[test].reason != ASKED_ONCE]
-        draft = replace(planted_draft(base, kept, test, clusters_n), can_be_absent=False, reason=ASKED_ONCE)
+        kept = [place for place, record in enumerate(records) if record.tests[test].reason != ASKED_ONCE]
+        where = tuple(places[place] for place in kept) if places else ()
+        draft = planted_draft(base, [records[place] for place in kept], test, clusters_n, where)
+        draft = replace(draft, can_be_absent=False, reason=ASKED_ONCE)
         return replace(draft, null_rejected=False, null_reason=ASKED_ONCE)
     missing = [why for why in (*(record.reason for record in records), *(one.reason for one in found)) if why]
     if missing or len(found) < len(records):
         return replace(base, reason=missing[0] if missing else "not measured")
-    draft = _of_score(base, found, clusters_n)
+    draft = _of_score(base, found, clusters_n, places)
     draft = replace(draft, n=records[0].n)
     if test.startswith(("beyond", "levels")):
         rows = min(one.rows for one in found if one.rows is not None)
@@ -49,7 +52,7 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     for why in (_left_out(found, base.margin, records[0].n), *hints):
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
-    draft = _with_readers(draft, found, clusters_n) if found[0].bins is not None else draft
+    draft = _with_readers(draft, found, clusters_n, places) if found[0].bins is not None else draft
     return _ungrouped(draft, found) if any(record.agreement is not None and record.agreement.together for record in records) else draft
 
 
@@ -61,7 +64,7 @@ def _ungrouped(draft: Draft, found: Sequence[LeakTest]) -> Draft:
     return replace(draft, null_rejected=False, null_reason=TOGETHER)
 
 
-def _of_score(base: Draft, found: Sequence[LeakTest], clusters_n: Ints) -> Draft:
+def _of_score(base: Draft, found: Sequence[LeakTest], clusters_n: Ints, places: Places) -> Draft:
     """What the scores say by themselves, among the plants and the permutations."""
     beyond_null = permutation_p(sum(one.score for one in found), np.sum([one.null for one in found], axis=0)) <= PRESENT_AT
     raws = [one.best_raw for one in found]
@@ -77,8 +80,9 @@ def _of_score(base: Draft, found: Sequence[LeakTest], clusters_n: Ints) -> Draft
         null_reason = "above the plants at the margin, but no reader could use it on rows it had not seen"
     return replace(
         base,
-        measured=over_seeds([one.measured(clusters_n) for one in found]),
-        interval=calibrated_interval(found),
+        measured=over_seeds([one.measured(clusters_n) for one in found], places),
+        interval=calibrated_interval(found, places),
+        another=calibrated_interval(found, places, another=True) if len({one.leak for one in found}) >= FEWEST_FOR_NEXT else None,
         calibrated=True,
         raw=float(np.mean(raws)),
         auroc=float(np.mean(areas)) if len(areas) == len(found) else None,
@@ -123,21 +127,24 @@ def _silent(base: Draft, records: Sequence[SiteRecord], clusters_n: Ints) -> Dra
     return replace(draft, present_p=1.0, absent_p=0.0, bound=0.0, can_be_absent=True, reason="the site is constant")
 
 
-def calibrated_interval(tests: Sequence[LeakTest]) -> Interval:
-    """Interval of the mean calibrated leak over seeds: the rows' errors are taken as wholly shared, the spread over seeds is added."""
+def calibrated_interval(tests: Sequence[LeakTest], places: Places = (), *, another: bool = False) -> Interval:
+    """Interval of the mean calibrated leak over seeds, or of ``another`` model's leak.
+
+    The rows' errors are taken as wholly shared, the spread over seeds is added.
+    """
     leaks = np.array([test.leak for test in tests])
     value = float(leaks.mean())
     below = value - float(np.mean([test.low for test in tests]))
     above = float(np.mean([test.high for test in tests])) - value
-    distinct = distinct_seeds(leaks)
-    spread = 0.0
-    if len(distinct) > 1:
-        spread = float(stats.t.ppf(0.975, len(distinct) - 1)) * float(distinct.std(ddof=1)) / float(np.sqrt(len(distinct)))
+    between, spread, df = Spread.of(leaks, places), 0.0, 1.0
+    if between is not None:
+        variance, df = (between.of_next if another else between.of_mean)({})
+        spread = float(stats.t.ppf(0.975, df)) * float(np.sqrt(variance))
     low, high = max(0.0, value - float(np.hypot(below, spread))), min(1.0, value + float(np.hypot(above, spread)))
-    return Interval(value, low, high, max(high - low, 1e-12) / (2 * 1.96), max(len(distinct) - 1.0, 1.0))
+    return Interval(value, low, high, max(high - low, 1e-12) / (2 * 1.96), max(df, 1.0))
 
 
-def _with_readers(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints) -> Draft:
+def _with_readers(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints, places: Places) -> Draft:
     """Let the non-linear readers show presence, or speak against absence."""
     best: tuple[float, str, Measured] | None = None
     objections = []
@@ -151,7 +158,7 @@ def _with_readers(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints) -> 
         singles = [Measured(np.array([gain]), influence_n, clusters_n) for gain, influence_n in known]
         p = min(1.0, count * in_every_seed(singles, draft.margin))
         if best is None or p < best[0]:
-            best = p, name, over_seeds(singles)
+            best = p, name, over_seeds(singles, places)
         if any(m.value > TRACE * draft.margin and p_above(m, 0.0) * count <= SURELY for m in singles):
             objections.append(f"a stronger reader ('{name}') finds a trace, so absence is not claimed")
         elif any(p_below(m, draft.margin) > PRESENT_AT for m in singles):
@@ -171,5 +178,5 @@ def _either_way(draft: Draft, best: tuple[float, str, Measured] | None) -> Draft
     if 2 * p > PRESENT_AT:
         return replace(draft, present_p=by_score)
     method = f"{draft.method}; shown by the reader '{name}': its gain on unseen rows, a lower bound"
-    shown = replace(draft, measured=gain, interval=crossed_interval(gain), calibrated=False, shown_by=name, method=method)
+    shown = replace(draft, measured=gain, interval=crossed_interval(gain), another=None, calibrated=False, shown_by=name, method=method)
     return replace(shown, null_rejected=True, present_p=min(1.0, 2 * p))

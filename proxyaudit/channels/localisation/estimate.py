@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Ints, Places
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, Search
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
@@ -39,13 +39,14 @@ class _Candidate:
     parts: tuple[Part, ...]
     signed: tuple[Measured, ...]
     product: tuple[Measured, ...]
+    places: Places = ()  # table and model of each, where tables were crossed with models
 
     @classmethod
-    def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> Self:
+    def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints, places: Places) -> Self:
         parts = tuple(parts)
         both = [[(p.effect.signed, p.effect.signed_influence_n), (p.effect.product, p.effect.product_influence_n)] for p in parts]
         made = [[Measured(np.array([value]), influence.astype(np.float64), clusters_n) for value, influence in one] for one in both]
-        return cls(measure, subject, parts, tuple(signed for signed, _ in made), tuple(product for _, product in made))
+        return cls(measure, subject, parts, tuple(signed for signed, _ in made), tuple(product for _, product in made), places)
 
     def p(self) -> float:
         """p-value of "does nothing": signed or per row, in the model where it is largest."""
@@ -109,7 +110,7 @@ def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: R
         if len(records) < len(found):
             lines.append(replace(_about(location, "skipped", None), context="skipped", reason="the models differ in their places"))
         else:
-            lines += _of_location(location, records, facts.clusters_n)
+            lines += _of_location(location, records, facts.clusters_n, run.places)
     # One correction over everything that was tried of the attribute in this regime.
     ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates]))
     # A whole location may not move the outputs where the effect cancels over rows; the attribute's subspace there may.
@@ -125,13 +126,14 @@ def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: R
         _publish(out, line, own, backed=line.location.site in backed)
 
 
-def _of_location(location: Draft, records: Sequence[LocationRecord], clusters_n: Ints) -> list[_Group | Draft]:
+def _of_location(location: Draft, records: Sequence[LocationRecord], clusters_n: Ints, places: Places) -> list[_Group | Draft]:
     """Everything that was tried at one location, and what was not."""
     kind = records[0].kind
     left = next((record.skipped for record in records if record.skipped), None)
     if left is not None:
         return [_skipped(location, f"whole {kind}", left)]
-    whole = _Candidate.of("whole", f"whole {kind}", [record.whole for record in records if record.whole is not None], clusters_n)
+    wholes = [record.whole for record in records if record.whole is not None]
+    whole = _Candidate.of("whole", f"whole {kind}", wholes, clusters_n, places)
     lines: list[_Group | Draft] = [_Group(location, (whole,))]
     searches = [record.search for record in records if record.search is not None]
     if len(searches) < len(records):
@@ -139,15 +141,15 @@ def _of_location(location: Draft, records: Sequence[LocationRecord], clusters_n:
         return lines if left is None else [*lines, _skipped(location, "heads" if kind == "heads" else "units", left)]
     # By rank, as far as every model goes.
     ranks = [*zip(*(search.tried for search in searches), strict=False)]
-    tried = [_Candidate.of("part", _ranked(parts, rank), parts, clusters_n) for rank, parts in enumerate(ranks)]
+    tried = [_Candidate.of("part", _ranked(parts, rank), parts, clusters_n, places) for rank, parts in enumerate(ranks)]
     drawn = zip(*(search.random for search in searches), strict=False)
-    controls = [_Candidate.of("random", _names(parts), parts, clusters_n) for parts in drawn]
+    controls = [_Candidate.of("random", _names(parts), parts, clusters_n, places) for parts in drawn]
     lines.append(_Group(location, tuple(tried), tuple(controls), whole))
     why = next((search.no_carriers for search in searches if search.no_carriers), None)
     sets = [search.carriers for search in searches if search.carriers is not None]
     if why is None:
-        together = _Candidate.of("set", _set_words(searches), [one.together for one in sets], clusters_n)
-        random = _Candidate.of("random", "as many parts together", [one.random for one in sets], clusters_n)
+        together = _Candidate.of("set", _set_words(searches), [one.together for one in sets], clusters_n, places)
+        random = _Candidate.of("random", "as many parts together", [one.random for one in sets], clusters_n, places)
         lines.append(_Group(location, (together,), (random,), whole))
     else:
         lines.append(replace(_about(location, "set", "the smallest set that carries 80 %"), reason=why, n=None))
@@ -199,7 +201,7 @@ def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -
             reason = NOT_WHOLE
         _add_effects(out, replace(location, reason=reason), one)
         if group.whole is not None and reason is None and one.p_signed() <= PRESENT_AT:
-            ratio = fieller_ratio(over_seeds(one.signed), over_seeds(group.whole.signed))
+            ratio = fieller_ratio(over_seeds(one.signed, one.places), over_seeds(group.whole.signed, one.places))
             if ratio is not None:
                 share = replace(_about(group.location, one.measure, one.subject), channel=SHARE, method=METHODS[SHARE])
                 out.add(replace(share, unit="share of the whole place's effect", interval=ratio), value=ratio.value)
@@ -209,7 +211,7 @@ def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -
 
 def _add_effects(out: Drafts, location: Draft, one: _Candidate) -> None:
     draft = _about(location, one.measure, one.subject)
-    signed, product = over_seeds(one.signed), over_seeds(one.product)
+    signed, product = over_seeds(one.signed, one.places), over_seeds(one.product, one.places)
     out.add(replace(draft, measured=signed, interval=crossed_interval(signed), raw=_mean(part.predicted for part in one.parts)))
     if one.measure == "random":
         return

@@ -39,7 +39,8 @@ def _gaps(facts: Facts) -> Iterator[Measured]:
             groups, names = attribute.groups()
             for low in range(len(names) - 1):
                 for column in range(run.outputs[0].shape[1]):
-                    yield over_seeds([gap_in(one, groups, low, low + 1, column, facts.clusters_n) for one in run.outputs])
+                    singles = [gap_in(one, groups, low, low + 1, column, facts.clusters_n) for one in run.outputs]
+                    yield over_seeds(singles, run.places)
 
 
 def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run, shared: SharedSpread) -> None:
@@ -51,7 +52,7 @@ def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run, shared: 
         out.add(replace(base, reason=None if run.is_reference else "the training or capture of this regime failed"))
         return
     groups, names = attribute.groups()
-    found = largest_gap(run.outputs, groups, len(names), facts.clusters_n, margin, LEVEL, shared)
+    found = largest_gap(run.outputs, groups, len(names), facts.clusters_n, margin, LEVEL, shared, run.places)
     if attribute.classes == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), margin):
         # Halves of a number can agree where its quarters do not.
         base = replace(base, can_be_absent=False, reason=NOT_FLAT)
@@ -71,7 +72,8 @@ def _within(facts: Facts, attribute: Attribute, run: Run, gap: Draft, found: Lar
     method = "the same gap among rows of one true label, labels weighted as in the audit rows"
     base = replace(base, measure="gap_within_label", method=method)
     low, high, column = found.low, found.high, found.column
-    gaps = gaps_within_label(run.outputs, groups, facts.labels_n, low, high, column, facts.clusters_n, FEWEST_IN_LABEL)
+    asked = (groups, facts.labels_n, low, high, column, facts.clusters_n, FEWEST_IN_LABEL)
+    gaps = gaps_within_label(run.outputs, *asked, run.places)
     if gaps is None:
         return replace(base, reason="a label has too few rows of one group")
     within, margin = weighted_sum(gaps), facts.margins.gap
@@ -102,7 +104,7 @@ def _task(facts: Facts, run: Run) -> Draft:
     for outputs in run.outputs:
         columns = [(outputs[:, 0], labels == 1)] if classes == 2 else [(outputs[:, k], labels == k) for k in range(classes)]
         values.append(float(np.mean([auroc(scores, positive) for scores, positive in columns])))
-    measured = Measured(np.array(values), np.zeros(len(labels)), facts.clusters_n)
+    measured = Measured(np.array(values), np.zeros(len(labels)), facts.clusters_n, places=run.places)
     draft = Draft("task", "", run.regime, measure="auroc", unit="AUROC of the target on the audit rows", method="rank statistic")
     return replace(draft, decides=False, measured=measured, n=len(labels))
 

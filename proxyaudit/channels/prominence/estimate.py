@@ -29,11 +29,20 @@ class _Models:
     found: Mapping[int, Prominent]
     clusters_n: Ints
     floor: float  # what the rows cannot tell from nothing: a share below it counts as that much in a ratio
+    places: Mapping[int, tuple[int, int]]  # table and model of each, where repetitions have an order of their own
 
-    def shares(self, measure: str, repetitions: Sequence[int] | None = None, *, log: bool = False) -> Measured | None:
-        """The mean over these repetitions, or over all; of the ``log`` of the shares where it is asked for."""
-        singles = []
-        for number in self.found if repetitions is None else repetitions:
+    def model(self, number: int) -> int:
+        """Which initial weights a repetition has."""
+        return self.places[number][1] if self.places else number
+
+    def of(self, models: Sequence[int] | None) -> list[int]:
+        """Repetitions with these initial weights, or all."""
+        return [number for number in self.found if models is None or self.model(number) in models]
+
+    def shares(self, measure: str, models: Sequence[int] | None = None, *, log: bool = False) -> Measured | None:
+        """The mean over repetitions with these initial weights, or over all; of the ``log`` of the shares where it is asked for."""
+        singles, numbers = [], self.of(models)
+        for number in numbers:
             one = self.found[number]
             value, influence_n = (one.units, one.units_n) if measure == "units" else (one.total, one.total_n)
             if value is None or influence_n is None:
@@ -41,11 +50,12 @@ class _Models:
             size = max(value, self.floor)
             value, influence_n = (float(np.log(size)), influence_n / size) if log else (value, influence_n)
             singles.append(Measured(np.array([value]), influence_n, self.clusters_n))
-        return over_seeds(singles) if singles else None
+        places = tuple(self.places[number] for number in numbers) if self.places else ()
+        return over_seeds(singles, places) if singles else None
 
-    def placebos(self, repetitions: Sequence[int]) -> Floats:
-        """Mean of each placebo's log over these repetitions."""
-        values = [np.log(np.maximum(self.found[number].placebos, self.floor)) for number in repetitions]
+    def placebos(self, models: Sequence[int]) -> Floats:
+        """Mean of each placebo's log over repetitions with these initial weights."""
+        values = [np.log(np.maximum(self.found[number].placebos, self.floor)) for number in self.of(models)]
         count = min((len(one) for one in values), default=0)
         return np.mean([one[:count] for one in values], axis=0) if count else np.zeros(0)
 
@@ -64,7 +74,9 @@ def _models(facts: Facts, regime: str | None, name: str, site: str) -> _Models |
     run = None if regime is None else facts.run(regime)
     found = [PROMINENT.find(m, name, site) if name else OF_LABEL.find(m, site) for m in run.measured] if run else []
     by_number = {one.repetition: one for one in found if one is not None}
-    return _Models(by_number, facts.clusters_n, 1 / len(np.unique(facts.clusters_n))) if by_number else None
+    placed = zip(found, run.places, strict=True) if run and run.places else ()
+    places = {one.repetition: place for one, place in placed if one is not None}
+    return _Models(by_number, facts.clusters_n, 1 / len(np.unique(facts.clusters_n)), places) if by_number else None
 
 
 def _add_site(out: Drafts, facts: Facts, run: Run, name: str, site: str) -> None:
@@ -82,7 +94,7 @@ def _add_site(out: Drafts, facts: Facts, run: Run, name: str, site: str) -> None
             out.add(replace(shown, reason="no unit of the site varies, or too few independent rows to tell"))
         else:
             # No true share is below zero: whether any is above is a question of rows alone, however much models differ.
-            by_rows = p_above(replace(measured, seed_values=np.array([measured.value])), 0.0)
+            by_rows = p_above(replace(measured, seed_values=np.array([measured.value]), places=()), 0.0)
             out.add(replace(shown, measured=measured, interval=crossed_interval(measured), present_p=by_rows, shows_p=True))
     if verdict:
         _add_gain(out, facts, run, base, mine)
@@ -113,9 +125,9 @@ def _add_ratio(out: Drafts, base: Draft, mine: _Models, other: _Models, measure:
         out.add(replace(base, measured=gain, interval=crossed_interval(gain), method=f"paired on the same rows; {weights}"))
 
 
-def _same(*models: _Models) -> tuple[int, ...]:
-    """Repetitions of all: models with the same initial weights."""
-    return tuple(number for number in models[0].found if all(number in other.found for other in models))
+def _same(*several: _Models) -> tuple[int, ...]:
+    """Initial weights that all have."""
+    return tuple(sorted(set.intersection(*({models.model(number) for number in models.found} for models in several))))
 
 
 def _add_placebos(out: Drafts, base: Draft, mine: _Models, untrained: _Models) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from proxyaudit.arrays import Places
 from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.channels.proxies.record import TABLES, USES, TableRecord, UnitUse, UseRecord, label
 from proxyaudit.data.attributes import Attribute
@@ -61,6 +62,12 @@ class _Uses:
         found = [what(record.units[unit]) for record in self.records]
         known = [Measured(np.array([one.value]), one.influence_n, self.facts.clusters_n) for one in found if one is not None]
         return known if len(known) == len(found) else None
+
+    @property
+    def places(self) -> Places:
+        """Table and model of each, where tables were crossed with models."""
+        run = self.facts.run(self.regime)
+        return () if run is None else run.places
 
     def total(self, unit: str) -> list[Measured] | None:
         """How far it moves the output between the groups."""
@@ -177,7 +184,7 @@ def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers
         if moved is None:
             continue
         base = _draft("influence", attribute, uses.regime, unit, decides=False, n=n, method=method)
-        _publish(out, replace(base, unit=_UNIT_CHANGE), over_seeds(moved))
+        _publish(out, replace(base, unit=_UNIT_CHANGE), over_seeds(moved, uses.places))
         if not reference:  # beside trained models: what random weights do with the same swap
             products.append(_product(uses, replace(base, channel="proxy_use", measure="proxy_use"), carriers[unit], moved))
             _add_path(out, uses, replace(base, group=f"{low} to {high}", unit=signed))
@@ -199,9 +206,9 @@ def _product(uses: _Uses, base: Draft, carrier: tuple[Measured, float], moved: S
     A column may carry the attribute in one part of its values and move the outputs by another (a code that packs two things). Giving
     rows the column of one group or of the other must therefore move the outputs as well.
     """
-    size, (share, carries_p) = over_seeds(moved), carrier
+    size, (share, carries_p) = over_seeds(moved, uses.places), carrier
     influence_n = size.influence_n * share.value + share.influence_n * size.value
-    product = Measured(size.seed_values * share.value, influence_n, size.clusters_n, row_df=size.row_df)
+    product = Measured(size.seed_values * share.value, influence_n, size.clusters_n, row_df=size.row_df, places=size.places)
     margins = uses.facts.margins
     present = max(carries_p, in_every_seed(moved, margins.effect), _moves_between(uses.total(str(base.subject))))
     absent = max(p_below(one, margins.effect) for one in moved)
@@ -223,17 +230,17 @@ def _add_path(out: Drafts, uses: _Uses, base: Draft) -> None:
     total, through = uses.total(unit), uses.measured(unit, lambda use: use.through)
     if total is not None:
         whole = replace(base, channel="path_total", measure="path_total", method=f"{base.method}; by group")
-        _publish(out, whole, over_seeds(total))
+        _publish(out, whole, over_seeds(total, uses.places))
     method = "the part of path_total that is gone when the attribute's LEACE subspace is held fixed"
     part = replace(base, channel="path", measure="path", site=uses.records[0].site, method=method)
     found = [record.units[unit] for record in uses.records]
     if total is None or through is None:
         out.add(replace(part, reason=next((one.reason for one in found if one.reason), None)))
         return
-    _publish(out, replace(part, null_high=float(np.mean([max(one.random) for one in found]))), over_seeds(through))
+    _publish(out, replace(part, null_high=float(np.mean([max(one.random) for one in found]))), over_seeds(through, uses.places))
     how = "path over path_total, Fieller's interval"
     share = replace(part, channel="path_share", measure="path_share", unit="share of path_total", method=how)
-    ratio = intervals.fieller_ratio(over_seeds(through), over_seeds(total))
+    ratio = intervals.fieller_ratio(over_seeds(through, uses.places), over_seeds(total, uses.places))
     if ratio is None:
         out.add(replace(share, reason="the column's own effect between the groups is not clearly different from zero"))
     else:
@@ -276,7 +283,8 @@ def _add_inputs(out: Drafts, draft: Draft, values: Mapping[str, Any], facts: Fac
     else:
         shown = {name: given for name, given in values.items() if name in leading}
     for name, given in shown.items():
-        measured = Measured(given, np.zeros(len(facts.clusters_n)), facts.clusters_n)
+        run = facts.run(draft.regime)
+        measured = intervals.placed(Measured(given, np.zeros(len(facts.clusters_n)), facts.clusters_n), () if run is None else run.places)
         # Over repetitions only: the rows are a few hundred, the same for all, and shares of a difference share their error.
         interval = crossed_interval(measured) if len(distinct_seeds(given)) > 1 else None
         out.add(replace(draft, subject=name, context=name, measured=measured, interval=interval))

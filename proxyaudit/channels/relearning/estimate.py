@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Ints, Places
 from proxyaudit.channels.closed import ASKED_ONCE
 from proxyaudit.channels.relearning.record import PERCENTILE, RELEARNED, ROWS, Relearned
 from proxyaudit.estimates.facts import Facts
@@ -40,14 +40,16 @@ def estimate(facts: Facts) -> Drafts:
             draft = None
             if not run.is_reference:
                 asked = replace(base, context=CONTEXT, margin=facts.margins.relearned, method=METHOD)
-                draft = relearned_draft(asked, run.measured, before, facts.clusters_n)
+                draft = relearned_draft(asked, run.measured, before, facts.clusters_n, run.places)
                 out.add(draft)
             if run.measured:
                 add_relearning(out, draft, run.measured, base, facts.clusters_n)
     return out
 
 
-def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints) -> Draft:
+def relearned_draft(
+    base: Draft, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints, places: Places = ()
+) -> Draft:
     """Fill a draft with the deciding excess."""
     base = replace(base, measure="excess")
     own, before = ([RELEARNED.read(m, base.attribute) for m in many] for many in (measured, untrained))
@@ -55,7 +57,8 @@ def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Seq
         return replace(base, decides=False, state="not_applicable", reason=own[0].reason)
     asked = [m for m, one in zip(measured, own, strict=True) if one.reason != ASKED_ONCE]
     if 0 < len(asked) < len(own):
-        draft = replace(relearned_draft(base, asked, untrained[: len(asked)], clusters_n), can_be_absent=False, reason=ASKED_ONCE)
+        where = tuple(place for place, one in zip(places, own, strict=False) if one.reason != ASKED_ONCE)
+        draft = replace(relearned_draft(base, asked, untrained[: len(asked)], clusters_n, where), can_be_absent=False, reason=ASKED_ONCE)
         return replace(draft, null_rejected=False, null_reason=ASKED_ONCE)
     missing = next((one.reason for one in (*own, *before) if one.reason), None)
     if missing or not own:
@@ -63,7 +66,7 @@ def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Seq
     if not before or any(not one.placebos for one in own):
         return replace(base, reason="there is no untrained model or no placebo to compare with, so what comes back proves nothing")
     mine, theirs = ([_reached(one, base.margin, clusters_n) for one in many] for many in (own, before))
-    references = theirs if len(theirs) == len(mine) else [over_seeds(theirs)] * len(mine)
+    references = _references(theirs, len(mine), places)
     over_untrained = [a - b for a, b in zip(mine, references, strict=True)]
     percentiles = [_percentile(one, base.attribute) for one in own]
     over_placebos = [
@@ -71,7 +74,7 @@ def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Seq
         for a, (q, variance), one in zip(mine, percentiles, own, strict=True)
     ]
     both = (over_untrained, over_placebos)
-    means = [over_seeds(singles) for singles in both]
+    means = [over_seeds(singles, places) for singles in both]
     deciding = min(means, key=lambda m: m.value)
     thresholds = [max(r.value, q) for r, (q, _) in zip(references, percentiles, strict=True)]
     controls = [_control(one, threshold, base.margin) for one, threshold in zip(own, thresholds, strict=True)]
@@ -82,6 +85,13 @@ def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Seq
     draft = replace(draft, raw=float(np.mean([m.value for m in mine])), null_high=float(np.mean(thresholds)))
     extras, reason = {**base.extras, "control": worst}, None if worst.passed else worst.reason
     return replace(draft, can_be_absent=worst.passed, reason=reason, extras=extras)
+
+
+def _references(theirs: Sequence[Measured], count: int, places: Places) -> Sequence[Measured]:
+    """The untrained model of each repetition, or their mean where it is not known which that is."""
+    if len({table for table, _ in places}) > 1 and len(theirs) > max(model for _, model in places):
+        return [theirs[model] for _, model in places]
+    return theirs if len(theirs) == count else [over_seeds(theirs)] * count
 
 
 def _reached(found: Relearned, margin: float, clusters_n: Ints) -> Measured:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Ints, Places
 from proxyaudit.causal.proxy_use import Number, Reach
 from proxyaudit.channels.use.record import COLUMNS, ColumnUse, all_of
 from proxyaudit.estimates.facts import Run
@@ -32,12 +32,13 @@ class Carrier:
     name: str
     uses: tuple[ColumnUse, ...]
     shared: SharedSpreads = ALONE  # what exchanges in this audit have in common of the variance between models
+    places: Places = ()  # table and model of each
 
     def surely_reaches(self, clusters_n: Ints, margin: float, level: float) -> bool:
         """Whether what reaches the groups surely exceeds the margin, and what goes around the attribute's subspace does as well."""
         total, around = all_of(use.reach for use in self.uses), all_of(use.around for use in self.uses)
         found = [reaches for reaches in (total, around) if reaches]
-        return bool(total) and all(_above_p(reaches, clusters_n, margin, self.shared) <= level for reaches in found)
+        return bool(total) and all(self._above_p(reaches, clusters_n, margin) <= level for reaches in found)
 
     def surely_idle(self, clusters_n: Ints, margin: float) -> bool:
         """Whether what reaches the groups surely lies below the margin, row by row too.
@@ -48,9 +49,22 @@ class Carrier:
         products = all_of(reach.product for reach in reaches)
         if not products:
             return False
-        signed, product = self.shared.applied(_mean([reach.signed for reach in reaches], clusters_n), _mean(products, clusters_n))
+        signed, product = self.shared.applied(self.mean([reach.signed for reach in reaches], clusters_n), self.mean(products, clusters_n))
         mean = 2 * min(p_below(signed.oriented(), margin), p_below(product, margin**2))
         return max(mean, p_below(product, (_ROW_BY_ROW * margin) ** 2)) <= PRESENT_AT
+
+    def mean(self, numbers: Sequence[Number], clusters_n: Ints) -> Measured:
+        """The mean over models of a number of each."""
+        return _mean(numbers, clusters_n, self.places)
+
+    def _above_p(self, reaches: Sequence[Reach], clusters_n: Ints, margin: float) -> float:
+        """p-value of "reaches the groups by more than the margin", signed or row by row; the sign was taken from the data."""
+        signed, products = self.mean([reach.signed for reach in reaches], clusters_n), all_of(reach.product for reach in reaches)
+        if not products:
+            return min(1.0, 2 * p_above(signed.oriented(), margin))
+        signed, product = self.shared.applied(signed, self.mean(products, clusters_n))
+        found = [2 * p_above(signed.oriented(), margin), p_above(product, (_ROW_BY_ROW * margin) ** 2)]
+        return min(1.0, len(found) * min(found))
 
 
 def shared_by_exchanges(runs: Sequence[Run], attributes: Sequence[str], clusters_n: Ints) -> SharedSpreads:
@@ -61,7 +75,8 @@ def shared_by_exchanges(runs: Sequence[Run], attributes: Sequence[str], clusters
             for name in records[0].units if records else ():
                 reaches = all_of(use.reach for use in all_of(record.units.get(name) for record in records))
                 if products := all_of(reach.product for reach in reaches):
-                    pairs.append((_mean([reach.signed for reach in reaches], clusters_n), _mean(products, clusters_n)))
+                    signed = _mean([reach.signed for reach in reaches], clusters_n, run.places)
+                    pairs.append((signed, _mean(products, clusters_n, run.places)))
     return SharedSpreads.of(pairs)
 
 
@@ -70,7 +85,7 @@ def carriers_of(run: Run, attribute: str, names: Sequence[str], shared: SharedSp
     records = all_of(COLUMNS.find(m, attribute) for m in run.measured)
     found = {name: all_of(record.units.get(name) for record in records) for name in names}
     found[TOGETHER] = all_of(record.together for record in records)
-    return [Carrier(name, tuple(uses), shared) for name, uses in found.items() if uses]
+    return [Carrier(name, tuple(uses), shared, run.places) for name, uses in found.items() if uses]
 
 
 def barring(carriers: Sequence[Carrier], clusters_n: Ints, margin: float) -> str | None:
@@ -100,7 +115,8 @@ def add_carriers(out: Drafts, base: Draft, carriers: Sequence[Carrier], clusters
             continue
         products = all_of(reach.product for reach in reaches)
         mean_square = max(0.0, float(np.mean([one.value for one in products]))) if products else 0.0
-        measured = carrier.shared.signed.applied(_mean([reach.signed for reach in reaches], clusters_n), mean_square).oriented()
+        mean = carrier.mean([reach.signed for reach in reaches], clusters_n)
+        measured = carrier.shared.signed.applied(mean, mean_square).oriented()
         surely = carrier.surely_reaches(clusters_n, base.margin, PRESENT_AT), carrier.surely_idle(clusters_n, base.margin)
         favours = "past the directions that were swapped" if surely[0] else "without favouring a group"
         if not any(surely):
@@ -111,15 +127,5 @@ def add_carriers(out: Drafts, base: Draft, carriers: Sequence[Carrier], clusters
         out.add(replace(draft, measured=measured, interval=crossed_interval(measured, LEVEL)))
 
 
-def _above_p(reaches: Sequence[Reach], clusters_n: Ints, margin: float, shared: SharedSpreads) -> float:
-    """p-value of "reaches the groups by more than the margin", signed or row by row; the sign was taken from the data."""
-    signed, products = _mean([reach.signed for reach in reaches], clusters_n), all_of(reach.product for reach in reaches)
-    if not products:
-        return min(1.0, 2 * p_above(signed.oriented(), margin))
-    signed, product = shared.applied(signed, _mean(products, clusters_n))
-    found = [2 * p_above(signed.oriented(), margin), p_above(product, (_ROW_BY_ROW * margin) ** 2)]
-    return min(1.0, len(found) * min(found))
-
-
-def _mean(numbers: Sequence[Number], clusters_n: Ints) -> Measured:
-    return over_seeds([Measured(np.array([number.value]), number.influence_n, clusters_n) for number in numbers])
+def _mean(numbers: Sequence[Number], clusters_n: Ints, places: Places) -> Measured:
+    return over_seeds([Measured(np.array([number.value]), number.influence_n, clusters_n) for number in numbers], places)

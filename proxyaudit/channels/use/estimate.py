@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints, Places
 from proxyaudit.causal.interchange import InterchangeResult, absent_p, over_models
 from proxyaudit.causal.interchange import measured as measured_effect
 from proxyaudit.channels.use import record
@@ -83,7 +83,7 @@ def _shared_by_effects(runs: Sequence[Run], attributes: Sequence[str], sites: Se
         for uses in (uses_at(run, name, site) for name in attributes for site in sites):
             for swaps in (all_of(use.leace for use in uses), learned_swaps(uses)):
                 if len(swaps) == len(run.measured):
-                    effects.append(over_models([swap.effect for swap in swaps], clusters_n))
+                    effects.append(over_models([swap.effect for swap in swaps], clusters_n, run.places))
     return SharedSpreads.of(effects)
 
 
@@ -130,10 +130,11 @@ def _at(
     read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
 
     def draft_of(start: Draft, swaps: _Swaps, asked: _Swaps) -> Draft:
-        p, why = absent_p([swap.effect for swap in asked], clusters_n, base.margin, shared) if asked else None, barred
+        p = absent_p([swap.effect for swap in asked], clusters_n, base.margin, shared, run.places) if asked else None
+        why = barred
         if len(asked) > 1 and any(absent_p([swap.effect], clusters_n, base.margin) > PRESENT_AT for swap in asked):
             why = why or _ONE_MODEL
-        draft = replace(_claimed(start, swaps, clusters_n, shared), absent_p=p, can_be_absent=why is None, reason=why)
+        draft = replace(_claimed(start, swaps, clusters_n, shared, run.places), absent_p=p, can_be_absent=why is None, reason=why)
         return replace(draft, null_rejected=False, null_reason=TOO_WIDE) if wide else draft
 
     leace = draft_of(base, all_of(use.leace for use in uses), read)
@@ -149,9 +150,9 @@ def _at(
     return [leace, found]
 
 
-def _claimed(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpreads) -> Draft:
+def _claimed(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpreads, places: Places) -> Draft:
     """An effect as it may be claimed: beyond random subspaces."""
-    draft = effect_draft(base, swaps, clusters_n, shared)
+    draft = effect_draft(base, swaps, clusters_n, shared, places)
     draft = replace(draft, context=f"{base.context}: {draft.context}" if base.context else draft.context)
     random = [float(size) for swap in swaps for size in swap.random_sizes]
     if random and float(np.quantile(random, 0.95)) >= float(np.mean([swap.effect.size for swap in swaps])):
@@ -160,7 +161,7 @@ def _claimed(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpreads
     return draft
 
 
-def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpreads = ALONE) -> Draft:
+def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpreads = ALONE, places: Places = ()) -> Draft:
     """Fill a draft with an interchange effect, the larger of signed and per-row in the mean over seeds, minus that of random subspaces."""
     effects = [swap.effect for swap in swaps]
     signed = float(np.mean([effect.signed for effect in effects]))
@@ -176,14 +177,16 @@ def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpr
             size = float(np.sqrt(max(0.0, effect.product)))
             slope = 1 / (2 * max(size, root / 2)) if root else 0.0
         singles.append(replace(one, seed_values=np.array([size - beside]), influence_n=slope * one.influence_n, extra=slope**2 * one.extra))
-    measured = shared.signed.applied(over_seeds(singles), root**2)
+    measured = shared.signed.applied(over_seeds(singles, places), root**2)
     # Where no model exceeds the margin no null was needed.
     nulls = [swap.null_sizes for swap in swaps]
     null_high = float(np.quantile(np.mean(nulls, axis=0), 0.95)) if all(len(null) for null in nulls) else None
     rejected = null_high is not None and measured.value + float(np.mean(random)) > null_high
     draft = replace(base, measured=measured, interval=crossed_interval(measured), context=branch, n=swaps[0].rows)
     draft = replace(draft, null_rejected=rejected, null_high=null_high)
-    return replace(draft, present_p=in_every_seed(singles, base.margin), absent_p=absent_p(effects, clusters_n, base.margin, shared))
+    return replace(
+        draft, present_p=in_every_seed(singles, base.margin), absent_p=absent_p(effects, clusters_n, base.margin, shared, places)
+    )
 
 
 def add_use_beside(
@@ -200,17 +203,18 @@ def add_use_beside(
         _add_readings(out, draft, learned_swaps(uses), joint=joint, learned=True)
         free = [use.learned.free for use in uses if use.learned is not None and use.learned.free is not None]
         if free:  # of the models that were asked
-            found = effect_draft(replace(draft, method=_FREE, measure="learned_effect_unread"), free, clusters_n)
+            found = effect_draft(replace(draft, method=_FREE, measure="learned_effect_unread"), free, clusters_n, ALONE, run.places)
             context = f"learned, unread directions included: {found.context}"
             out.add(replace(found, context=context, present_p=None, absent_p=None))
         within = all_of(use.within_label for use in uses)
         if within:
-            found = effect_draft(replace(draft, method=_WITHIN, measure="effect_within_label", shows_p=True), within, clusters_n)
+            start = replace(draft, method=_WITHIN, measure="effect_within_label", shows_p=True)
+            found = effect_draft(start, within, clusters_n, ALONE, run.places)
             subject = "joint" if joint else None
             out.add(replace(found, subject=subject, context=f"within label{', joint' if joint else ''}: {found.context}"))
         erased = all_of(use.erased_n for use in uses)
         if erased:
-            _add_erased(out, draft, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
+            _add_erased(out, draft, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n, run.places)
 
 
 def _add_readings(out: Drafts, draft: Draft, swaps: _Swaps, *, joint: bool, learned: bool) -> None:
@@ -233,15 +237,22 @@ def _add_readings(out: Drafts, draft: Draft, swaps: _Swaps, *, joint: bool, lear
 
 
 def _add_erased(
-    out: Drafts, draft: Draft, outputs: Sequence[Floats], erased: Sequence[Floats], groups_n: Ints, positive_n: Bools, clusters_n: Ints
+    out: Drafts,
+    draft: Draft,
+    outputs: Sequence[Floats],
+    erased: Sequence[Floats],
+    groups_n: Ints,
+    positive_n: Bools,
+    clusters_n: Ints,
+    places: Places,
 ) -> None:
     """Amnesic effects (Elazar et al. 2021) and the share of the gap that flows through the subspace."""
-    before, after = (over_seeds([gap_in(o[:, None], groups_n, 0, 1, 0, clusters_n) for o in many]) for many in (outputs, erased))
+    before, after = (over_seeds([gap_in(o[:, None], groups_n, 0, 1, 0, clusters_n) for o in many], places) for many in (outputs, erased))
     amnesic = replace(draft, channel="amnesic", method="LEACE subspace of other rows set to its mean")
     gap = replace(amnesic, measure="gap_after_erasing", context="output gap after erasing")
     out.add(replace(gap, measured=after, interval=crossed_interval(after)))
     task = np.array([auroc(e, positive_n) - auroc(o, positive_n) for o, e in zip(outputs, erased, strict=True)])
-    change = Measured(task, np.zeros(len(clusters_n)), clusters_n)
+    change = Measured(task, np.zeros(len(clusters_n)), clusters_n, places=places)
     context = "change of the task's AUROC by erasing"
     out.add(replace(amnesic, measure="auroc_change", context=context, unit="AUROC", measured=change))
     mediation = replace(draft, channel="mediation", measure="share_of_gap", unit="ratio", method=_MEDIATION)

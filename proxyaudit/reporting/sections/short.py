@@ -1,7 +1,10 @@
 """The audit in short: what was tested, what risk remains, and what was not tested."""
 
+from collections.abc import Mapping
+
 from proxyaudit.estimates.scope import mapping
 from proxyaudit.reporting.blocks import Section, Terms
+from proxyaudit.reporting.facts import repetition_words
 from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import at_most, capital, count_word, join_words, percent
 
@@ -26,6 +29,7 @@ def _tested(report: Report) -> str:
     else:
         what += _count(len(summary.regimes), "kind") + " of training"
         what += f", {_count(seeds, 'model')} each" if seeds and isinstance(seeds, int) else ""
+        what += f" ({repetition_words(report.pack.plan)})" if isinstance(seeds, Mapping) else ""
     held = f", on {count_word(audit)} {'rows' if summary.bare else 'held-out real rows'}" if isinstance(audit, int) else ""
     return f"{what}{held}. What was asked stands under “What the words mean”."
 

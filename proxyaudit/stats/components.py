@@ -1,0 +1,120 @@
+"""How much repetitions differ: models of one kind, or models of several synthetic tables, each trained on each of them.
+
+Of tables crossed with models three things vary: what a table brings, what a model's initial weights and order of batches bring, and the
+rest. Their mean squares (method of moments) give the variance of the mean, ``(tables + models - residual) / (T M)``, and of one more model
+on one more table. Satterthwaite's degrees of freedom of a difference of mean squares can fall below those of either; they are never taken
+as fewer, since the sum is never taken as less than one of its terms.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+
+from proxyaudit.arrays import Floats, Places
+
+Part = tuple[float, float]
+"""A variance, or a mean square, and its degrees of freedom."""
+
+REPETITIONS, TABLES, MODELS, RESIDUAL = "repetitions", "tables", "models", "residual"
+NOTHING: Final[Part] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean squares of one number over repetitions, by source: ``REPETITIONS`` alone, or the three of a crossed number."""
+
+    squares: Mapping[str, Part]
+    tables: int
+    models: int  # 1 where repetitions stand for themselves
+
+    @classmethod
+    def of(cls, values_s: Floats, places: Places = ()) -> Self | None:
+        """From the number in each repetition ``(S,)``; ``None`` where fewer than two differ: equal repetitions are one."""
+        if len({table for table, _ in places}) < 2:
+            return cls._alone(np.unique(values_s))
+        rows, columns = (np.unique([place[axis] for place in places], return_inverse=True)[1] for axis in (0, 1))
+        shape = int(rows.max()) + 1, int(columns.max()) + 1
+        if shape == (len(values_s), len(values_s)):
+            return cls._alone(np.unique(values_s))  # each has a table and a model of its own
+        if len(values_s) < shape[0] * shape[1]:
+            return cls._with_gaps(values_s, rows, columns)
+        y_tm = np.empty(shape)
+        y_tm[rows, columns] = values_s
+        return cls._crossed(np.unique(np.unique(y_tm, axis=0), axis=1))  # a synthesizer may make one table twice
+
+    @classmethod
+    def _alone(cls, distinct: Floats) -> Self | None:
+        count = len(distinct)
+        return cls({REPETITIONS: (float(distinct.var(ddof=1)), count - 1.0)}, count, 1) if count > 1 else None
+
+    @classmethod
+    def _crossed(cls, y_tm: Floats) -> Self | None:
+        tables, models = y_tm.shape
+        if min(tables, models) < 2:
+            return cls._alone(np.unique(y_tm))
+        by_table, by_model, mean = y_tm.mean(axis=1), y_tm.mean(axis=0), y_tm.mean()
+        rest = y_tm - by_table[:, None] - by_model + mean
+        df = (tables - 1) * (models - 1)
+        squares = {
+            TABLES: (models * float(by_table.var(ddof=1)), tables - 1.0),
+            MODELS: (tables * float(by_model.var(ddof=1)), models - 1.0),
+            RESIDUAL: (float((rest**2).sum()) / df, float(df)),
+        }
+        return cls(squares, tables, models)
+
+    @classmethod
+    def _with_gaps(cls, values_s: Floats, rows: np.ndarray, columns: np.ndarray) -> Self | None:
+        """Some repetitions failed: the means of tables and of models, and nothing is subtracted, which makes intervals wider."""
+        by_table, by_model = (np.bincount(index, weights=values_s) / np.bincount(index) for index in (rows, columns))
+        tables, models = len(by_table), len(by_model)
+        if models < 2:
+            return cls._alone(np.unique(values_s))
+        found = {
+            TABLES: (models * float(by_table.var(ddof=1)), tables - 1.0),
+            MODELS: (tables * float(by_model.var(ddof=1)), models - 1.0),
+            RESIDUAL: (0.0, 1.0),
+        }
+        return cls(found, tables, models)
+
+    def of_mean(self, prior: Mapping[str, Part]) -> Part:
+        """Variance of the mean over repetitions. ``prior``: by source what other numbers tell of a mean square."""
+        cells = self.tables * self.models
+        if REPETITIONS in self.squares:
+            size, df = self._repetitions(prior)
+            return size / cells, df
+        return self._sum({TABLES: 1 / cells, MODELS: 1 / cells, RESIDUAL: -1 / cells}, prior)
+
+    def of_next(self, prior: Mapping[str, Part]) -> Part:
+        """Variance of one more repetition (where tables are made, on one more table) about the mean over these."""
+        t, m = 1 / self.tables, 1 / self.models
+        if REPETITIONS in self.squares:
+            size, df = self._repetitions(prior)
+            return size * (1 + t), df
+        return self._sum({TABLES: m + t * m, MODELS: t + t * m, RESIDUAL: max(1 - t - m - t * m, 0.0)}, prior)
+
+    # Never below what the number itself says: where it is unlike the others, they do not speak for it.
+
+    def _repetitions(self, prior: Mapping[str, Part]) -> Part:
+        own = self.squares[REPETITIONS]
+        size, df = _drawn(own, prior.get(REPETITIONS, NOTHING))
+        return max(own[0], size), df
+
+    def _sum(self, weights: Mapping[str, float], prior: Mapping[str, Part]) -> Part:
+        """The weighted sum of a crossed number's mean squares."""
+        own = sum(weights[name] * size for name, (size, _) in self.squares.items())
+        drawn = {name: _drawn(square, prior.get(name, NOTHING)) for name, square in self.squares.items()}
+        terms = {name: (weights[name] * size, df) for name, (size, df) in drawn.items()}
+        main = [terms[name] for name in (TABLES, MODELS)]
+        # Without other numbers the larger of two mean squares of few degrees of freedom is all that is sure of their sum.
+        largest, alone = max(size for size, _ in main), not all(name in prior for name in (TABLES, MODELS))
+        total = max(own, sum(size for size, _ in terms.values()), largest if alone else min(abs(terms[RESIDUAL][0]), largest))
+        below, fewest = sum(size**2 / df for size, df in terms.values()), min(df for _, df in main)
+        return total, max(fewest, total**2 / below) if below > 0 else fewest
+
+
+def _drawn(own: Part, prior: Part) -> Part:
+    """A mean square drawn towards what other numbers tell of it, each with its degrees of freedom."""
+    (size, df), (shared, more) = own, prior
+    return (more * shared + df * size) / (more + df), more + df

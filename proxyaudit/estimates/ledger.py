@@ -9,6 +9,7 @@ import numpy as np
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.estimates import rounding
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
@@ -24,7 +25,6 @@ UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
 _AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
-_ROUNDED = ("raw", "auroc", "bound", "detection_limit", "null_high")
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,6 @@ def unit_of(attribute: Attribute) -> str:
     return UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
 
 
-def significant(value: float | None, digits: int = 6) -> float | None:
-    """Round to significant digits: what is below the noise of summation order has no place in evidence."""
-    if value is None or not np.isfinite(value):
-        return None
-    return float(f"{value:.{digits}g}")
-
-
 @dataclass
 class Drafts:
     """What a channel has to say: numbers and checks of the instrument, in the order of publication."""
@@ -123,7 +116,7 @@ class Drafts:
     ) -> None:
         """Take a check of the instrument with the figures that its outcome follows from."""
         what: dict[str, Any] = {"kind": kind, "channel": channel, "attribute": attribute, "regime": regime, "site": site, "detail": detail}
-        rounded = {name: significant(value) for name, value in figures.items()}
+        rounded = rounding.figures_of(figures)
         self.controls.append(Control(id="", **what, passed=passes(kind, rounded), figures=rounded))
 
     def extend(self, others: Iterable["Drafts"]) -> "Drafts":
@@ -189,27 +182,31 @@ def published(draft: Draft, identifier: str) -> Estimate:
     seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else ()
     counted = len(distinct_seeds(np.asarray(seeds))) if measured is not None else len(seeds) or None
     shows, can_be_absent = draft.decides or draft.shows_p, draft.shows_p or draft.can_be_absent
+    margin, n = draft.margin if shows else None, (public_count(draft.n) or None) if draft.n is not None else None
+    step = rounding.step_of(draft.unit, margin)
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
-    same |= {name: significant(getattr(draft, name)) for name in _ROUNDED}
-    if not can_be_absent:
-        # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
-        same["bound"] = None
     return Estimate(
         **same,
         id=identifier,
         attribute=draft.attribute or None,
         # What decides is unknown until it is decided.
         state=draft.state or ("unknown" if draft.decides else None),
-        p_present=significant(draft.present_p) if shows else None,
-        p_absent=significant(draft.absent_p) if shows and can_be_absent else None,
+        p_present=rounding.p_value(draft.present_p) if shows else None,
+        p_absent=rounding.p_value(draft.absent_p) if shows and can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
-        value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
-        low=significant(low),
-        high=significant(high),
+        value=rounding.nearest(max(value, 0.0) if value is not None and draft.calibrated else value, step, margin),
+        low=rounding.below(low, step),
+        high=rounding.above(high, step),
+        raw=rounding.nearest(draft.raw, step),
+        auroc=rounding.nearest(draft.auroc, rounding.area_step(n)),
         level=LEVEL,
-        n=(public_count(draft.n) or None) if draft.n is not None else None,
+        n=n,
         seeds=draft.seeds if draft.seeds is not None else counted,
-        seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds),
-        margin=draft.margin if shows else None,
+        seed_values=tuple(rounding.nearest(float(v), step, margin) or 0.0 for v in seeds),
+        margin=margin,
+        # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
+        bound=rounding.above(draft.bound, step, margin) if can_be_absent else None,
+        detection_limit=rounding.above(draft.detection_limit, step),
+        null_high=rounding.nearest(draft.null_high, step),
     )

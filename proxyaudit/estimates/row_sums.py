@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
-from proxyaudit.estimates.ledger import Ledger, significant
+from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.training import PROMINENCE
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance

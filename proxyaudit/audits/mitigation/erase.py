@@ -14,7 +14,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.erasers import Fit
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.ledger import significant
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.erasing import with_map
 from proxyaudit.registry import load_plugin

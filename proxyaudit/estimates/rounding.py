@@ -1,0 +1,124 @@
+"""How finely a number is published: no finer than the decision needs, so that single people do not show in its digits.
+
+Everything is rounded here, before anything is decided, so that whoever holds a pack decides from the very same digits. Shares, gaps and
+effects lie on a grid of at most a fiftieth of their margin; areas under a curve are no finer than four of the rows they rest on. p-values
+are rounded up to two digits. No number crosses its margin and no interval becomes narrower: what is rounded claims no more than before.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from proxyaudit.types import Estimate
+
+LEAST_MARGIN: Final = 0.02  # of numbers that are compared with none
+PER_MARGIN: Final = 50
+LEAST_P: Final = 1e-6  # smaller ones decide nothing else
+_PEOPLE: Final = 4  # whose places in a ranking may not show in an area under the curve
+_RATIO_STEP: Final = 0.01
+_AREA_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+_RATIOS: Final = ("ratio", "log ratio", "standard deviations of the log-odds")
+_AREAS: Final = ("AUROC", "area")
+_SHARES: Final = ("share", "found_once", "found_twice")
+_AS_THEY_ARE: Final = ("margin", "identical_pairs")
+
+
+def significant(value: float | None, digits: int = 6) -> float | None:
+    """Round to significant digits: what is below the noise of summation order has no place in evidence."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}")
+
+
+def coarsest(limit: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is at most ``limit``.
+
+    >>> [coarsest(x) for x in (0.0004, 0.001, 0.002, 0.0099)]
+    [0.0002, 0.001, 0.002, 0.005]
+    """
+    power = math.floor(math.log10(limit * (1 + 1e-9)))
+    return next(step for lead in (5, 2, 1) if (step := float(f"{lead}e{power}")) <= limit * (1 + 1e-9))
+
+
+def step_of(unit: str, margin: float | None) -> float:
+    """The grid of a number, by its unit and its margin."""
+    if unit.startswith(_AREAS):
+        return _AREA_STEPS[0]
+    return _RATIO_STEP if unit.startswith(_RATIOS) else coarsest((margin or LEAST_MARGIN) / PER_MARGIN)
+
+
+def area_step(n: int | None) -> float:
+    """The grid of a reader's area under the curve: three decimals, fewer where four of ``n`` rows weigh more than that.
+
+    >>> [area_step(n) for n in (None, 240, 800, 5000)]
+    [0.001, 0.02, 0.005, 0.001]
+    """
+    least = _PEOPLE / n if n else 0.0
+    return next((step for step in _AREA_STEPS if step >= least), _AREA_STEPS[-1])
+
+
+def nearest(value: float | None, step: float, margin: float | None = None) -> float | None:
+    """The nearest point of the grid on the same side of the margin; ``None`` where there is no finite number."""
+    if value is None or not math.isfinite(value):
+        return None
+    place = round(value / step)
+    if margin is not None:
+        if value < margin <= _point(place, step):
+            place -= 1
+        elif value > margin >= _point(place, step):
+            place += 1
+    return _point(place, step)
+
+
+def below(value: float | None, step: float) -> float | None:
+    """The next point of the grid below."""
+    return None if value is None or not math.isfinite(value) else _point(math.floor(value / step + 1e-6), step)
+
+
+def above(value: float | None, step: float, margin: float | None = None) -> float | None:
+    """The next point of the grid above, but for what is within the margin at most the margin."""
+    if value is None or not math.isfinite(value):
+        return None
+    found = _point(math.ceil(value / step - 1e-6), step)
+    return margin if margin is not None and value <= margin < found else found
+
+
+def p_value(p: float | None) -> float | None:
+    """Two digits, rounded up, so that nothing is found that was not: a level of two digits is met exactly as before.
+
+    >>> [p_value(p) for p in (0.0, 0.00411, 0.05, 0.0500001, 0.998)]
+    [1e-06, 0.0042, 0.05, 0.051, 1.0]
+    """
+    if p is None or not math.isfinite(p):
+        return None
+    if p <= LEAST_P:
+        return LEAST_P
+    unit = 10.0 ** (math.floor(math.log10(p) + 1e-12) - 1)
+    return min(1.0, float(f"{math.ceil(p / unit - 1e-9) * unit:.2g}"))
+
+
+def is_rounded(e: Estimate) -> bool:
+    """Whether no number of a published estimate is finer than it may be."""
+    step = step_of(e.unit, e.margin)
+    points = [(x, step) for x in (e.value, e.low, e.high, e.raw, e.bound, e.detection_limit, e.null_high, *e.seed_values)]
+    points.append((e.auroc, area_step(e.n)))
+    on_grid = all(x is None or x == e.margin or abs(x / grid - round(x / grid)) < 1e-4 for x, grid in points)
+    return on_grid and all(p is None or p == p_value(p) for p in (e.p_present, e.p_absent))
+
+
+def figures_of(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The figures of a control: p-values up, shares down, the rest on the grid of its margin."""
+    step = step_of("", figures.get("margin"))
+    return {name: _figure(name, value, step) for name, value in figures.items()}
+
+
+def _figure(name: str, value: float | None, step: float) -> float | None:
+    if name in _AS_THEY_ARE:
+        return value
+    if name == "p" or name.endswith("_p"):
+        return p_value(value)
+    return below(value, 0.01) if name in _SHARES or name == "least_found" else nearest(value, step)
+
+
+def _point(place: int, step: float) -> float:
+    return float(f"{place * step:.9g}") + 0.0

@@ -9,6 +9,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small problems: threads only wait for each other
 # Recipes of tests are the tests' own; what packs name is never covered by this.
 os.environ.setdefault("PROXYAUDIT_RUN_CODE", "any")
+os.environ["PROXYAUDIT_SECRET"] = "a secret for tests that everybody knows"
 
 import numpy as np
 import pytest

@@ -8,7 +8,6 @@ group of people is large enough to be published and small enough to be solved fo
 same after all, the cross term would vanish and the estimate would be that of separate samples.
 """
 
-import hashlib
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.training import PROMINENCE
+from proxyaudit.secret import keyed
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
 
@@ -93,11 +93,8 @@ def in_order(clusters_n: Ints, places_n: Ints | None = None) -> Ints:
 
 
 def rows_digest(clusters_n: Ints, *parts: str | bytes) -> str:
-    """Digest by which two runs see that they measured the same rows in the same order, and that says nothing about the rows.
+    """Digest by which an auditor sees that two runs measured the same rows in the same order, and that tells others nothing of them.
 
     ``parts`` are what the rows hold: a digest of the table, or the coded attributes.
     """
-    found = hashlib.sha256(in_order(clusters_n).tobytes())
-    for part in parts:
-        found.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
-    return found.hexdigest()
+    return keyed("audit rows", in_order(clusters_n).tobytes(), *parts)

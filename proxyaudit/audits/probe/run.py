@@ -33,6 +33,7 @@ from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.recipe import Margins
+from proxyaudit.secret import public_hashes
 
 NAME = "probe"
 
@@ -96,7 +97,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "permutations": min(permutations_needed(cells), 1999),
         "condition_on": list(request.condition_on),
         "notes": [note.model_dump() for note in inputs.notes],
-        "hashes": hashes,
+        "hashes": public_hashes(hashes),
         "versions": versions(),
     }
     return plan_without_training(request.name, inputs.acts, "activations", described, **own)

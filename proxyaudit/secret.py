@@ -13,16 +13,22 @@ from typing import Final
 
 from proxyaudit.errors import InputError
 
-VARIABLE: Final = "PROXYAUDIT_SECRET"
+VARIABLE, HOME = "PROXYAUDIT_SECRET", "PROXYAUDIT_HOME"
 KEYED: Final = "keyed:"  # before a digest that only its auditor can make again
 _FEWEST: Final = 32  # characters
 # Digests of files and tables whose rows are people's; releases, models and code are handed out, and anybody may check them.
 _OF_ROWS: Final = ("data", "audit", "split", "holdout", "labels", "activations")
 
 
+def own_folder() -> Path:
+    """What an auditor keeps and never hands out lies here: ``PROXYAUDIT_HOME``, else in the user's configuration."""
+    given = os.environ.get(HOME)
+    return Path(given) if given else Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "proxyaudit"
+
+
 def secret_file() -> Path:
     """Where the secret lies unless ``PROXYAUDIT_SECRET`` holds it."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "proxyaudit" / "secret"
+    return own_folder() / "secret"
 
 
 def auditor_secret() -> bytes:
@@ -33,8 +39,9 @@ def auditor_secret() -> bytes:
             mend = "use at least 32 characters that nobody can guess, e.g. from 'openssl rand -hex 32'"
             raise InputError(f"the secret has {len(given)} characters, which can be guessed", where=VARIABLE, mend=mend)
         return given.encode("utf-8", "surrogateescape")
-    path = secret_file()
+    path = Path("secret")
     try:
+        path = secret_file()
         if not path.exists():
             _draw(path)
         if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:

@@ -1,11 +1,12 @@
-"""What a pack keeps of the rows behind its deciding numbers, so that another run on the same rows can be compared in pairs.
+"""What an auditor keeps of the rows behind deciding numbers, so that another run on the same rows can be compared in pairs.
 
 Two numbers measured on the same rows err together, and their difference is surer than two separate intervals say. What is needed is
 the covariance of their row influences, and the rows themselves must not be kept. So each number keeps ten signed sums of its
 influences over all clusters, with signs that every run draws alike: ``mean_k (a_k - b_k)**2`` estimates the row variance of
-``a - b`` without bias, with ten degrees of freedom. Ten is less than the smallest cell that may be published (eleven people), so no
-group of people is large enough to be published and small enough to be solved for. Were the rows of two runs not the
-same after all, the cross term would vanish and the estimate would be that of separate samples.
+``a - b`` without bias, with ten degrees of freedom. Were the rows of two runs not the same after all, the cross term would vanish and
+the estimate would be that of separate samples.
+
+They are no part of a pack: the sums of two numbers together are twenty equations, from which whoever knows the outputs solves for people.
 """
 
 from functools import lru_cache
@@ -31,7 +32,7 @@ ROUNDING = 1e-12
 
 
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
-    """Arrays of the pack for its deciding numbers and prominence; ``places_n``: the order that other audits of the rows share.
+    """Arrays for the deciding numbers of a run and its prominence; ``places_n``: the order that other audits of the rows share.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its

@@ -25,6 +25,7 @@ from tests.helpers.text_world import MAX_TOKENS, save_tiny, texts
 
 Documents = dict[str, Any]
 os.environ["PROXYAUDIT_SECRET"] = "a secret for tests that everybody knows"
+os.environ.setdefault("PROXYAUDIT_HOME", os.devnull)  # nothing is kept
 
 
 def command_line() -> Callable[[list[str]], int]:

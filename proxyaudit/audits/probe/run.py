@@ -136,8 +136,8 @@ def probe_inputs(
     facts = replace(facts, real=request.real, untrained=request.untrained)
     scope = read_scope(plan, _described(request), {})
     ledger = decide_ledger(Drafts().extend((estimate_prominence(facts), estimate(facts))), roles=scope.roles)
-    evidence, arrays = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
-    return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
+    evidence, sums = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
+    return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), row_sums=sums)
 
 
 def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:

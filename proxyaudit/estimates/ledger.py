@@ -10,6 +10,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates import rounding
+from proxyaudit.estimates.few_people import coarseness
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
@@ -171,6 +172,12 @@ def _barred(draft: Draft) -> Draft:
     return replace(draft, can_be_absent=False, reason=NOT_SEEN) if asked else draft
 
 
+def shows_sign(draft: Draft) -> bool:
+    """Whether the published digits of a measured number tell on which side of zero it lies."""
+    fine = rounding.step_of(draft.unit, draft.margin or None)
+    return draft.measured is not None and bool(rounding.nearest(draft.measured.value, rounding.coarser(fine, coarseness(draft.measured))))
+
+
 def published(draft: Draft, identifier: str) -> Estimate:
     """A draft as it stands in the evidence: identity in fields, numbers rounded, counts safe to publish."""
     measured, interval = draft.measured, draft.interval
@@ -183,7 +190,12 @@ def published(draft: Draft, identifier: str) -> Estimate:
     counted = len(distinct_seeds(np.asarray(seeds))) if measured is not None else len(seeds) or None
     shows, can_be_absent = draft.decides or draft.shows_p, draft.shows_p or draft.can_be_absent
     margin, n = draft.margin if shows else None, (public_count(draft.n) or None) if draft.n is not None else None
-    step = rounding.step_of(draft.unit, margin)
+    fine = step = rounding.step_of(draft.unit, margin)
+    if measured is not None and draft.unit != UNIT_PROMPTS:  # names in prompts are no people
+        step = rounding.coarser(fine, coarseness(measured))
+    repetitions = [rounding.nearest(float(v), step, margin) or 0.0 for v in seeds]
+    if step > fine and repetitions:
+        value = float(np.mean(repetitions))
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
     return Estimate(
         **same,
@@ -191,11 +203,11 @@ def published(draft: Draft, identifier: str) -> Estimate:
         attribute=draft.attribute or None,
         # What decides is unknown until it is decided.
         state=draft.state or ("unknown" if draft.decides else None),
-        p_present=rounding.p_value(draft.present_p) if shows else None,
-        p_absent=rounding.p_value(draft.absent_p) if shows and can_be_absent else None,
+        p_present=rounding.p_value(draft.present_p, roughly=step > fine) if shows else None,
+        p_absent=rounding.p_value(draft.absent_p, roughly=step > fine) if shows and can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
-        value=rounding.nearest(max(value, 0.0) if value is not None and draft.calibrated else value, step, margin),
+        value=rounding.nearest(max(value, 0.0) if value is not None and draft.calibrated else value, fine, margin),
         low=rounding.below(low, step),
         high=rounding.above(high, step),
         raw=rounding.nearest(draft.raw, step),
@@ -203,7 +215,7 @@ def published(draft: Draft, identifier: str) -> Estimate:
         level=LEVEL,
         n=n,
         seeds=draft.seeds if draft.seeds is not None else counted,
-        seed_values=tuple(rounding.nearest(float(v), step, margin) or 0.0 for v in seeds),
+        seed_values=tuple(repetitions),
         margin=margin,
         # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
         bound=rounding.above(draft.bound, step, margin) if can_be_absent else None,

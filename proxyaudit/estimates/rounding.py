@@ -11,7 +11,8 @@ from typing import Final
 
 from proxyaudit.types import Estimate
 
-LEAST_MARGIN: Final = 0.02  # of numbers that are compared with none
+LEAST_MARGIN: Final = 0.02  # of numbers that have none of their own
+GAP_MARGIN: Final = 0.05  # and of differences in outputs
 PER_MARGIN: Final = 50
 LEAST_P: Final = 1e-6  # smaller ones decide nothing else
 _PEOPLE: Final = 4  # whose places in a ranking may not show in an area under the curve
@@ -19,6 +20,8 @@ _RATIO_STEP: Final = 0.01
 _AREA_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 _RATIOS: Final = ("ratio", "log ratio", "standard deviations of the log-odds")
 _AREAS: Final = ("AUROC", "area")
+_DIFFERENCES: Final = ("difference in mean", "difference between groups", "mean absolute change")
+_LEVELS: Final = (LEAST_P, 1e-5, 1e-4, 1e-3, 0.01, 0.025, 0.05, 1.0)  # at which something may be decided
 _SHARES: Final = ("share", "found_once", "found_twice")
 _AS_THEY_ARE: Final = ("margin", "identical_pairs")
 
@@ -44,7 +47,21 @@ def step_of(unit: str, margin: float | None) -> float:
     """The grid of a number, by its unit and its margin."""
     if unit.startswith(_AREAS):
         return _AREA_STEPS[0]
-    return _RATIO_STEP if unit.startswith(_RATIOS) else coarsest((margin or LEAST_MARGIN) / PER_MARGIN)
+    if unit.startswith(_RATIOS):
+        return _RATIO_STEP
+    return coarsest((margin or (GAP_MARGIN if unit.startswith(_DIFFERENCES) else LEAST_MARGIN)) / PER_MARGIN)
+
+
+def coarser(step: float, least: float) -> float:
+    """A multiple of ``step`` by 1, 2 or 5 times a power of ten that is at least ``least``.
+
+    >>> [coarser(0.0002, x) for x in (0.0, 0.0003, 0.009)]
+    [0.0002, 0.0004, 0.01]
+    """
+    if not math.isfinite(least) or least <= step:
+        return step
+    power = 10.0 ** math.floor(math.log10(least / step) + 1e-9)
+    return next(found for lead in (1, 2, 5, 10) if (found := float(f"{lead * power * step:.9g}")) >= least * (1 - 1e-9))
 
 
 def area_step(n: int | None) -> float:
@@ -83,8 +100,8 @@ def above(value: float | None, step: float, margin: float | None = None) -> floa
     return margin if margin is not None and value <= margin < found else found
 
 
-def p_value(p: float | None) -> float | None:
-    """Two digits, rounded up, so that nothing is found that was not: a level of two digits is met exactly as before.
+def p_value(p: float | None, *, roughly: bool = False) -> float | None:
+    """Two digits, rounded up, so that nothing is found that was not; ``roughly``: the next level at which something may be decided.
 
     >>> [p_value(p) for p in (0.0, 0.00411, 0.05, 0.0500001, 0.998)]
     [1e-06, 0.0042, 0.05, 0.051, 1.0]
@@ -93,6 +110,8 @@ def p_value(p: float | None) -> float | None:
         return None
     if p <= LEAST_P:
         return LEAST_P
+    if roughly:
+        return next(level for level in _LEVELS if p <= level * (1 + 1e-9))
     unit = 10.0 ** (math.floor(math.log10(p) + 1e-12) - 1)
     return min(1.0, float(f"{math.ceil(p / unit - 1e-9) * unit:.2g}"))
 

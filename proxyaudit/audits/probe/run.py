@@ -48,18 +48,26 @@ def probe_files(
     acts = {name: read_activation_file(path) for name, path in files.items()}
     hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
-        inputs = make_inputs(acts, table, request, str(labels))
+        inputs = make_inputs(acts, table, request, str(labels), published=True)
     del acts
     plan = make_plan(inputs, request, hashes)
     return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, Cache(out / CACHE_FOLDER), jobs, progress))
 
 
 def probe_arrays(
-    activations: Mapping[str, Mapping[str, Any]], labels: pd.DataFrame, request: ProbeRequest, *, jobs: int | None = None
+    activations: Mapping[str, Mapping[str, Any]],
+    labels: pd.DataFrame,
+    request: ProbeRequest,
+    *,
+    jobs: int | None = None,
+    published: bool = False,
 ) -> EvidencePack:
-    """Audit activations in memory; writes nothing. Raises ``InputError`` if arrays or labels do not fit."""
+    """Audit activations in memory; writes nothing. What is to be ``published`` says so here, and a few people then sit out.
+
+    Raises ``InputError`` if arrays or labels do not fit.
+    """
     with one_thread():
-        inputs = make_inputs(activations, labels, request)
+        inputs = make_inputs(activations, labels, request, published=published)
     parts = {regime: [[site, joblib.hash(values)] for site, values in sites.items()] for regime, sites in inputs.acts.items()}
     hashes = {f"activations {regime}": digest_of(part) for regime, part in parts.items()}
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), None, jobs, None)

@@ -16,9 +16,9 @@ GAP_MARGIN: Final = 0.05  # and of differences in outputs
 PER_MARGIN: Final = 50
 LEAST_P: Final = 1e-6  # smaller ones decide nothing else
 _PEOPLE: Final = 4  # whose places in a ranking may not show in an area under the curve
-_RATIO_STEP: Final = 0.01
+_RATIO_STEP, _LOG_STEP = 0.01, 0.002
 _AREA_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-_RATIOS: Final = ("ratio", "log ratio", "standard deviations of the log-odds")
+_RATIOS: Final = ("ratio", "standard deviations of the log-odds")
 _AREAS: Final = ("AUROC", "area")
 _DIFFERENCES: Final = ("difference in mean", "difference between groups", "mean absolute change")
 _LEVELS: Final = (LEAST_P, 1e-5, 1e-4, 1e-3, 0.01, 0.025, 0.05, 1.0)  # at which something may be decided
@@ -49,6 +49,8 @@ def step_of(unit: str, margin: float | None) -> float:
         return _AREA_STEPS[0]
     if unit.startswith(_RATIOS):
         return _RATIO_STEP
+    if unit == "log ratio":
+        return _LOG_STEP
     return coarsest((margin or (GAP_MARGIN if unit.startswith(_DIFFERENCES) else LEAST_MARGIN)) / PER_MARGIN)
 
 

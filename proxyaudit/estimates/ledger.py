@@ -62,6 +62,7 @@ class Draft:
     null_reason: str = "above the margin, but not beyond its null (permutations, or random subspaces)"
     can_be_absent: bool = False
     decides: bool = True
+    marks: tuple[float, ...] = ()  # values beside zero and the margin on whose sides something is decided
     raw: float | None = None
     auroc: float | None = None
     null_high: float | None = None
@@ -193,7 +194,9 @@ def published(draft: Draft, identifier: str) -> Estimate:
     fine = step = rounding.step_of(draft.unit, margin)
     if measured is not None and draft.unit != UNIT_PROMPTS:  # names in prompts are no people
         step = rounding.coarser(fine, coarseness(measured))
-    repetitions = [rounding.nearest(float(v), step, margin) or 0.0 for v in seeds]
+    sides = () if margin is None else (margin,)
+    marks = (*draft.marks, 0.0, draft.margin, -draft.margin) if step == fine else ()
+    repetitions = [rounding.nearest(float(v), step, sides) or 0.0 for v in seeds]
     if step > fine and repetitions:
         value = float(np.mean(repetitions))
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
@@ -207,9 +210,9 @@ def published(draft: Draft, identifier: str) -> Estimate:
         p_absent=rounding.p_value(draft.absent_p, roughly=step > fine) if shows and can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
-        value=rounding.nearest(max(value, 0.0) if value is not None and draft.calibrated else value, fine, margin),
-        low=rounding.below(low, step),
-        high=rounding.above(high, step),
+        value=rounding.nearest(max(value, 0.0) if value is not None and draft.calibrated else value, fine, (*sides, *draft.marks)),
+        low=rounding.below(low, step, marks),
+        high=rounding.above(high, step, marks),
         raw=rounding.nearest(draft.raw, step),
         auroc=rounding.nearest(draft.auroc, rounding.area_step(n)),
         level=LEVEL,
@@ -218,7 +221,7 @@ def published(draft: Draft, identifier: str) -> Estimate:
         seed_values=tuple(repetitions),
         margin=margin,
         # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
-        bound=rounding.above(draft.bound, step, margin) if can_be_absent else None,
+        bound=rounding.bound(draft.bound, step, margin) if can_be_absent else None,
         detection_limit=rounding.above(draft.detection_limit, step),
         null_high=rounding.nearest(draft.null_high, step),
     )

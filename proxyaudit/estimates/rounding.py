@@ -2,11 +2,12 @@
 
 Everything is rounded here, before anything is decided, so that whoever holds a pack decides from the very same digits. Shares, gaps and
 effects lie on a grid of at most a fiftieth of their margin; areas under a curve are no finer than four of the rows they rest on. p-values
-are rounded up to two digits. No number crosses its margin and no interval becomes narrower: what is rounded claims no more than before.
+are rounded up to two digits, intervals outwards. No number crosses its margin, and no end of an interval a value at which something is
+decided.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from proxyaudit.types import Estimate
@@ -76,30 +77,42 @@ def area_step(n: int | None) -> float:
     return next((step for step in _AREA_STEPS if step >= least), _AREA_STEPS[-1])
 
 
-def nearest(value: float | None, step: float, margin: float | None = None) -> float | None:
-    """The nearest point of the grid on the same side of the margin; ``None`` where there is no finite number."""
+def nearest(value: float | None, step: float, marks: Sequence[float] = ()) -> float | None:
+    """The nearest point of the grid on the same side of every mark; ``None`` where there is no finite number.
+
+    >>> nearest(0.0203, 0.0002, [0.02]), nearest(0.02009, 0.0002, [0.02]), nearest(0.02009, 0.0002)
+    (0.0202, 0.0202, 0.02)
+    """
+    return None if value is None or not math.isfinite(value) else _on_same_side(round(value / step), value, step, marks)
+
+
+def below(value: float | None, step: float, marks: Sequence[float] = ()) -> float | None:
+    """The next point of the grid below, on the same side of every mark."""
     if value is None or not math.isfinite(value):
         return None
-    place = round(value / step)
-    if margin is not None:
-        if value < margin <= _point(place, step):
-            place -= 1
-        elif value > margin >= _point(place, step):
-            place += 1
+    return _on_same_side(math.floor(value / step + 1e-6), value, step, marks)
+
+
+def above(value: float | None, step: float, marks: Sequence[float] = ()) -> float | None:
+    """The next point of the grid above, on the same side of every mark."""
+    if value is None or not math.isfinite(value):
+        return None
+    return _on_same_side(math.ceil(value / step - 1e-6), value, step, marks)
+
+
+def bound(value: float | None, step: float, margin: float | None) -> float | None:
+    """The next point of the grid above; of a bound within the margin at most the margin."""
+    found = above(value, step)
+    return margin if None not in (value, found, margin) and value <= margin < found else found  # type: ignore[operator]
+
+
+def _on_same_side(place: int, value: float, step: float, marks: Sequence[float]) -> float:
+    for mark in marks:
+        if value < mark <= _point(place, step):
+            place = math.ceil(mark / step - 1e-9) - 1
+        elif value > mark >= _point(place, step):
+            place = math.floor(mark / step + 1e-9) + 1
     return _point(place, step)
-
-
-def below(value: float | None, step: float) -> float | None:
-    """The next point of the grid below."""
-    return None if value is None or not math.isfinite(value) else _point(math.floor(value / step + 1e-6), step)
-
-
-def above(value: float | None, step: float, margin: float | None = None) -> float | None:
-    """The next point of the grid above, but for what is within the margin at most the margin."""
-    if value is None or not math.isfinite(value):
-        return None
-    found = _point(math.ceil(value / step - 1e-6), step)
-    return margin if margin is not None and value <= margin < found else found
 
 
 def p_value(p: float | None, *, roughly: bool = False) -> float | None:

@@ -18,11 +18,11 @@ WORLDS = 20  # a study of 80 is told in the guide
 
 
 def small_world(index: int) -> World:
-    """A world of 300 to 1,500 rows and 4 to 16 units: a third absent, a third present, a third exactly at the margin."""
+    """A world of 300 to 1,200 rows and 4 to 16 units: a third absent, a third present, a third exactly at the margin."""
     rng = stream(1, "rounding", index)
     while True:
         case = sample_case(rng, present=index % 3 != 0, at_margin=index % 3 == 2)
-        case |= {"n": int(rng.integers(300, 1500)), "d": int(rng.choice([4, 8, 16]))}
+        case |= {"n": int(rng.integers(300, 1200)), "d": int(rng.choice([4, 8, 16]))}
         try:
             return make_world(**case, rng=rng)
         except ValueError:

@@ -87,11 +87,8 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
         said, group, subject, method = f"{scope.real}", theirs.group, draft.context, draft.method
     about = f"{what}: {subject}, " if subject else f"{what}: "
     base = Draft("", draft.attribute, draft.regime, draft.site, group=group, subject=subject, unit=draft.unit, decides=False, n=draft.n)
-    difference = top - bottom
-    sides = (theirs.margin, -theirs.margin)
-    shown = replace(
-        base, channel="change", marks=sides, measure=f"{what}_difference", context=f"{about}difference to {said}", method=method
-    )
+    difference, base = top - bottom, replace(base, marks=(theirs.margin, -theirs.margin))
+    shown = replace(base, channel="change", measure=f"{what}_difference", context=f"{about}difference to {said}", method=method)
     if turned:
         shown = replace(shown, measure="use_difference_turned", reason=TURNED)
     out.add(replace(shown, measured=difference, interval=crossed_interval(difference)))

@@ -12,6 +12,7 @@ from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates import rounding
 from proxyaudit.estimates.few_people import coarseness
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
+from proxyaudit.estimates.rounding import Grid
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
 from proxyaudit.types import Control, Estimate, Remedy, Role, State
@@ -176,7 +177,7 @@ def _barred(draft: Draft) -> Draft:
 def shows_sign(draft: Draft) -> bool:
     """Whether the published digits of a measured number tell on which side of zero it lies."""
     fine = rounding.step_of(draft.unit, draft.margin or None)
-    return draft.measured is not None and bool(rounding.nearest(draft.measured.value, rounding.coarser(fine, coarseness(draft.measured))))
+    return draft.measured is not None and bool(Grid(rounding.coarser(fine, coarseness(draft.measured))).nearest(draft.measured.value))
 
 
 def published(draft: Draft, identifier: str) -> Estimate:
@@ -194,9 +195,11 @@ def published(draft: Draft, identifier: str) -> Estimate:
     fine = step = rounding.step_of(draft.unit, margin)
     if measured is not None and draft.unit != UNIT_PROMPTS:  # names in prompts are no people
         step = rounding.coarser(fine, coarseness(measured))
-    sides = () if margin is None else (margin,)
-    marks = (*draft.marks, 0.0, draft.margin, -draft.margin) if step == fine else ()
-    repetitions = [rounding.nearest(float(v), step, sides) or 0.0 for v in seeds]
+    decisive = (*draft.marks, draft.margin, -draft.margin) if draft.margin else draft.marks
+    # Where few people carry it, its side of zero would tell of them.
+    single, plain = Grid(step, [mark for mark in decisive if mark], fine), Grid(step)
+    ends = replace(single, marks=(*decisive, 0.0)) if step == fine else single
+    repetitions = [single.nearest(float(v)) or 0.0 for v in seeds]
     if step > fine and repetitions:
         value = float(np.mean(repetitions))
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
@@ -210,11 +213,11 @@ def published(draft: Draft, identifier: str) -> Estimate:
         p_absent=rounding.p_value(draft.absent_p, roughly=step > fine) if shows and can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
-        value=rounding.nearest(max(value, 0.0) if value is not None and draft.calibrated else value, fine, (*sides, *draft.marks)),
-        low=rounding.below(low, step, marks),
-        high=rounding.above(high, step, marks),
-        raw=rounding.nearest(draft.raw, step),
-        auroc=rounding.nearest(draft.auroc, rounding.area_step(n)),
+        value=Grid(fine, decisive).nearest(max(value, 0.0) if value is not None and draft.calibrated else value),
+        low=ends.below(low),
+        high=ends.above(high),
+        raw=plain.nearest(draft.raw),
+        auroc=Grid(rounding.area_step(n)).nearest(draft.auroc),
         level=LEVEL,
         n=n,
         seeds=draft.seeds if draft.seeds is not None else counted,
@@ -222,6 +225,6 @@ def published(draft: Draft, identifier: str) -> Estimate:
         margin=margin,
         # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
         bound=rounding.bound(draft.bound, step, margin) if can_be_absent else None,
-        detection_limit=rounding.above(draft.detection_limit, step),
-        null_high=rounding.nearest(draft.null_high, step),
+        detection_limit=plain.above(draft.detection_limit),
+        null_high=plain.nearest(draft.null_high),
     )

@@ -7,7 +7,8 @@ decided.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from proxyaudit.types import Estimate
@@ -17,6 +18,7 @@ GAP_MARGIN: Final = 0.05  # and of differences in outputs
 PER_MARGIN: Final = 50
 LEAST_P: Final = 1e-6  # smaller ones decide nothing else
 _PEOPLE: Final = 4  # whose places in a ranking may not show in an area under the curve
+_NOISE: Final = 1e-9  # of summation order: nothing may depend on the side on which it lies
 _RATIO_STEP, _LOG_STEP = 0.01, 0.002
 _AREA_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 _RATIOS: Final = ("ratio", "standard deviations of the log-odds")
@@ -77,42 +79,50 @@ def area_step(n: int | None) -> float:
     return next((step for step in _AREA_STEPS if step >= least), _AREA_STEPS[-1])
 
 
-def nearest(value: float | None, step: float, marks: Sequence[float] = ()) -> float | None:
-    """The nearest point of the grid on the same side of every mark; ``None`` where there is no finite number.
+@dataclass(frozen=True)
+class Grid:
+    """Points that a number may take, and ``marks`` at which something is decided, of which it stays on its side."""
 
-    >>> nearest(0.0203, 0.0002, [0.02]), nearest(0.02009, 0.0002, [0.02]), nearest(0.02009, 0.0002)
-    (0.0202, 0.0202, 0.02)
-    """
-    return None if value is None or not math.isfinite(value) else _on_same_side(round(value / step), value, step, marks)
+    step: float
+    marks: Sequence[float] = ()
+    beside: float = 0.0  # how far from a mark a number is put that would cross it; by default a step
 
+    def nearest(self, value: float | None) -> float | None:
+        """The nearest point; ``None`` where there is no finite number.
 
-def below(value: float | None, step: float, marks: Sequence[float] = ()) -> float | None:
-    """The next point of the grid below, on the same side of every mark."""
-    if value is None or not math.isfinite(value):
-        return None
-    return _on_same_side(math.floor(value / step + 1e-6), value, step, marks)
+        >>> Grid(0.0002, [0.02]).nearest(0.0203), Grid(0.0002, [0.02]).nearest(0.02009), Grid(0.0002).nearest(0.02009)
+        (0.0202, 0.0202, 0.02)
+        >>> Grid(0.01, [0.02], 0.0002).nearest(0.019)
+        0.0198
+        """
+        return self._point(value, round)
 
+    def below(self, value: float | None) -> float | None:
+        """The next point below."""
+        return self._point(value, lambda place: math.floor(place + 1e-6))
 
-def above(value: float | None, step: float, marks: Sequence[float] = ()) -> float | None:
-    """The next point of the grid above, on the same side of every mark."""
-    if value is None or not math.isfinite(value):
-        return None
-    return _on_same_side(math.ceil(value / step - 1e-6), value, step, marks)
+    def above(self, value: float | None) -> float | None:
+        """The next point above."""
+        return self._point(value, lambda place: math.ceil(place - 1e-6))
+
+    def _point(self, value: float | None, to_place: Callable[[float], int]) -> float | None:
+        if value is None or not math.isfinite(value):
+            return None
+        found, beside = _times(to_place(value / self.step), self.step), self.beside or self.step
+        for mark in self.marks:
+            if abs(value - mark) < _NOISE:
+                continue
+            if value < mark <= found:
+                found = _times(math.ceil(mark / beside - 1e-9) - 1, beside)
+            elif value > mark >= found:
+                found = _times(math.floor(mark / beside + 1e-9) + 1, beside)
+        return found
 
 
 def bound(value: float | None, step: float, margin: float | None) -> float | None:
     """The next point of the grid above; of a bound within the margin at most the margin."""
-    found = above(value, step)
+    found = Grid(step).above(value)
     return margin if None not in (value, found, margin) and value <= margin < found else found  # type: ignore[operator]
-
-
-def _on_same_side(place: int, value: float, step: float, marks: Sequence[float]) -> float:
-    for mark in marks:
-        if value < mark <= _point(place, step):
-            place = math.ceil(mark / step - 1e-9) - 1
-        elif value > mark >= _point(place, step):
-            place = math.floor(mark / step + 1e-9) + 1
-    return _point(place, step)
 
 
 def p_value(p: float | None, *, roughly: bool = False) -> float | None:
@@ -151,8 +161,8 @@ def _figure(name: str, value: float | None, step: float) -> float | None:
         return value
     if name == "p" or name.endswith("_p"):
         return p_value(value)
-    return below(value, 0.01) if name in _SHARES or name == "least_found" else nearest(value, step)
+    return Grid(0.01).below(value) if name in _SHARES or name == "least_found" else Grid(step).nearest(value)
 
 
-def _point(place: int, step: float) -> float:
+def _times(place: int, step: float) -> float:
     return float(f"{place * step:.9g}") + 0.0

@@ -155,7 +155,7 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
             mean = sum(values) / len(values)
             slack = 2e-5 * max(abs(mean), *(abs(v) for v in values), 1e-300)
             if len(values) > 1 and is_rounded(e):
-                slack = 1.5 * step_of(e.unit, e.margin)  # the mean and each repetition were rounded by themselves
+                slack = 2 * step_of(e.unit, e.margin)  # the mean and each repetition were rounded by themselves
             # A calibrated leak below zero is shown as zero.
             if abs(mean - e.value) > slack and not (e.value == 0 and mean < slack):
                 problems.append(f"evidence.json: {e.id} is not the mean of its repetitions")

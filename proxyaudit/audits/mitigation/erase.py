@@ -59,7 +59,7 @@ class SiteChange:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON, rounded to what a repetition on another machine reproduces."""
-        return {key: significant(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {key: significant(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
 def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:

@@ -113,7 +113,7 @@ def probe(
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
     request = ProbeRequest(named, real, group, conditions, margins, seed, name, untrained)
-    pack = probe_arrays(activations, pd.DataFrame(labels), request, jobs=jobs)
+    pack = probe_arrays(activations, pd.DataFrame(labels), request, jobs=jobs, published=out is not None)
     if out is None:
         return Audit(None, pack)
     folder = Path(out) / name / pack.plan["run_id"]

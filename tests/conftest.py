@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small problems: threads only wait for each other
 # Recipes of tests are the tests' own; what packs name is never covered by this.
 os.environ.setdefault("PROXYAUDIT_RUN_CODE", "any")
+os.environ["PROXYAUDIT_SECRET"] = "a secret for tests that everybody knows"
+os.environ["PROXYAUDIT_HOME"] = tempfile.mkdtemp(prefix="proxyaudit-tests-")
 
 import numpy as np
 import pytest
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import Change, Control, Estimate, Evidence, Finding, NotTested, Origin, RunInfo
+
+
+def pytest_unconfigure() -> None:
+    """Remove what the tests' auditor kept."""
+    shutil.rmtree(os.environ["PROXYAUDIT_HOME"], ignore_errors=True)
+
 
 _SITES = ("hidden1", "hidden2", "penultimate")
 _REGIMES = ("real", "gaussian_copula", "tvae", "mixed-gaussian_copula-0.5")

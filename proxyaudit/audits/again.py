@@ -17,6 +17,7 @@ from proxyaudit.models.module import code_of, factory_path
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.recipe.recipe import parse_recipe
+from proxyaudit.secret import VARIABLE
 from proxyaudit.types import REFERENCES
 
 
@@ -63,7 +64,7 @@ def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, t
     now = prepared.plan.hashes
     changed = sorted(name for name in {*hashes, *now} if hashes.get(name) != now.get(name))
     if changed:
-        mend = "restore the data, or run the audit again"
+        mend = f"restore the data, or run the audit again; of somebody else's run, {VARIABLE} must be the secret of who made it"
         raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)
     done = {e.regime: len(e.seed_values) for e in pack.evidence.estimates if e.channel == "task"}
     return replace(prepared, repetitions=prepared.repetitions.as_done(done))

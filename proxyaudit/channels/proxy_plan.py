@@ -73,7 +73,7 @@ class ProxyPlan:
 
     def describe(self) -> dict[str, Any]:
         """What stands in the plan."""
-        found = [{"name": d.name, "of": d.of, "association": float(f"{d.association:.3g}")} for d in self.discovered]
+        found = [{"name": d.name, "of": d.of, "association": round(d.association, 3)} for d in self.discovered]
         pairs = {name: [list(pair) for pair in pairs] for name, pairs in self.pairs.items()}
         described = {"columns": list(self.columns), "pairs": pairs, "discovered": found}
         return described if self.text is None else {**described, "of": "texts"}

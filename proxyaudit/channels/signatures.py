@@ -21,7 +21,7 @@ from proxyaudit.data.encoding import describe_encoder
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.ledger import significant
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.evidence.signatures import Contexts, Document, Entry, Kind, KnownAttribute, Reading, Reference, Signatures
 from proxyaudit.probes import attribute_direction as along
 from proxyaudit.recipe.recipe import SignaturesSpec

@@ -10,8 +10,8 @@ from proxyaudit.comparison.matching import Key, Sites, Training
 from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word, outcome_of, pair_outcome
 from proxyaudit.comparison.prominence import prominence_changes
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.questions import deciding_names, kind_of
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.scope import entries, margins_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.p_values import holm

@@ -64,7 +64,8 @@ class Difference:
 
 def numbers_in(pack: EvidencePack, also: Collection[str] = ()) -> dict[str, Number]:
     """Every deciding number of a pack that has an interval, and those of the channels that are named ``also``, by estimate id."""
-    kept, names = _kept(pack.arrays), deciding_names()
+    # The first packs held the sums themselves.
+    kept, names = _kept({**pack.arrays, **pack.row_sums}), deciding_names()
     deciding = [e for e in pack.evidence.estimates if (e.channel in names and e.state is not None) or e.channel in also]
     return {e.id: number for e in deciding if (number := _number(e, kept.get(e.id))) is not None}
 

@@ -6,8 +6,8 @@ from proxyaudit.comparison import matching
 from proxyaudit.comparison.difference import numbers_in, subtract
 from proxyaudit.comparison.matching import Training
 from proxyaudit.comparison.outcomes import Models, Moved, ProminenceChange
-from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.numbers import Numbers
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.training import PROMINENCE, deciding_site, prominence
 from proxyaudit.evidence.pack import EvidencePack

@@ -22,6 +22,7 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.secret import public_hashes
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested, Role
 
@@ -40,7 +41,7 @@ class Dataset:
     parts: Ints  # (n_audit,) part 0, 1 or 2 of each audit row; clusters never straddle
     clusters: Ints  # (n_audit,) dense numbers of rows that belong together
     encoder: Encoder | TextEncoder
-    hashes: dict[str, str]  # SHA-256 of each input file, of the split and of the audit rows
+    hashes: dict[str, str]  # digest of each input file, of the split and of the audit rows, as published
     notes: tuple[NotTested, ...]
     holdout: bool  # whether the audit rows are data.holdout, which releases were not made from
     kinds: tuple[ColumnKind, ...] = ()  # of every column of train, for bringing other tables to it
@@ -102,7 +103,8 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         parts=rows.parts,
         clusters=rows.clusters,
         encoder=encoder,
-        hashes=rows.hashes | _other_files(recipe, base) | rows.digests(),
+        # What a data card describes is published already.
+        hashes=public_hashes(rows.hashes | _other_files(recipe, base) | rows.digests(), rows.hashes["data"] if spec.path is None else None),
         notes=tuple(notes),
         holdout=spec.holdout is not None,
         kinds=tuple(rows.kinds.values()),

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
 from proxyaudit.data.encoding import spelling_notes
+from proxyaudit.data.sitting_out import NOTE, stay
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.tables import read_table, resolve_path
 from proxyaudit.digests import file_digest
@@ -264,6 +265,10 @@ def split_rows(
         audit_rows = np.arange(len(real), len(everything))
         shared = np.isin(clusters.ids[rows], clusters.ids[audit_rows])
         train_rows = rows[~shared]
+        # A share of one's own table is drawn anew with every row more or less; a holdout would be the same but for that row.
+        names = list(everything.columns)
+        audit_rows = audit_rows[stay(row_hashes(everything.iloc[audit_rows], names), clusters.ids[audit_rows])]
+        notes.append(NOTE)
         if shared.any():
             why = "they were dropped from training (equal row or same group)"
             notes.append(NotTested(what="training rows that belong to the holdout too", why=why))

@@ -13,7 +13,7 @@ from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
 from proxyaudit.estimates.numbers import Numbers, What, strongest
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence
-from proxyaudit.estimates.states import Decision, change_word
+from proxyaudit.estimates.states import LARGER, UNCHANGED, Decision, change_word
 from proxyaudit.estimates.training import deciding_site, training_of
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
@@ -87,7 +87,7 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
         said, group, subject, method = f"{scope.real}", theirs.group, draft.context, draft.method
     about = f"{what}: {subject}, " if subject else f"{what}: "
     base = Draft("", draft.attribute, draft.regime, draft.site, group=group, subject=subject, unit=draft.unit, decides=False, n=draft.n)
-    difference = top - bottom
+    difference, base = top - bottom, replace(base, marks=(theirs.margin, -theirs.margin))
     shown = replace(base, channel="change", measure=f"{what}_difference", context=f"{about}difference to {said}", method=method)
     if turned:
         shown = replace(shown, measure="use_difference_turned", reason=TURNED)
@@ -96,7 +96,7 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
     ratio = None if turned or crossed_interval(bottom).low <= theirs.margin else fieller_ratio(top, bottom)
     if ratio is not None:
         kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}")
-        kept = replace(kept, unit="ratio", method="Fieller")
+        kept = replace(kept, unit="ratio", method="Fieller", marks=(LARGER, *UNCHANGED))
         if ratio.high - ratio.low > max(WIDEST, ratio.value):
             out.add(replace(kept, reason=TOO_WIDE))
         else:

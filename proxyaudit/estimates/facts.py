@@ -1,7 +1,7 @@
 """What a run measured, frozen and typed: all that estimates are made from."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Floats, Ints, Places
 from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.data.cures import Cure
+from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.recipe.recipe import Margins
 
@@ -29,6 +30,16 @@ class Run:
     def outputs(self) -> list[Floats]:
         """Outputs of each repetition's model, each ``(n, C)``."""
         return [m.arrays["outputs"] for m in self.measured]
+
+
+def without_few(runs: Sequence[Run], clusters_n: Ints) -> tuple[Run, ...]:
+    """The runs with outputs of which no two models' differ by few people alone."""
+    shown = iter(hide_few([outputs for run in runs for outputs in run.outputs], clusters_n))
+    made = []
+    for run in runs:
+        measured = tuple(Measurement(one.numbers, {**one.arrays, "outputs": next(shown)}) for one in run.measured)
+        made.append(replace(run, measured=measured))
+    return tuple(made)
 
 
 @dataclass(frozen=True)

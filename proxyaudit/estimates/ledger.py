@@ -10,7 +10,10 @@ import numpy as np
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.estimates import rounding
+from proxyaudit.estimates.few_people import coarseness
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
+from proxyaudit.estimates.rounding import Grid
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds, next_interval, parts_of_variance
 from proxyaudit.types import Control, Estimate, Remedy, Role, State
@@ -27,7 +30,6 @@ NO_LOOKS: Final[Mapping[str, int]] = MappingProxyType({})
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
 _OF_PAIRS = ("change", "origin")  # numbers of two kinds of training: no single model has one
 _AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
-_ROUNDED = ("raw", "auroc", "bound", "detection_limit", "null_high")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Draft:
     null_reason: str = "above the margin, but not beyond its null (permutations, or random subspaces)"
     can_be_absent: bool = False
     decides: bool = True
+    marks: tuple[float, ...] = ()  # values beside zero and the margin on whose sides something is decided
     raw: float | None = None
     auroc: float | None = None
     null_high: float | None = None
@@ -104,13 +107,6 @@ def unit_of(attribute: Attribute) -> str:
     return UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
 
 
-def significant(value: float | None, digits: int = 6) -> float | None:
-    """Round to significant digits: what is below the noise of summation order has no place in evidence."""
-    if value is None or not np.isfinite(value):
-        return None
-    return float(f"{value:.{digits}g}")
-
-
 @dataclass
 class Drafts:
     """What a channel has to say: numbers and checks of the instrument, in the order of publication."""
@@ -127,7 +123,7 @@ class Drafts:
     ) -> None:
         """Take a check of the instrument with the figures that its outcome follows from."""
         what: dict[str, Any] = {"kind": kind, "channel": channel, "attribute": attribute, "regime": regime, "site": site, "detail": detail}
-        rounded = {name: significant(value) for name, value in figures.items()}
+        rounded = rounding.figures_of(figures)
         self.controls.append(Control(id="", **what, passed=passes(kind, rounded), figures=rounded))
 
     def extend(self, others: Iterable["Drafts"]) -> "Drafts":
@@ -198,6 +194,12 @@ def _barred(draft: Draft) -> Draft:
     return replace(draft, can_be_absent=False, reason=NOT_SEEN) if asked else draft
 
 
+def shows_sign(draft: Draft) -> bool:
+    """Whether the published digits of a measured number tell on which side of zero it lies."""
+    fine = rounding.step_of(draft.unit, draft.margin or None)
+    return draft.measured is not None and bool(Grid(rounding.coarser(fine, coarseness(draft.measured))).nearest(draft.measured.value))
+
+
 def published(draft: Draft, identifier: str) -> Estimate:
     """A draft as it stands in the evidence: identity in fields, numbers rounded, counts safe to publish."""
     measured, interval, another = draft.measured, draft.interval, draft.another
@@ -208,30 +210,43 @@ def published(draft: Draft, identifier: str) -> Estimate:
     seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else ()
     counted = len(distinct_seeds(np.asarray(seeds))) if measured is not None else len(seeds) or None
     shows, can_be_absent = draft.decides or draft.shows_p, draft.shows_p or draft.can_be_absent
+    margin, n = draft.margin if shows else None, (public_count(draft.n) or None) if draft.n is not None else None
+    fine = step = rounding.step_of(draft.unit, margin)
+    if measured is not None and draft.unit != UNIT_PROMPTS:  # names in prompts are no people
+        step = rounding.coarser(fine, coarseness(measured))
+    decisive = (*draft.marks, draft.margin, -draft.margin) if draft.margin else draft.marks
+    # Where few people carry it, its side of zero would tell of them.
+    single, plain = Grid(step, [mark for mark in decisive if mark], fine), Grid(step)
+    ends = replace(single, marks=(*decisive, 0.0)) if step == fine else single
+    repetitions = [single.nearest(float(v)) or 0.0 for v in seeds]
+    if step > fine and repetitions:
+        value = float(np.mean(repetitions))
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
-    same |= {name: significant(getattr(draft, name)) for name in _ROUNDED}
-    if not can_be_absent:
-        # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
-        same["bound"] = None
     return Estimate(
         **same,
         id=identifier,
         attribute=draft.attribute or None,
         # What decides is unknown until it is decided.
         state=draft.state or ("unknown" if draft.decides else None),
-        p_present=significant(draft.present_p) if shows else None,
-        p_absent=significant(draft.absent_p) if shows and can_be_absent else None,
+        p_present=rounding.p_value(draft.present_p, roughly=step > fine) if shows else None,
+        p_absent=rounding.p_value(draft.absent_p, roughly=step > fine) if shows and can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
-        value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
-        low=significant(low),
-        high=significant(high),
-        next_model=_rounded_ends(another, draft.unit),
+        value=Grid(fine, decisive).nearest(max(value, 0.0) if value is not None and draft.calibrated else value),
+        low=ends.below(low),
+        high=ends.above(high),
+        next_model=_rounded_ends(another, draft.unit, ends),
+        raw=plain.nearest(draft.raw),
+        auroc=Grid(rounding.area_step(n)).nearest(draft.auroc),
         level=LEVEL,
-        n=(public_count(draft.n) or None) if draft.n is not None else None,
+        n=n,
         seeds=draft.seeds if draft.seeds is not None else counted,
-        seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds),
-        margin=draft.margin if shows else None,
+        seed_values=tuple(repetitions),
+        margin=margin,
+        # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
+        bound=rounding.bound(draft.bound, step, margin) if can_be_absent else None,
+        detection_limit=plain.above(draft.detection_limit),
+        null_high=plain.nearest(draft.null_high),
     )
 
 
@@ -242,6 +257,7 @@ def _ends(interval: Interval | None, unit: str) -> tuple[float | None, float | N
     return max(interval.low, -1.0), min(interval.high, 1.0)
 
 
-def _rounded_ends(interval: Interval | None, unit: str) -> tuple[float, float] | None:
-    low, high = (significant(end) for end in _ends(interval, unit))
+def _rounded_ends(interval: Interval | None, unit: str, ends: Grid) -> tuple[float, float] | None:
+    low, high = _ends(interval, unit)
+    low, high = ends.below(low), ends.above(high)
     return None if low is None or high is None else (low, high)

@@ -1,14 +1,14 @@
-"""What a pack keeps of the rows behind its deciding numbers, so that another run on the same rows can be compared in pairs.
+"""What an auditor keeps of the rows behind deciding numbers, so that another run on the same rows can be compared in pairs.
 
 Two numbers measured on the same rows err together, and their difference is surer than two separate intervals say. What is needed is
 the covariance of their row influences, and the rows themselves must not be kept. So each number keeps ten signed sums of its
 influences over all clusters, with signs that every run draws alike: ``mean_k (a_k - b_k)**2`` estimates the row variance of
-``a - b`` without bias, with ten degrees of freedom. Ten is less than the smallest cell that may be published (eleven people), so no
-group of people is large enough to be published and small enough to be solved for. Were the rows of two runs not the
-same after all, the cross term would vanish and the estimate would be that of separate samples.
+``a - b`` without bias, with ten degrees of freedom. Were the rows of two runs not the same after all, the cross term would vanish and
+the estimate would be that of separate samples.
+
+They are no part of a pack: the sums of two numbers together are twenty equations, from which whoever knows the outputs solves for people.
 """
 
-import hashlib
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
-from proxyaudit.estimates.ledger import Ledger, significant
+from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.training import PROMINENCE
+from proxyaudit.secret import keyed
 from proxyaudit.seeding import stream
 from proxyaudit.stats.components import REPETITIONS, Spread
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
@@ -31,7 +33,7 @@ ROUNDING = 1e-12
 
 
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
-    """Arrays of the pack for its deciding numbers and prominence; ``places_n``: the order that other audits of the rows share.
+    """Arrays for the deciding numbers of a run and its prominence; ``places_n``: the order that other audits of the rows share.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
@@ -103,11 +105,8 @@ def in_order(clusters_n: Ints, places_n: Ints | None = None) -> Ints:
 
 
 def rows_digest(clusters_n: Ints, *parts: str | bytes) -> str:
-    """Digest by which two runs see that they measured the same rows in the same order, and that says nothing about the rows.
+    """Digest by which an auditor sees that two runs measured the same rows in the same order, and that tells others nothing of them.
 
     ``parts`` are what the rows hold: a digest of the table, or the coded attributes.
     """
-    found = hashlib.sha256(in_order(clusters_n).tobytes())
-    for part in parts:
-        found.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
-    return found.hexdigest()
+    return keyed("audit rows", in_order(clusters_n).tobytes(), *parts)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, strongest
 from proxyaudit.estimates.questions import all_questions
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.states import Decision
 from proxyaudit.estimates.training import training_sentence
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Training

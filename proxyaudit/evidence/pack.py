@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, rendered_here, replace_files, write_files
+from proxyaudit.evidence.row_store import keep_row_sums, read_row_sums
 from proxyaudit.evidence.schema import brought_up, later_fields
 from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_PAGE, MOST_YAML, read_file, write_file
 from proxyaudit.recipe.yaml import dump_yaml, parse_plain_yaml
@@ -37,13 +38,15 @@ class EvidencePack:
     recipe: dict[str, Any]  # as resolved
     environment: dict[str, Any]  # times and host facts: the only part that differs between two runs of one plan
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)  # too large for JSON, by name; no row-level data; read-only copies
+    row_sums: dict[str, NDArray[Any]] = field(default_factory=dict)  # what only its auditor may have: never part of a written run
 
     def __post_init__(self) -> None:
         """Take copies of the arrays that nobody can change."""
-        copies = {name: np.array(array, order="C", copy=True) for name, array in self.arrays.items()}
-        for array in copies.values():
-            array.setflags(write=False)
-        object.__setattr__(self, "arrays", copies)
+        for name in ("arrays", "row_sums"):
+            copies = {key: np.array(array, order="C", copy=True) for key, array in getattr(self, name).items()}
+            for array in copies.values():
+                array.setflags(write=False)
+            object.__setattr__(self, name, copies)
 
 
 def write_pack(
@@ -59,6 +62,8 @@ def write_pack(
     }
     files.update({name: text.encode("utf-8", "replace") for name, text in (reports or {}).items()} | dict(more or {}))
     write_files(folder, files)
+    if pack.row_sums:
+        keep_row_sums(files["evidence.json"], pack.row_sums)
 
 
 def write_plan(folder: Path, plan: dict[str, Any]) -> None:
@@ -96,7 +101,8 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     plan = _read_object(folder / "plan.json")
     evidence = _read_evidence(folder / "evidence.json", plan)
     recipe, environment = _read_object(folder / "recipe.yaml", parse_plain_yaml, MOST_YAML), _read_object(folder / "environment.json")
-    return EvidencePack(evidence, plan, recipe, environment, _read_arrays(folder / "arrays.safetensors"))
+    arrays, row_sums = _read_arrays(folder / "arrays.safetensors"), read_row_sums(folder / "evidence.json")
+    return EvidencePack(evidence, plan, recipe, environment, arrays, row_sums)
 
 
 def find_run(path: Path) -> Path:

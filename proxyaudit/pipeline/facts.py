@@ -8,7 +8,7 @@ from proxyaudit.activations.capture import read_activations
 from proxyaudit.cache import INPUTS, MEASURE, TRAIN, Cache, Task
 from proxyaudit.channels.proxy_plan import people
 from proxyaudit.channels.signatures import ReferenceModel, build_signatures
-from proxyaudit.estimates.facts import Facts, Run
+from proxyaudit.estimates.facts import Facts, Run, without_few
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.signatures import Signatures, signature_files
 from proxyaudit.pipeline.measure import read_placebos
@@ -40,7 +40,7 @@ def read_facts(prepared: Prepared, tasks: Tasks, cache: Cache, failures: Mapping
         verdict_sites=prepared.model.verdict_sites,
         unprofiled=tuple(prepared.model.unprofiled),
         margins=prepared.recipe.margins,
-        runs=tuple(runs),
+        runs=without_few(runs, dataset.clusters),
         inputs=Measurement.read(cache.folder(INPUTS, inputs.digest)),
         placebos=read_placebos(prepared, cache, inputs.digest),
         pairs=prepared.proxies.pairs,

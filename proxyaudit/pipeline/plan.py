@@ -59,7 +59,8 @@ def prepared_again(recipe_json: str, base: str, digest: str) -> Prepared:
     """The same preparation in a worker process, kept for the next task. Raises ``InputError``: the data changed since the plan was made."""
     prepared = prepare(Recipe.model_validate_json(recipe_json), Path(base))
     if prepared.plan.digest != digest:
-        raise InputError("the data or the program changed while the audit ran", where=prepared.recipe.name, mend="run it again")
+        mend = "run it again; on other machines the workers need the same PROXYAUDIT_SECRET"
+        raise InputError("the data or the program changed while the audit ran", where=prepared.recipe.name, mend=mend)
     return prepared
 
 

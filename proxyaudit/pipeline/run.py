@@ -107,6 +107,6 @@ def _make(folder: Path, prepared: Prepared, cache: Cache, workers: Workers, star
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
-    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
-    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
+    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
+    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays, row_parts(ledger)), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)

@@ -56,6 +56,14 @@ class LargestGap:
     present_p: float  # for "some pair is above the margin", corrected for their number
     absent_p: float  # for "every pair lies within it"
 
+    def in_order(self) -> "LargestGap":
+        """The same of the later group minus the earlier one, whichever is above."""
+        if self.low < self.high:
+            return self
+        own = self.interval
+        turned = replace(own, value=-own.value, low=-own.high, high=-own.low)
+        return replace(self, measured=-self.measured, interval=turned, low=self.high, high=self.low)
+
 
 def largest_gap(
     outputs_snc: Sequence[Floats],

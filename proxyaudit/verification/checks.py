@@ -10,6 +10,7 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
+from proxyaudit.estimates.rounding import is_rounded, step_of
 from proxyaudit.estimates.scope import Scope, entries
 from proxyaudit.estimates.states import NO_ROLES, decide_states, deciding, figures_fit, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
@@ -153,6 +154,8 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
         if values and e.value is not None and e.channel != "localisation_per_row":
             mean = sum(values) / len(values)
             slack = 2e-5 * max(abs(mean), *(abs(v) for v in values), 1e-300)
+            if len(values) > 1 and is_rounded(e):
+                slack = 2 * step_of(e.unit, e.margin)  # the mean and each repetition were rounded by themselves
             # A calibrated leak below zero is shown as zero.
             if abs(mean - e.value) > slack and not (e.value == 0 and mean < slack):
                 problems.append(f"evidence.json: {e.id} is not the mean of its repetitions")
@@ -174,6 +177,11 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
     known = {f"{e.id}.seed_values" for e in evidence.estimates}
     strangers = sorted(name for name in arrays if name not in known and not name.startswith("row_parts."))
     return problems + [f"arrays.safetensors: nothing in evidence.json is named {name[:40]!r}" for name in strangers]
+
+
+def rounding_problems(evidence: Evidence) -> list[str]:
+    """Numbers that are finer than they may be published; only of packs that :func:`same_code` wrote."""
+    return [f"evidence.json: {e.id} has more digits than are published" for e in evidence.estimates if not is_rounded(e)]
 
 
 def _bound_problems(e: Estimate) -> list[str]:

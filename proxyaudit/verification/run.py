@@ -81,7 +81,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
     checks = [Check("identity", "what plan, recipe and evidence say of the run", identity)]
     checks.append(Check("plan digest", "made again from plan.json and recipe.yaml", again.digest_problems(pack)))
     numbers = again.number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=scope.surface == "outputs")
-    numbers += figure_problems(pack)
+    numbers += [*figure_problems(pack), *(again.rounding_problems(evidence) if same else [])]
     checks.append(Check("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = again.control_problems(evidence, scope.margins, scope.verdict_sites)
     checks.append(Check("controls", f"{len(evidence.controls)} controls against their figures", controls))

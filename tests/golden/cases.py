@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import io
 import json
+import os
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.golden import worlds
 from tests.helpers.text_world import MAX_TOKENS, save_tiny, texts
 
 Documents = dict[str, Any]
+os.environ["PROXYAUDIT_SECRET"] = "a secret for tests that everybody knows"
+os.environ.setdefault("PROXYAUDIT_HOME", os.devnull)  # nothing is kept
 
 
 def command_line() -> Callable[[list[str]], int]:

@@ -61,10 +61,10 @@ def test_a_channel_is_certified_by_its_weakest_number_or_not_at_all() -> None:
     assert largest_bound([]) is None
 
 
-def test_a_draft_publishes_its_bound_rounded() -> None:
+def test_a_draft_publishes_its_bound_rounded_up() -> None:
     measured: Measured = steady(0.01)
     draft = Draft("linear", "sex", "real", measured=measured, interval=Interval(0.01, 0.0, 0.02, 0.005, 9.0), bound=0.0612345678)
-    assert published(replace(draft, can_be_absent=True), "E1").bound == 0.0612346
+    assert published(replace(draft, can_be_absent=True), "E1").bound == 0.0614
     # Where absence is barred, nothing is certified absent: no policy can pass what the encoder could not see.
     assert published(draft, "E1").bound is None
     barred = decide_ledger(Drafts([replace(draft, can_be_absent=True, margin=0.02, present_p=1.0, absent_p=0.3)]), ["real"])

@@ -6,7 +6,8 @@ import pytest
 from proxyaudit.causal.interchange import Effect, InterchangeResult
 from proxyaudit.channels.use.estimate import effect_draft
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
-from proxyaudit.estimates.ledger import NEGATIVE_FAILED, UNSTABLE, Draft, Drafts, significant
+from proxyaudit.estimates.ledger import NEGATIVE_FAILED, UNSTABLE, Draft, Drafts
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.stats.intervals import Measured, in_every_seed

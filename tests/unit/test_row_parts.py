@@ -1,4 +1,4 @@
-"""Signed sums of row influences: what a pack keeps of its rows so that two packs can be compared in pairs."""
+"""Signed sums of row influences: what an auditor keeps of the rows so that two runs can be compared in pairs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_rows_that_belong_together_share_a_sign():
     assert signed_sums(doubled) == pytest.approx(signed_sums(single))
 
 
-def test_a_pack_keeps_fewer_sums_than_the_smallest_group_has_people_and_only_of_what_decides():
+def test_sums_are_kept_of_what_decides_alone():
     ledger = Ledger()
     noise = stream(0, "ledger").normal(size=ROWS)
     ledger.publish(Drafts([Draft("linear", "sex", "model", "penultimate", measured=measured(0.1, noise), margin=0.02, state="present")]))

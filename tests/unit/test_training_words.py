@@ -60,7 +60,7 @@ def concluded(*runs, regimes=("real",)):
 def test_words_follow_the_gain_and_claim_nothing_where_the_shares_disagree(times, total, word):
     found, numbers = concluded(run_of("real", times * BEFORE, total * BEFORE), run_of("untrained", BEFORE, BEFORE, reference=True))
     assert found["real"].word == word
-    assert numbers[found["real"].gain].value == pytest.approx(np.log(times), rel=1e-4)
+    assert numbers[found["real"].gain].value == pytest.approx(np.log(times), abs=0.001)  # half of the grid
 
 
 def test_left_alone_is_not_said_where_the_other_share_surely_moved():
@@ -81,7 +81,7 @@ def test_a_model_that_failed_leaves_the_others_paired():
     untrained, real = run_of("untrained", before, before, reference=True), run_of("real", 3 * before, 2 * before)
     lost = Run("real", real.measured[1:])
     found, numbers = concluded(lost, untrained)
-    assert numbers[found["real"].gain].value == pytest.approx(np.log(3), rel=1e-4)
+    assert numbers[found["real"].gain].value == pytest.approx(np.log(3), abs=0.001)
     assert found["real"].word == "amplified"
 
 
@@ -176,8 +176,8 @@ def test_two_versions_are_compared_in_prominence_on_the_same_rows():
     assert grown.low is not None
     assert grown.low > 0
     assert grown.text.startswith("'sex' in m: more prominent, ")
-    # Paired on the same rows: without the row sums of the packs the same difference is less sure.
-    apart = compare_packs(*(replace(pack, arrays={}) for pack in packs[:2])).prominence[0]
+    # Paired on the same rows: without the row sums that their auditor keeps the same difference is less sure.
+    apart = compare_packs(*(replace(pack, row_sums={}) for pack in packs[:2])).prominence[0]
     assert (grown.high or 0) - grown.low < ((apart.high or 0) - (apart.low or 0)) / 1.5
     assert grown.text in page_markdown(comparison_page(compare_packs(*packs[:2]))).replace("\\", "")
 

@@ -14,7 +14,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.erasers import Fit
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.ledger import significant
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.erasing import with_map
 from proxyaudit.registry import load_plugin
@@ -59,7 +59,7 @@ class SiteChange:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON, rounded to what a repetition on another machine reproduces."""
-        return {key: significant(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {key: significant(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
 def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:

@@ -22,8 +22,10 @@ from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import EXACT_INTEGER, Column, ColumnKind, coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
-from proxyaudit.data.splits import alike, connected, group_numbers
+from proxyaudit.data.sitting_out import NOTE, stay
+from proxyaudit.data.splits import alike, connected, group_numbers, row_hashes
 from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
@@ -71,7 +73,7 @@ class ProbeInputs:
     conditions: dict[str, NDArray[Any]]  # columns conditioned on, (n,) each
     notes: tuple[NotTested, ...]  # what was left out, or done beside what was asked for
     doubts: dict[str, str]  # attributes whose absence is not claimed, each with the reason
-    places: Ints  # (n,) place of each row in the file
+    places: Ints  # (n,) place of each row among those of the file that take part
 
 
 def read_activation_file(path: Path) -> dict[str, Floating]:
@@ -177,21 +179,47 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
     return checked
 
 
-def make_inputs(acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str = "labels") -> ProbeInputs:
-    """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes."""
+def make_inputs(
+    acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str = "labels", *, published: bool = False
+) -> ProbeInputs:
+    """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes.
+
+    Of what is to be ``published`` a few people sit out, and no two regimes differ by few people alone.
+    """
     attributes, group = request.attributes, request.group
     checked = check_regimes(acts, len(table), request.real, request.untrained)
     named = [*attributes, *request.condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)
     order = _own_order(checked, [table[column] for column in named])
+    if published:
+        order = order[_staying(table, group)[order]]
     checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
     table = table.iloc[order].reset_index(drop=True)
     people = table[group] if group else None
     coded, unfit, notes = _coded(table, attributes, people, where)
+    if published:
+        notes.append(NOTE)
+        checked = _without_few(checked, people)
     apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], people, notes)
     doubts = {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
     conditions = {name: _condition(table, name, where, notes) for name in request.condition_on}
-    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)
+    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, np.argsort(np.argsort(order)))
+
+
+def _staying(table: pd.DataFrame, group: str | None) -> NDArray[np.bool_]:
+    """Rows of people who do not sit out, in the order of the file."""
+    plain = pd.DataFrame({number: labels(table.iloc[:, number]).fillna("").astype(str) for number in range(table.shape[1])})
+    people = np.arange(len(table)) if group is None else group_numbers(table[group])
+    return stay(row_hashes(plain, list(plain.columns)), people)
+
+
+def _without_few(acts: Acts, people: Column | None) -> Acts:
+    """Activations of which no two regimes' differ by few people alone, at any site."""
+    sites = list(next(iter(acts.values())))
+    rows = len(acts[next(iter(acts))][sites[0]])
+    whose = np.arange(rows) if people is None else group_numbers(people)
+    shown = {site: hide_few([regime[site] for regime in acts.values()], whose) for site in sites}
+    return {name: {site: shown[site][place] for site in sites} for place, name in enumerate(acts)}
 
 
 def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequence[str], where: str) -> None:

@@ -33,6 +33,7 @@ from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.recipe import Margins
+from proxyaudit.secret import public_hashes
 
 NAME = "probe"
 
@@ -47,18 +48,26 @@ def probe_files(
     acts = {name: read_activation_file(path) for name, path in files.items()}
     hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
-        inputs = make_inputs(acts, table, request, str(labels))
+        inputs = make_inputs(acts, table, request, str(labels), published=True)
     del acts
     plan = make_plan(inputs, request, hashes)
     return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, Cache(out / CACHE_FOLDER), jobs, progress))
 
 
 def probe_arrays(
-    activations: Mapping[str, Mapping[str, Any]], labels: pd.DataFrame, request: ProbeRequest, *, jobs: int | None = None
+    activations: Mapping[str, Mapping[str, Any]],
+    labels: pd.DataFrame,
+    request: ProbeRequest,
+    *,
+    jobs: int | None = None,
+    published: bool = False,
 ) -> EvidencePack:
-    """Audit activations in memory; writes nothing. Raises ``InputError`` if arrays or labels do not fit."""
+    """Audit activations in memory; writes nothing. What is to be ``published`` says so here, and a few people then sit out.
+
+    Raises ``InputError`` if arrays or labels do not fit.
+    """
     with one_thread():
-        inputs = make_inputs(activations, labels, request)
+        inputs = make_inputs(activations, labels, request, published=published)
     parts = {regime: [[site, joblib.hash(values)] for site, values in sites.items()] for regime, sites in inputs.acts.items()}
     hashes = {f"activations {regime}": digest_of(part) for regime, part in parts.items()}
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), None, jobs, None)
@@ -96,7 +105,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "permutations": min(permutations_needed(cells), 1999),
         "condition_on": list(request.condition_on),
         "notes": [note.model_dump() for note in inputs.notes],
-        "hashes": hashes,
+        "hashes": public_hashes(hashes),
         "versions": versions(),
     }
     return plan_without_training(request.name, inputs.acts, "activations", described, **own)
@@ -135,8 +144,8 @@ def probe_inputs(
     facts = replace(facts, real=request.real, untrained=request.untrained)
     scope = read_scope(plan, _described(request), {})
     ledger = decide_ledger(Drafts().extend((estimate_prominence(facts), estimate(facts))), roles=scope.roles)
-    evidence, arrays = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
-    return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
+    evidence, sums = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
+    return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), row_sums=sums)
 
 
 def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:

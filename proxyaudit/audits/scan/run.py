@@ -23,6 +23,7 @@ from proxyaudit.evidence.pack import find_run
 from proxyaudit.evidence.signatures import Contexts, Entry
 from proxyaudit.probes import attribute_direction as along
 from proxyaudit.probes.crossfit import assign_folds
+from proxyaudit.secret import keyed_hash
 from proxyaudit.seeding import stream
 
 PERMUTED = 200  # permuted attributes that the whole decision is taken for, where the inputs hold the attribute
@@ -50,7 +51,7 @@ def scan_checkpoint(
             raise InputError(f"unknown attribute '{name[:80]}'", where="--attribute", mend=f"the signatures hold {', '.join(names)}")
     rows = read_inputs(known, inputs)
     scanned = read_checkpoint(known, model, rows, read_references(known, rows))
-    own = file_digest(inputs) in known.files
+    own = not known.files.isdisjoint({digest := file_digest(inputs), keyed_hash(digest)})
     found = {"model": model.name, "inputs": inputs.name, "own_rows": own, "dropped_rows": rows.dropped}
     return {**found, **scan(known, scanned, attributes)}
 

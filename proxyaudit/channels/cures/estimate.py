@@ -49,7 +49,7 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
         outputs = replace(base, group=gap.group, unit=UNIT_GAP, margin=facts.margins.gap)
         for measure, measured in (("gap", done.gap), ("gap_change", done.gap_change)):
             out.add(_published(replace(outputs, measure=measure), measured))
-        out.add(_published(replace(base, measure="auroc_cost", unit=UNIT_AUROC, n=len(facts.labels_n)), done.cost))
+        out.add(_published(replace(base, measure="auroc_cost", unit=UNIT_AUROC, n=len(facts.labels_n), marks=(AFFORDABLE,)), done.cost))
         for site in facts.verdict_sites:
             _add_site(out, facts, one, replace(base, site=site), unit_of(attribute))
     return out

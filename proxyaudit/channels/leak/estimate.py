@@ -216,7 +216,7 @@ def _add_controls(out: Drafts, facts: Facts, records: Records) -> None:
     for (regime, name, site), p in _negative_controls(records).items():
         # At other sites only those that failed: presence there was disabled by them, and the pack must show why.
         if site == OUTPUT_SITE or site in facts.verdict_sites or p <= FAILED_AT:
-            detail, where = f"permuted attribute: Holm-adjusted p = {p:.3g}", None if site == OUTPUT_SITE else site
+            detail, where = f"permuted attribute: Holm-adjusted p = {p:.2g}", None if site == OUTPUT_SITE else site
             out.control("negative", _channel_of(facts, site), name, regime, where, detail, p=p)
     for run in facts.runs:
         for attribute in facts.attributes:

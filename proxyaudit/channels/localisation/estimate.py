@@ -13,7 +13,8 @@ from proxyaudit.arrays import Ints, Places
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, Search
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, significant
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger
+from proxyaudit.estimates.rounding import significant
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.p_values import PRESENT_AT, holm
 

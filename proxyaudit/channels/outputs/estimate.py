@@ -7,7 +7,7 @@ import numpy as np
 
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, shows_sign
 from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, auroc, gap_in, gaps_within_label, largest_gap, surely_flat, weighted_sum
 from proxyaudit.stats.intervals import LEVEL, Measured, SharedSpread, crossed_interval, over_seeds, p_above, p_below
 
@@ -56,6 +56,8 @@ def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run, shared: 
     if attribute.classes == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), margin):
         # Halves of a number can agree where its quarters do not.
         base = replace(base, can_be_absent=False, reason=NOT_FLAT)
+    if not shows_sign(replace(base, measured=found.measured)):
+        found = found.in_order()
     outcome = facts.classes[1] if len(facts.classes) == 2 else facts.classes[found.column]
     group = f"{names[found.high]} minus {names[found.low]}, predicted '{outcome}'"
     gap = replace(base, measured=found.measured, interval=found.interval, group=group, n=int(attribute.known.sum()))

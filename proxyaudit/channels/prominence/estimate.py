@@ -10,7 +10,7 @@ from proxyaudit.channels.prominence.record import OF_LABEL, PROMINENT, Prominent
 from proxyaudit.estimates.conclude import TOO_WIDE, WIDEST
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import Draft, Drafts
-from proxyaudit.estimates.training import FEWEST_PLACEBOS, PROMINENCE
+from proxyaudit.estimates.training import FEWEST_PLACEBOS, LARGER, PROMINENCE
 from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 
 METHOD = {
@@ -103,7 +103,7 @@ def _add_site(out: Drafts, facts: Facts, run: Run, name: str, site: str) -> None
 def _add_gain(out: Drafts, facts: Facts, run: Run, base: Draft, mine: _Models) -> None:
     """Log ratios to the untrained network and to real training, the placebos' gain, and what is kept of what real training added."""
     untrained, real = (_models(facts, regime, base.attribute, str(base.site)) for regime in (facts.untrained, facts.real))
-    base = replace(base, unit=_LOG)
+    base = replace(base, unit=_LOG, marks=(0.0, LARGER, -LARGER))
     if untrained is not None and run.regime != facts.untrained:
         for measure, what in (("units", "gain"), ("total", "gain_total")):
             told = f"{what.replace('_', ', ')}: log ratio to the untrained network"

@@ -311,7 +311,7 @@ def add_use_controls(out: Drafts, run: Run, untrained: Run | None, attribute: st
         swaps, relayed = learned_swaps(uses), untrained_sizes(run.regime, untrained, attribute, site)
         if relayed and any(len(swap.random_sizes) for swap in swaps):
             size, most = min(swap.effect.size for swap in swaps), max(relayed)
-            detail = f"learned subspace: smallest effect {size:.4f}; largest in untrained models {most:.4f}"
+            detail = f"learned subspace: smallest effect {size:.3f}; largest in untrained models {most:.3f}"
             figures = {"smallest": size, "largest_untrained": most}
             out.control("untrained", "used", attribute, run.regime, site, detail, **figures)
 
@@ -323,7 +323,7 @@ def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, marg
         return
     size = float(np.mean([swap.effect.size for swap in swaps]))
     high = float(np.quantile(np.concatenate([swap.random_sizes for swap in swaps]), 0.95))
-    detail = f"effect {size:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
+    detail = f"effect {size:.3f}; 95th percentile of random subspaces of equal rank {high:.3f}"
     figures = {"effect": size, "random_high": high, "margin": margin}
     out.control("random_subspace", "used", attribute, run.regime, site, detail, **figures)
 

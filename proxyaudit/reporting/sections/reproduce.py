@@ -7,13 +7,17 @@ from proxyaudit.reporting.blocks import Block, Code, Fold, Section, Terms, note,
 from proxyaudit.reporting.facts import command
 from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks
 from proxyaudit.reporting.text import visible
+from proxyaudit.secret import KEYED, VARIABLE
 
 _AGAIN = (
     "The recipe as resolved lies beside this page as recipe.yaml, but relative paths in it, as that of the data, still start from the "
-    "folder of the original recipe: copy it there and run the command below there. With the same input files and versions it gives the "
-    "same evidence.json, byte for byte."
+    "folder of the original recipe: copy it there and run the command below there. With the same input files and versions, and the "
+    f"auditor's secret ({VARIABLE}), it gives the same evidence.json, byte for byte."
 )
-_AGAIN_BARE = "With the same files (their hashes are below) and versions the command below gives the same evidence.json, byte for byte."
+_AGAIN_BARE = (
+    f"With the same files (their digests are below), versions and auditor's secret ({VARIABLE}) the command below gives the same "
+    "evidence.json, byte for byte."
+)
 
 
 def reproduce(report: Report) -> Section:
@@ -22,7 +26,9 @@ def reproduce(report: Report) -> Section:
     run, evidence = pack.evidence.run, pack.evidence
     versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
     pairs = [("Plan digest", run.plan_digest), ("Root seed", str(run.seed)), ("Versions", versions)]
-    pairs += [(f"sha256 of {name}", value) for name, value in sorted(mapping(pack.plan, "hashes").items())]
+    for name, value in sorted(mapping(pack.plan, "hashes").items()):
+        kind = "Keyed digest" if str(value).startswith(KEYED) else "sha256"
+        pairs.append((f"{kind} of {name}", str(value).removeprefix(KEYED)))
     recipe = yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=100)
     shown = "\n".join(visible(line) for line in recipe.split("\n"))
     blocks: list[Block] = [para(_AGAIN_BARE if bare else _AGAIN), Code(command(pack)), Terms(tuple(pairs))]

@@ -1,0 +1,55 @@
+"""What fewer than eleven people carry is not told: the cell rule for numbers instead of counts.
+
+Statistical offices suppress a total of which a few contributors make up most, since whoever knows those contributors learns them from the
+total (the dominance rule). A number of an audit is such a total of row influences. A model can be made that acts on ten chosen people
+alone; or two models, or two regimes of activations, that differ on ten people alone, so that the difference of their numbers is theirs.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.stats.intervals import Measured, cluster_sums
+
+_TIMES = 4.0  # the largest contribution of a person, that digits may not be finer than where few people carry the number
+
+
+def heaviest(squares_k: Floats) -> Ints:
+    """The ten people who carry more than half of a sum of squares, one for each person; empty where it takes more of them."""
+    total = float(squares_k.sum())
+    if not np.isfinite(total) or total <= 0:
+        return np.zeros(0, dtype=np.int64)
+    few = np.argsort(-squares_k, kind="stable")[: SMALLEST_CELL - 1]
+    few = few[squares_k[few] > 0]
+    return few if float(squares_k[few].sum()) > total / 2 else np.zeros(0, dtype=np.int64)
+
+
+def coarseness(measured: Measured) -> float:
+    """Below which the digits of a number would tell of single people; zero where eleven or more carry it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = cluster_sums(measured.influence_n, measured.clusters_n)
+        few = heaviest(sums**2)
+    return _TIMES * float(np.abs(sums[few]).max()) if len(few) else 0.0
+
+
+def hide_few(arrays: Sequence[NDArray[Any]], clusters_n: Ints) -> list[NDArray[Any]]:
+    """Outputs or activations ``(n, d)`` of several models on the same rows, none of which differs from an earlier one by few people.
+
+    Where ten people make up most of the squared difference to an earlier one, they are given what that one gives them.
+    """
+    kept: list[NDArray[Any]] = []
+    for array in arrays:
+        for before in kept:
+            if before.shape != array.shape:
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):
+                squares = ((array.astype(np.float64) - before) ** 2).sum(axis=1)
+            few = heaviest(cluster_sums(squares, clusters_n))
+            if len(few):
+                array = np.where(np.isin(clusters_n, few)[:, None], before, array)
+        kept.append(array)
+    return kept

@@ -144,7 +144,8 @@ def p_value(p: float | None, *, roughly: bool = False) -> float | None:
 def is_rounded(e: Estimate) -> bool:
     """Whether no number of a published estimate is finer than it may be."""
     step = step_of(e.unit, e.margin)
-    points = [(x, step) for x in (e.value, e.low, e.high, e.raw, e.bound, e.detection_limit, e.null_high, *e.seed_values)]
+    ends = (e.low, e.high, *(e.next_model or ()))
+    points = [(x, step) for x in (e.value, *ends, e.raw, e.bound, e.detection_limit, e.null_high, *e.seed_values)]
     points.append((e.auroc, area_step(e.n)))
     on_grid = all(x is None or x == e.margin or abs(x / grid - round(x / grid)) < 1e-4 for x, grid in points)
     return on_grid and all(p is None or p == p_value(p) for p in (e.p_present, e.p_absent))

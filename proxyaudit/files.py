@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from glob import escape
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
@@ -52,8 +53,11 @@ def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the new one, never half of one."""
     # Two processes that write one file must not write one temporary file.
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    # A link planted under the temporary name must not carry the write elsewhere.
-    temporary.unlink(missing_ok=True)
+    # Left by a process that was killed; and a link planted under the temporary name must not carry the write elsewhere.
+    for left in path.parent.glob(f"{TEMPORARY}*-{escape(path.name)}"):
+        writer = left.name.removeprefix(TEMPORARY).split("-")[0]
+        if left == temporary or (writer.isdigit() and not alive(int(writer))):
+            left.unlink(missing_ok=True)
     try:
         with temporary.open("xb") as handle:
             handle.write(data)
@@ -82,6 +86,15 @@ def hold(path: Path) -> IO[bytes]:
                 handle.close()
                 raise BlockingIOError(error.errno, "it is locked", str(path)) from None
     return handle
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,11 +3,12 @@
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 
-from proxyaudit.cache import CACHE_FOLDER, CURE, Cache
+from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
 from proxyaudit.estimates.channel import all_channels
@@ -21,11 +22,13 @@ from proxyaudit.evidence.pack import EvidencePack, read_pack, write_plan
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.stages import Progress, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.pipeline.try_cures import try_cures
+from proxyaudit.pipeline.try_cures import Runner, try_cures
 from proxyaudit.publication import check_out, environment_of, publish
 from proxyaudit.types import Evidence, NotTested
+from proxyaudit.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,41 @@ def run_audit(
     check_out(out)
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
-    folder, cache, tasks = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER), task_digests(prepared)
+    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER)
+    workers.shared = prepared, cache
+    if not fresh and (found := _complete(folder)) is not None:
+        return found
+    with cache.hold(folder):
+        # Whoever held it a moment ago may have made the run.
+        if not fresh and (found := _complete(folder)) is not None:
+            return found
+        write_plan(folder, prepared.plan.as_dict())
+        try:
+            return _make(folder, prepared, cache, workers, started, fresh, progress)
+        finally:
+            workers.close()
+            cache.sweep()
+
+
+def _complete(folder: Path) -> RunResult | None:
+    """The run that lies there, if no task of it failed."""
+    evidence = read_pack(folder).evidence if is_complete(folder) else None
+    return RunResult(folder, evidence.run.status, evidence, reused=True) if evidence and evidence.run.status == "complete" else None
+
+
+def _make(
+    folder: Path, prepared: Prepared, cache: Cache, workers: Workers, started: float, fresh: bool, progress: Progress | None
+) -> RunResult:
+    """Do what is not done, and publish."""
+    tasks = task_digests(prepared)
+    every = [task for stage in tasks.values() for task in stage]
     if fresh:
-        for kind, digest in ((SHARED, ""), (CURE, ""), *((task.kind, task.digest) for stage in tasks.values() for task in stage)):
-            cache.forget(kind, digest)
-    elif is_complete(folder):
-        evidence = read_pack(folder).evidence
-        if evidence.run.status == "complete":
-            return RunResult(folder, evidence.run.status, evidence, reused=True)
-    held = cache.hold(folder)
-    write_plan(folder, prepared.plan.as_dict())
-    cache.sweep()
-    failures = run_stages(prepared, tasks, cache, workers, progress)
+        cache.forget(SHARED)
+        for task in every:
+            cache.forget(task.kind, task.digest)
+    kept = {task for task in every if cache.has(task.kind, task.digest)}
+    spoilt = sum(cache.stands(task.kind, task.digest) for task in every if task not in kept)
+    failures = run_stages(prepared, tasks, kept, workers, progress)
     with one_thread():
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
@@ -81,7 +107,7 @@ def run_audit(
         recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles)
-        trials = try_cures(prepared, tasks, cache, workers, facts, ledger, scope, progress)
+        trials = try_cures(Runner(prepared, tasks, cache, workers, progress, fresh), facts, ledger, scope)
         facts = replace(facts, cured=trials.cured)
         for channel in all_channels():
             if channel.follow_up is not None:
@@ -90,9 +116,9 @@ def run_audit(
         not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
-    more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
+    more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
+    more |= {"made_anew": spoilt} if spoilt else {}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
-    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
-    held.close()
+    publish(EvidencePack(evidence, plan, recipe, environment, arrays), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)

@@ -22,7 +22,7 @@ from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.files import write_file
 from proxyaudit.pipeline.cure import altered_rows
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.stages import arguments, one_thread, run_task
+from proxyaudit.pipeline.stages import one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.publication import check_out
 from proxyaudit.recipe.yaml import dump_yaml
@@ -141,7 +141,7 @@ def _rows(prepared: Prepared, regime: str, cure: Cure, caches: tuple[Path, Path]
     if cache is None:
         cache = Cache(caches[1])
         for task in needed:
-            _, error = run_task(task, *arguments(prepared, cache))
+            _, error = run_task(task, prepared, cache)
             if error is not None:
                 raise TaskError(f"the synthetic rows of {task.regime} could not be made again: {error}")
     return altered_rows(Task(CURE, regime, 0, "", trained.needs, cure=cure), prepared, cache)

@@ -22,7 +22,7 @@ from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, run_audit
-from proxyaudit.pipeline.stages import Progress, ProgressEvent, arguments, one_thread, run_task
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.publication import check_out
 from proxyaudit.recipe.yaml import dump_yaml
@@ -134,7 +134,7 @@ def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> t
             cache, origin = Cache(caches[1]), "retrained"
             sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
             for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
-                _, error = run_task(needed, *arguments(prepared, cache))
+                _, error = run_task(needed, prepared, cache)
                 if error is not None:
                     raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {error}")
         found.append(load_weights(holder, cache.folder("train", task.digest) / "weights.safetensors", what="trained weights"))

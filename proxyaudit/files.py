@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from glob import escape
 from io import BufferedReader
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 TEMPORARY = ".writing-"
+_SCRATCH = "proxyaudit-"  # folders for what is needed for a moment; the number of the process follows
 LIMITS = "PROXYAUDIT_LIMITS"  # raises every limit by this factor
 _MB = 2**20
 # What is read at most of a file that somebody else may have written; the guide to limits has the table.
@@ -95,6 +98,17 @@ def alive(process: int) -> bool:
     except OSError as error:
         return not isinstance(error, ProcessLookupError)
     return True
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder that goes when the block ends; those of processes of ours that were killed go first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        writer = left.name.removeprefix(_SCRATCH).split("-")[0]
+        if writer.isdigit() and not alive(int(writer)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,12 +6,15 @@ Calls and results travel through a pipe between two processes of ours, which nob
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import types
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -19,8 +22,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, machine_error, safe_line
+from proxyaudit.files import temporary_folder
 
 TRIES = 3  # of one call, before it counts as failed because its workers die
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -67,6 +72,8 @@ class Workers:
     backend: str = "loky"
     shared: tuple[Any, ...] = ()
     crew: list[Worker] = field(default_factory=list)
+    left: ExitStack = field(default_factory=ExitStack)  # what goes when the last worker has ended
+    scratch: str = ""  # folder of the workers' temporary files
 
     def __post_init__(self) -> None:
         if self.backend not in ("loky", "dask"):
@@ -84,6 +91,7 @@ class Workers:
         """End every process."""
         while self.crew:
             self.crew.pop().end()
+        self.left.close()
 
     def run(self, function: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Make calls of ``"module:function"``, in any order; the place and result of each as it ends, :class:`Lost` where workers died.
@@ -99,6 +107,9 @@ class Workers:
             yield from self._run(function, calls)
 
     def _run(self, function: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        if not self.crew:
+            self.left.close()
+            self.scratch = str(self.left.enter_context(temporary_folder()))
         waiting, tries = deque(range(len(calls))), [0] * len(calls)
         try:
             while waiting or any(worker.place is not None for worker in self.crew):
@@ -125,7 +136,7 @@ class Workers:
         new: list[Worker] = []
         while len(idle) + len(new) < wanted and len(self.crew) < self.count:
             try:
-                new.append(_start())
+                new.append(_start(self.scratch))
             except OSError as error:
                 if not self.crew:
                     raise machine_error(error) or error from error
@@ -157,14 +168,15 @@ class Workers:
         return found
 
 
-def _start() -> Worker:
-    """Start a process that waits for calls."""
+def _start(scratch: str) -> Worker:
+    """Start a process that waits for calls and keeps its temporary files in a folder ``scratch``."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
-    main, threads = sys.modules["__main__"], {name: os.environ.get(name) for name in _THREADS}
+    own = dict.fromkeys(_THREADS, "1") | dict.fromkeys(_TEMPORARY, scratch)
+    main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in own}
     # A worker needs nothing of the script that runs the audit, and must not run it again. One call is one thread.
     sys.modules["__main__"] = types.ModuleType("__main__")
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    os.environ.update(own)
     try:
         with _without_interrupts():
             process.start()
@@ -173,7 +185,7 @@ def _start() -> Worker:
         raise
     finally:
         sys.modules["__main__"] = main
-        for name, value in threads.items():
+        for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
         theirs.close()
     return Worker(process, ours)
@@ -223,6 +235,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)  # a folder of its workers alone
         os._exit(1)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import io
 import os
 import sys
 import traceback
@@ -11,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from proxyaudit.cli import compare, console, cure, gate, lists, mitigate, probe, prompts, report, run, scan, verify
-from proxyaudit.errors import InputError, ProxyauditError, safe_line
+from proxyaudit.cli.signals import as_interrupts
+from proxyaudit.errors import InputError, ProxyauditError, machine_error, safe_line
 
 INTERRUPTED = 130
 
@@ -31,6 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is one line on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given or os.environ.get("PROXYAUDIT_JSON", "").lower() in ("1", "true", "yes", "on")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another, whatever is printed
+    with as_interrupts():
+        return _answered(given, as_json)
+
+
+def _answered(given: list[str], as_json: bool) -> int:
+    """Run a command and return its exit code."""
     try:
         code = app(given, prog_name="proxyaudit", standalone_mode=False)
         sys.stdout.flush()
@@ -49,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if callable(getattr(error, "format_message", None)):
             # A usage error; older typer raises click's own class, newer typer a copy of it.
             return _fail(_usage(error), InputError.exit_code, as_json)
+        lacking = machine_error(error)
+        if lacking is not None and not os.environ.get("PROXYAUDIT_DEBUG"):
+            return _fail(str(lacking), lacking.exit_code, as_json)
         return _fail(_internal(error), ProxyauditError.exit_code, as_json)
     if code == INTERRUPTED:
         return _fail("interrupted; run the same command again to go on from there", INTERRUPTED, as_json)

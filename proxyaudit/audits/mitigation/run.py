@@ -106,16 +106,17 @@ def mitigate_run(
     identity = {"source": pack.plan["digest"], "request": [request.attribute, request.regime, sites, request.method], "code": code_digest()}
     name = mitigated_name(prepared.recipe.name)
     folder = out / name / f"mitigation-{digest_of(identity)[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
-    result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
-    changes = [[change.as_dict() for change in changed] for _, changed in mended]
-    document = _document(pack.evidence, prepared, request, origin, changes, result)
-    document["checkpoints"] = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
-    write_file(folder / "mitigation.json", canonical_json(document))
-    write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
-    seal_folder(folder)
+    with Cache(out / CACHE_FOLDER).hold(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
+        result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
+        changes = [[change.as_dict() for change in changed] for _, changed in mended]
+        document = _document(pack.evidence, prepared, request, origin, changes, result)
+        document["checkpoints"] = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
+        write_file(folder / "mitigation.json", canonical_json(document))
+        write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
+        seal_folder(folder)
     return Mitigation(folder, result, document)
 
 

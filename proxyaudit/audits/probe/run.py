@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
-from proxyaudit.cache import CACHE_FOLDER, Cache
+from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
@@ -50,7 +50,7 @@ def probe_files(
         inputs = make_inputs(acts, table, request, str(labels))
     del acts
     plan = make_plan(inputs, request, hashes)
-    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, Cache(out / CACHE_FOLDER), jobs, progress))
+    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress))
 
 
 def probe_arrays(

@@ -61,7 +61,8 @@ def _answered(given: list[str], as_json: bool) -> int:
             # A usage error; older typer raises click's own class, newer typer a copy of it.
             return _fail(_usage(error), InputError.exit_code, as_json)
         lacking = machine_error(error)
-        if lacking is not None and not os.environ.get("PROXYAUDIT_DEBUG"):
+        if lacking is not None:
+            _show_trace(error)
             return _fail(str(lacking), lacking.exit_code, as_json)
         return _fail(_internal(error), ProxyauditError.exit_code, as_json)
     if code == INTERRUPTED:
@@ -106,9 +107,13 @@ def _usage(error: Exception) -> str:
     return f"{message.rstrip('.')}; see '{command} --help'"
 
 
-def _internal(error: BaseException) -> str:
+def _show_trace(error: BaseException) -> None:
     if os.environ.get("PROXYAUDIT_DEBUG"):
         traceback.print_exception(error)
+
+
+def _internal(error: BaseException) -> str:
+    _show_trace(error)
     return f"internal error: {safe_line(error, first=True)}; run with PROXYAUDIT_DEBUG=1 for the traceback"
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import types
 from collections import deque
@@ -171,7 +170,7 @@ class Workers:
 def _start(scratch: str) -> Worker:
     """Start a process that waits for calls and keeps its temporary files in a folder ``scratch``."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, scratch), daemon=True)
     own = dict.fromkeys(_THREADS, "1") | dict.fromkeys(_TEMPORARY, scratch)
     main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in own}
     # A worker needs nothing of the script that runs the audit, and must not run it again. One call is one thread.
@@ -204,9 +203,9 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve(pipe: Connection) -> None:
-    """Make the calls that come through a pipe, until it ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def serve(pipe: Connection, scratch: str) -> None:
+    """Make the calls that come through a pipe, until it ends; ``scratch`` is the folder of the workers' temporary files."""
+    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     if sys.stdout is not None and sys.stderr is not None:  # standard output is for results
         os.dup2(2, 1)
     shared: tuple[Any, ...] | None = None
@@ -230,12 +229,13 @@ def serve(pipe: Connection) -> None:
             return
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(scratch: str) -> None:
     """End this process when the one that started it does, however that ends and whatever is being done here."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)  # a folder of its workers alone
+        # By its very name: where it is gone already, the system's folder for temporary files would take its place.
+        shutil.rmtree(scratch, ignore_errors=True)
         os._exit(1)
 
 

@@ -245,9 +245,9 @@ def run_round(seed: int, index: int) -> dict[str, Any]:
 
 
 def run_disk(seed: int, index: int) -> dict[str, Any]:
-    """A run on a disk that is too small, and again on one that is large enough: a small file system where one can be mounted, else a limit."""
+    """A run on a disk that is too small (where none can be mounted, with a limit on files), and again on one that is large enough."""
     draw = random.Random(f"{seed} disk {index}")
-    size = int(10 ** draw.uniform(3, 6))
+    size = int(10 ** draw.uniform(4.5, 6))
     with scene() as place, _small_disk(place.folder / "small", size) as mounted:
         out = place.folder / "small" / "out" if mounted else None
         code, said = place.ended(place.start(most=None if mounted else size // 4, out=out), "full disk")

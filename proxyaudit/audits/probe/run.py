@@ -44,11 +44,9 @@ def probe_files(
     files = _named_files(named)
     check_out(out)
     table = read_table(labels, what="--labels")
-    acts = {name: read_activation_file(path) for name, path in files.items()}
     hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
-        inputs = make_inputs(acts, table, request, str(labels))
-    del acts
+        inputs = make_inputs({name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels))
     plan = make_plan(inputs, request, hashes)
     return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress))
 

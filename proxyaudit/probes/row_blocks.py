@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Bools, Floats, Singles
 from proxyaudit.probes import whitening
 
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 _COLUMNS_AT_ONCE = 32
 
 
 def in_blocks(values_nd: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Some thousand rows at a time, and where they stand."""
+    """A thousand rows at a time, and where they stand."""
     for start in range(0, len(values_nd), ROWS_AT_ONCE):
         yield slice(start, start + ROWS_AT_ONCE), values_nd[start : start + ROWS_AT_ONCE]
 

@@ -60,11 +60,15 @@ class Scene:
         """Start the audit with two workers, in a process group of its own, with files of at most so many bytes."""
         command = [sys.executable, "-m", "proxyaudit.cli.main", "run", "recipe.yaml", "--out", str(out or self.out), "--jobs", "2", *more]
         environment = {**os.environ, "TMPDIR": str(self.folder / "temporary"), "OMP_NUM_THREADS": "1"}
-        limit = None if most is None else (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=self.folder, env=environment, start_new_session=True, stdout=pipe, stderr=pipe, text=True, preexec_fn=limit
-        )
+
+        def prepare() -> None:
+            for number in (signal.SIGINT, signal.SIGHUP):  # which a study in the background may be deaf to
+                signal.signal(number, signal.SIG_DFL)
+            if most is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, preexec_fn=prepare, **pipes)
 
     def ended(self, process: subprocess.Popen[str], what: str) -> tuple[int, str]:
         """Exit code and last words, once the whole group is gone."""
@@ -100,12 +104,10 @@ class Scene:
             self.faults.append(f"{what}: {len(found)} runs, not the same bytes")
         elif (code := verified(found[0].parent)) != 0:
             self.faults.append(f"{what}: verify says {code}")
-        left = [
-            *self.out.glob(".proxyaudit-cache/*/.work-*"),
-            *self.out.glob(".proxyaudit-cache/part/*"),
-            *self.out.glob("tiny/*/.writing-*"),
-        ]
-        left += list((self.folder / "temporary").iterdir())
+        # Torch makes an empty folder of its own wherever it runs.
+        left = [path for path in (self.folder / "temporary").iterdir() if not path.name.startswith("torchinductor")]
+        for half_done in (".proxyaudit-cache/*/.work-*", ".proxyaudit-cache/part/*", "tiny/*/.writing-*"):
+            left += self.out.glob(half_done)
         self.faults += [f"{what}: {path.relative_to(self.folder)} stayed" for path in left]
 
 

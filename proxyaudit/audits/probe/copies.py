@@ -5,6 +5,7 @@ code), whoever knows it can look the attribute up, which no reader would see. Wh
 therefore not claimed.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -82,7 +83,8 @@ def near_copies(acts_nd: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
 def _row_numbers(acts_nd: NDArray[np.floating[Any]]) -> Ints:
     """A number for each row, the same for rows that are equal."""
     numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in acts_nd], dtype=np.int64)
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in acts_nd)
+    return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)
 
 
 def _sortings(z_nr: Singles, scale_n: Singles, first: Ints, near: float) -> Iterator[tuple[NDArray[np.uint64], Ints]]:

@@ -33,11 +33,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is one line on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given or os.environ.get("PROXYAUDIT_JSON", "").lower() in ("1", "true", "yes", "on")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another, whatever is printed
+    _open_standard_streams()
     with as_interrupts():
         return _answered(given, as_json)
+
+
+def _open_standard_streams() -> None:
+    """See that there is something to print to, and that any text can be printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed by the caller: else the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a sign is lacking another one stands for it
 
 
 def _answered(given: list[str], as_json: bool) -> int:
@@ -94,10 +108,15 @@ app.command(epilog="Example:  proxyaudit doctor")(lists.doctor)
 
 
 def _reader_left() -> int:
-    """The reader of our output left (head, less): no error of ours, and nothing may be flushed at exit."""
+    """The reader of our output left (head, less): no error of ours."""
+    _print_nothing_more()
+    return 0
+
+
+def _print_nothing_more() -> None:
+    """Let what is still to be flushed at exit go nowhere."""
     if sys.__stdout__ is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
-    return 0
 
 
 def _usage(error: Exception) -> str:
@@ -118,10 +137,13 @@ def _internal(error: BaseException) -> str:
 
 
 def _fail(line: str, code: int, as_json: bool) -> int:
-    with contextlib.suppress(BrokenPipeError):
+    try:
         if as_json:
             console.emit_json({"error": line, "exit_code": code})
-            sys.stdout.flush()
+        sys.stdout.flush()
+    except OSError:  # standard output is full, or nobody reads it
+        _print_nothing_more()
+    with contextlib.suppress(OSError):
         console.warn(f"proxyaudit: {line}")
     return code
 

@@ -103,6 +103,7 @@ def probe(
     """
     from proxyaudit.audits.probe.inputs import ProbeRequest
     from proxyaudit.audits.probe.run import probe_arrays
+    from proxyaudit.cache import CACHE_FOLDER, Cache
     from proxyaudit.publication import publish
     from proxyaudit.recipe.recipe import Margins
     from proxyaudit.recipe.yaml import validated
@@ -117,5 +118,6 @@ def probe(
     if out is None:
         return Audit(None, pack)
     folder = Path(out) / name / pack.plan["run_id"]
-    publish(pack, folder)
+    with Cache(Path(out) / CACHE_FOLDER).hold(folder):
+        publish(pack, folder)
     return Audit(folder, pack)

@@ -1,24 +1,29 @@
 """Tasks, and the cache of finished ones: a folder per digest of all inputs, committed by one rename."""
 
+import contextlib
 import json
 import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from proxyaudit.data.cures import Cure
-from proxyaudit.digests import file_digest
-from proxyaudit.errors import InputError
-from proxyaudit.files import hold
+from proxyaudit.digests import digest_of, file_digest
+from proxyaudit.errors import InputError, MachineError, machine_error
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.files import alive, hold
 
 CACHE_FOLDER = ".proxyaudit-cache"  # beside the runs
 INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE, CURE = "inputs", "synthesize", "encode", "train", "measure", "cure"
-_MARKER = "done.json"
-_WORK = ".work-"
+PART = "part"  # kind of what unfinished tasks have kept
+_MARKER, _STEPS = "done.json", "steps.json"
+_EVERY = 2.0  # seconds
+_WORK, _LOCKS = ".work-", "locks"
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Cache:
-    """Finished tasks under one folder, which is made on the first commit.
+    """Finished tasks under one folder, which is made on the first commit; nobody else on the machine may look into it.
 
     A task writes into a private folder; its files are hashed into a marker, synced, and the folder is renamed
     into place, so that a killed task leaves nothing that looks finished.
@@ -57,36 +62,74 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
+    def stands(self, kind: str, digest: str) -> bool:
+        """Whether anything stands where the task's results belong."""
+        return os.path.lexists(self.folder(kind, digest))
+
     def commit(self, kind: str, digest: str, write: Callable[[Path], None]) -> Path:
-        """Run ``write`` on an empty folder and put the folder in place."""
+        """Run ``write`` on an empty folder and put the folder in place of what was spoilt; results that are whole stay.
+
+        Raises ``MachineError``: the folder cannot be written.
+        """
+        try:
+            return self._commit(kind, digest, write)
+        except Exception as error:
+            found = machine_error(error, full=True)
+            raise error if found is None else found from None
+
+    def _commit(self, kind: str, digest: str, write: Callable[[Path], None]) -> Path:
+        self._make_folder(kind)
         target = self.folder(kind, digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        work = target.parent / f"{_WORK}{digest[:32]}-{_host()}-{os.getpid()}"
+        remove(work)
+        work.mkdir(mode=0o700)
+        try:
+            write(work)
+            files = {path.name: file_digest(path) for path in sorted(work.iterdir())}
+            marker = work / _MARKER
+            marker.write_text(json.dumps({"digest": digest, "files": files}, sort_keys=True), encoding="utf-8")
+            for path in work.iterdir():
+                path.chmod(0o600)
+                _sync(path)
+            # Another run may be reading what it put there a moment ago.
+            if not self.has(kind, digest):
+                remove(target)
+                try:
+                    work.rename(target)
+                except OSError:
+                    if not self.has(kind, digest):
+                        raise
+                _sync(target.parent)
+        finally:
+            remove(work)
+        return target
+
+    def _make_folder(self, kind: str) -> None:
+        """Make the folder of a kind, and what tells other programs to leave the cache alone."""
+        self._make_root()
+        folder = self.root / kind
+        if not folder.is_dir():
+            remove(folder)
+            folder.mkdir(mode=0o700, exist_ok=True)
         ignore = self.root / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n", encoding="utf-8")
             (self.root / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n", encoding="utf-8")
-        work = target.parent / f"{_WORK}{digest[:32]}-{_host()}-{os.getpid()}"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+
+    def _make_root(self) -> None:
         try:
-            write(work)
-            files = {path.name: file_digest(path) for path in sorted(work.iterdir())}
-            for path in work.iterdir():
-                _sync(path)
-            marker = work / _MARKER
-            marker.write_text(json.dumps({"digest": digest, "files": files}, sort_keys=True), encoding="utf-8")
-            _sync(marker)
-            shutil.rmtree(target, ignore_errors=True)
-            work.rename(target)
-            _sync(target.parent)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        return target
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            what = "a file stands where the cache belongs"
+            raise MachineError(what, where=str(self.root), mend="remove it, and run the same command again") from None
+        with contextlib.suppress(OSError):  # of an earlier version, or somebody else's
+            self.root.chmod(0o700)
 
     def hold(self, folder: Path) -> IO[bytes]:
         """The lock of a run folder, for as long as what is returned; ``InputError`` where another process is making it."""
+        self._make_folder(_LOCKS)
         try:
-            return hold(self.root / "locks" / folder.name)
+            return hold(self.root / _LOCKS / folder.name)
         except BlockingIOError:
             mend = "wait until it has ended and run the same command again: it finds the finished run"
             raise InputError("another process is making this very run", where=str(folder), mend=mend) from None
@@ -94,24 +137,60 @@ class Cache:
     def sweep(self) -> None:
         """Remove what killed tasks of this machine left half done."""
         for work in self.root.glob(f"*/{_WORK}*-{_host()}-*"):
-            if not _alive(int(work.name.rpartition("-")[2])):
-                shutil.rmtree(work, ignore_errors=True)
+            if not alive(int(work.name.rpartition("-")[2])):
+                remove(work)
 
     def forget(self, kind: str, digest: str = "") -> None:
         """Drop a task's results, or all of a kind."""
-        shutil.rmtree(self.folder(kind, digest), ignore_errors=True)
+        remove(self.folder(kind, digest))
+
+
+class Unfinished:
+    """What a task has measured so far, kept every few seconds in one of two places, so that one that is interrupted goes on from there."""
+
+    def __init__(self, cache: Cache, digest: str) -> None:
+        """Take up what an interrupted task of this digest has kept."""
+        self.cache, self.places = cache, tuple(digest_of([digest, place]) for place in (0, 1))
+        self.saved, self.times, self.done = time.monotonic(), 0, list[str]()
+        self.out = Measurement(keep=self._keep)
+        for folder in (cache.folder(PART, place) for place in self.places if cache.has(PART, place)):
+            steps = json.loads((folder / _STEPS).read_text(encoding="utf-8"))
+            if steps["times"] > self.times:
+                found = Measurement.read(folder)
+                self.times, self.done, self.out = steps["times"], steps["done"], replace(found, keep=self._keep)
+
+    def _keep(self, out: Measurement) -> None:
+        if time.monotonic() - self.saved < _EVERY:
+            return
+        self.times += 1
+        place = self.places[self.times % 2]
+        self.cache.forget(PART, place)  # the other one stays until this one is whole
+        self.cache.commit(PART, place, self._write)
+        self.saved = time.monotonic()
+
+    def _write(self, folder: Path) -> None:
+        self.out.write(folder)
+        (folder / _STEPS).write_text(json.dumps({"times": self.times, "done": self.done}), encoding="utf-8")
+
+    def forget(self) -> None:
+        """Drop what was kept, once the task is finished."""
+        for place in self.places:
+            self.cache.forget(PART, place)
+
+
+def remove(path: Path) -> None:
+    """Remove whatever stands there, as far as it can be."""
+    if path.is_symlink() or not path.is_dir():
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        return
+    with contextlib.suppress(OSError):
+        path.chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "host"
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return not isinstance(error, ProcessLookupError)
-    return True
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,8 @@
 """Errors that a user can act on. Each carries the exit code that the command line returns."""
 
 import difflib
+import errno
+import os
 import re
 from collections.abc import Iterable
 from functools import partial
@@ -27,7 +29,11 @@ class InputError(ProxyauditError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the trip back from a worker process."""
-        return (partial(InputError, where=self.where, mend=self.mend), (self.what,))
+        return (partial(type(self), where=self.where, mend=self.mend), (self.what,))
+
+
+class MachineError(InputError):
+    """The machine cannot go on: a full disk, a folder without permission, too many open files."""
 
 
 class IntegrityError(ProxyauditError):
@@ -38,6 +44,41 @@ class IntegrityError(ProxyauditError):
 
 class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
+
+
+_AGAIN = "run the same command again: what is finished is kept"
+_MACHINE = {
+    errno.ENOSPC: ("no space is left on the disk", f"free some, and {_AGAIN}"),
+    errno.EDQUOT: ("the disk quota is used up", f"free some space, and {_AGAIN}"),
+    errno.EFBIG: ("a file would be larger than is allowed here", f"raise the limit (ulimit -f), and {_AGAIN}"),
+    errno.EROFS: ("the disk may only be read", "name another folder"),
+    errno.EACCES: ("permission denied", "change the permissions, or name another folder"),
+    errno.EPERM: ("permission denied", "change the permissions, or name another folder"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or use fewer --jobs"),
+    errno.ENFILE: ("too many files are open on this machine", "close other programs, or use fewer --jobs"),
+    errno.ENOMEM: ("there is not enough memory", f"use fewer --jobs or rows, and {_AGAIN}"),
+    errno.EAGAIN: ("no more processes can be started", f"use fewer --jobs, and {_AGAIN}"),
+}
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as libraries written in Rust put it
+
+
+def machine_error(error: BaseException, *, full: bool = False) -> MachineError | None:
+    """What the machine lacks, of any error that says so, in one line; else ``None``. If ``full``, only of disks and open files."""
+    if isinstance(error, MachineError):
+        return error
+    if isinstance(error, MemoryError):
+        code: int | None = errno.ENOMEM
+    else:
+        written = _OS_ERROR.search(str(error))
+        code = error.errno if isinstance(error, OSError) else int(written[1]) if written else None
+    if code is None or (full and code not in _FULL):
+        return None
+    what, mend = _MACHINE.get(code, (os.strerror(code).lower(), f"mend that, and {_AGAIN}"))
+    if code == errno.EFBIG and isinstance(error, OSError) and error.strerror != os.strerror(code):
+        what, mend = str(error.strerror), "use a smaller file"  # our own limits, which say how they are raised
+    where = getattr(error, "filename", None)
+    return MachineError(what, where="" if where is None else str(where)[-200:], mend=mend)
 
 
 def check_name(name: str, where: str = "--name") -> None:

@@ -3,13 +3,17 @@
 import contextlib
 import errno
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
+from glob import escape
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
 TEMPORARY = ".writing-"
+_SCRATCH = "proxyaudit-"  # folders for what is needed for a moment; the number of the process follows
 LIMITS = "PROXYAUDIT_LIMITS"  # raises every limit by this factor
 _MB = 2**20
 # What is read at most of a file that somebody else may have written; the guide to limits has the table.
@@ -52,8 +56,11 @@ def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the new one, never half of one."""
     # Two processes that write one file must not write one temporary file.
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    # A link planted under the temporary name must not carry the write elsewhere.
-    temporary.unlink(missing_ok=True)
+    # Left by a process that was killed; and a link planted under the temporary name must not carry the write elsewhere.
+    for left in path.parent.glob(f"{TEMPORARY}*-{escape(path.name)}"):
+        writer = left.name.removeprefix(TEMPORARY).split("-")[0]
+        if left == temporary or (writer.isdigit() and not alive(int(writer))):
+            left.unlink(missing_ok=True)
     try:
         with temporary.open("xb") as handle:
             handle.write(data)
@@ -82,6 +89,26 @@ def hold(path: Path) -> IO[bytes]:
                 handle.close()
                 raise BlockingIOError(error.errno, "it is locked", str(path)) from None
     return handle
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder that goes when the block ends; those of processes of ours that were killed go first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        writer = left.name.removeprefix(_SCRATCH).split("-")[0]
+        if writer.isdigit() and not alive(int(writer)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import is_complete
@@ -18,14 +19,20 @@ from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION
 
 
-def run_once(out: Path, plan: dict[str, Any], make: Callable[[], EvidencePack]) -> tuple[Path, EvidencePack, bool]:
-    """The run directory of a plan, its pack, and whether it was there already; else the pack is made and written."""
-    folder = out / plan["name"] / plan["run_id"]
+def run_once(out: Path, plan: dict[str, Any], make: Callable[[Cache], EvidencePack]) -> tuple[Path, EvidencePack, bool]:
+    """The run directory of a plan, its pack, and whether it was there already; else the pack is made and written, by one process alone."""
+    folder, cache = out / plan["name"] / plan["run_id"], Cache(out / CACHE_FOLDER)
     if is_complete(folder):
         return folder, read_pack(folder), True
-    write_plan(folder, plan)
-    pack = make()
-    publish(pack, folder)
+    with cache.hold(folder):
+        if is_complete(folder):  # whoever held it a moment ago has made it
+            return folder, read_pack(folder), True
+        write_plan(folder, plan)
+        try:
+            pack = make(cache)
+        finally:
+            cache.sweep()
+        publish(pack, folder)
     return folder, pack, False
 
 

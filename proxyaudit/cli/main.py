@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import io
 import os
 import sys
 import traceback
@@ -11,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from proxyaudit.cli import compare, console, cure, gate, lists, mitigate, probe, prompts, report, run, scan, verify
-from proxyaudit.errors import InputError, ProxyauditError, safe_line
+from proxyaudit.cli.signals import as_interrupts
+from proxyaudit.errors import InputError, ProxyauditError, machine_error, safe_line
 
 INTERRUPTED = 130
 
@@ -31,6 +33,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is one line on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given or os.environ.get("PROXYAUDIT_JSON", "").lower() in ("1", "true", "yes", "on")
+    _open_standard_streams()
+    with as_interrupts():
+        return _answered(given, as_json)
+
+
+def _open_standard_streams() -> None:
+    """See that there is something to print to, and that any text can be printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed by the caller: else the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a sign is lacking another one stands for it
+
+
+def _answered(given: list[str], as_json: bool) -> int:
+    """Run a command and return its exit code."""
     try:
         code = app(given, prog_name="proxyaudit", standalone_mode=False)
         sys.stdout.flush()
@@ -49,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if callable(getattr(error, "format_message", None)):
             # A usage error; older typer raises click's own class, newer typer a copy of it.
             return _fail(_usage(error), InputError.exit_code, as_json)
+        lacking = machine_error(error)
+        if lacking is not None:
+            _show_trace(error)
+            return _fail(str(lacking), lacking.exit_code, as_json)
         return _fail(_internal(error), ProxyauditError.exit_code, as_json)
     if code == INTERRUPTED:
         return _fail("interrupted; run the same command again to go on from there", INTERRUPTED, as_json)
@@ -79,10 +108,15 @@ app.command(epilog="Example:  proxyaudit doctor")(lists.doctor)
 
 
 def _reader_left() -> int:
-    """The reader of our output left (head, less): no error of ours, and nothing may be flushed at exit."""
+    """The reader of our output left (head, less): no error of ours."""
+    _print_nothing_more()
+    return 0
+
+
+def _print_nothing_more() -> None:
+    """Let what is still to be flushed at exit go nowhere."""
     if sys.__stdout__ is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
-    return 0
 
 
 def _usage(error: Exception) -> str:
@@ -92,17 +126,24 @@ def _usage(error: Exception) -> str:
     return f"{message.rstrip('.')}; see '{command} --help'"
 
 
-def _internal(error: BaseException) -> str:
+def _show_trace(error: BaseException) -> None:
     if os.environ.get("PROXYAUDIT_DEBUG"):
         traceback.print_exception(error)
+
+
+def _internal(error: BaseException) -> str:
+    _show_trace(error)
     return f"internal error: {safe_line(error, first=True)}; run with PROXYAUDIT_DEBUG=1 for the traceback"
 
 
 def _fail(line: str, code: int, as_json: bool) -> int:
-    with contextlib.suppress(BrokenPipeError):
+    try:
         if as_json:
             console.emit_json({"error": line, "exit_code": code})
-            sys.stdout.flush()
+        sys.stdout.flush()
+    except OSError:  # standard output is full, or nobody reads it
+        _print_nothing_more()
+    with contextlib.suppress(OSError):
         console.warn(f"proxyaudit: {line}")
     return code
 

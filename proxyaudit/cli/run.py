@@ -107,6 +107,8 @@ def run(
         result = run_audit(recipe, overrides=given, out=out, progress=progress, **more)
         pack = read_pack(result.folder)
     show_audit(result.folder, pack, reused=result.reused, json=json, sentences=False)
+    if again := pack.environment.get("made_anew") if not result.reused else None:
+        console.warn(f"proxyaudit: {again} kept results were damaged and were made anew")
     if result.status != "complete":
         for failure in pack.environment.get("failures", ()):
             console.warn(f"proxyaudit: failed: {failure}")

@@ -6,7 +6,7 @@ record on a :class:`Shelf`, ``estimate`` takes it from there.
 
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -24,10 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Measurement:
-    """Numbers (JSON-able) and row influences of one (regime, seed)."""
+    """Numbers (JSON-able) and row influences of one (regime, seed); ``keep`` is told of every record that is put on it."""
 
     numbers: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    keep: Callable[["Measurement"], None] | None = field(default=None, compare=False)
 
     def write(self, folder: Path) -> None:
         """Write both into a folder."""
@@ -68,6 +69,8 @@ class Shelf(Generic[T]):
         for key in outer:
             place = place.setdefault(key, {})
         place[last] = write_record(record, out.arrays, self._prefix(about))
+        if out.keep is not None:
+            out.keep(out)
 
     def find(self, measured: Measurement, *about: str) -> T | None:
         """The record that was put there, or ``None``."""

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
-from proxyaudit.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
+from proxyaudit.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task, Unfinished
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.measure import Probing, measure_site
 from proxyaudit.channels.placebos import plant_placebos
@@ -34,7 +34,8 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     """Measure what the inputs themselves tell, and plant the placebos on them."""
     dataset, recipe = prepared.dataset, prepared.recipe
     x = dataset.encoder.features(dataset.audit)
-    out = Measurement()
+    unfinished = Unfinished(cache, task.digest)
+    out = unfinished.out
     probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
     measure_site(x, dataset, probing, site=INPUT_SITE, placebos={}, out=out)
     placebos = plant_placebos(x, dataset, prepared.audit_labels(), recipe.references.placebos, recipe.seed)
@@ -42,6 +43,7 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     out.write(folder)
     stored = {f"{index}": placebos[a.name] for index, a in enumerate(dataset.attributes) if a.name in placebos}
     save_file({name: np.ascontiguousarray(value) for name, value in stored.items()}, folder / "placebos.safetensors")
+    unfinished.forget()
 
 
 def read_placebos(prepared: Prepared, cache: Cache, digest: str) -> dict[str, NDArray[Any]]:
@@ -52,10 +54,13 @@ def read_placebos(prepared: Prepared, cache: Cache, digest: str) -> dict[str, ND
 
 def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     """Measure one model by every channel."""
-    view, out = _view(task, prepared, cache), Measurement()
+    view, unfinished = _view(task, prepared, cache), Unfinished(cache, task.digest)
     for path in task.measures:
-        resolve_name(path)(view, out)
-    out.write(folder)
+        if path not in unfinished.done:
+            resolve_name(path)(view, unfinished.out)
+            unfinished.done.append(path)
+    unfinished.out.write(folder)
+    unfinished.forget()
 
 
 def _view(task: Task, prepared: Prepared, cache: Cache) -> ModelView:

@@ -3,7 +3,6 @@
 import platform
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from proxyaudit.consent import Consent
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
-from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.kinds import model_kind
@@ -52,16 +50,6 @@ def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Co
     if consent is not None:
         consent.require(code_of(recipe, base), delivered=False)
     return prepare(recipe, base)
-
-
-@lru_cache(maxsize=2)
-def prepared_again(recipe_json: str, base: str, digest: str) -> Prepared:
-    """The same preparation in a worker process, kept for the next task. Raises ``InputError``: the data changed since the plan was made."""
-    prepared = prepare(Recipe.model_validate_json(recipe_json), Path(base))
-    if prepared.plan.digest != digest:
-        mend = "run it again; on other machines the workers need the same PROXYAUDIT_SECRET"
-        raise InputError("the data or the program changed while the audit ran", where=prepared.recipe.name, mend=mend)
-    return prepared
 
 
 def versions(*more: str, text: bool = False) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.releases import load_releases
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.digests import code_digest
+from proxyaudit.errors import InputError
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
@@ -87,6 +90,17 @@ class Prepared(Inputs):
     model: TrainedModel
     proxies: ProxyPlan
     plan: Plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: all that was read and planned, but not the model, whose code may be a file of the user's."""
+        return {name: value for name, value in vars(self).items() if name != "model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it in and build the model. Raises ``InputError``: the program is another one by now."""
+        vars(self).update(state)
+        vars(self)["model"] = self.build(0)
+        if code_digest() != self.plan.code:
+            raise InputError("the program changed while the audit ran", where=self.recipe.name, mend="run it again")
 
 
 def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:

@@ -3,11 +3,12 @@
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 
-from proxyaudit.cache import CACHE_FOLDER, CURE, Cache
+from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
 from proxyaudit.estimates.advice import settled_by_models
@@ -23,12 +24,12 @@ from proxyaudit.evidence.pack import EvidencePack, read_pack, write_plan
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
+from proxyaudit.pipeline.stages import Progress, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.pipeline.try_cures import try_cures
+from proxyaudit.pipeline.try_cures import Runner, try_cures
 from proxyaudit.publication import check_out, environment_of, publish
 from proxyaudit.types import Evidence, NotTested
+from proxyaudit.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,40 @@ def run_audit(
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
     folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER)
-    if fresh:
-        tasks = task_digests(replace(prepared, repetitions=prepared.repetitions.at_most()))
-        for kind, digest in ((SHARED, ""), (CURE, ""), *((task.kind, task.digest) for stage in tasks.values() for task in stage)):
-            cache.forget(kind, digest)
-    elif is_complete(folder):
-        evidence = read_pack(folder).evidence
-        if evidence.run.status == "complete":
-            return RunResult(folder, evidence.run.status, evidence, reused=True)
-    held = cache.hold(folder)
-    write_plan(folder, prepared.plan.as_dict())
-    cache.sweep()
-    result = _make(folder, prepared, cache, workers, started, progress)
-    held.close()
-    return result
+    workers.shared = prepared, cache
+    if not fresh and (found := _complete(folder)) is not None:
+        return found
+    with cache.hold(folder):
+        # Whoever held it a moment ago may have made the run.
+        if not fresh and (found := _complete(folder)) is not None:
+            return found
+        write_plan(folder, prepared.plan.as_dict())
+        if fresh:
+            cache.forget(SHARED)
+            for stage in task_digests(replace(prepared, repetitions=prepared.repetitions.at_most())).values():
+                for task in stage:
+                    cache.forget(task.kind, task.digest)
+        try:
+            return _make(folder, Runner(prepared, {}, cache, workers, progress, fresh), started)
+        finally:
+            workers.close()
+            cache.sweep()
 
 
-def _make(folder: Path, prepared: Prepared, cache: Cache, workers: Workers, started: float, progress: Progress | None) -> RunResult:
+def _complete(folder: Path) -> RunResult | None:
+    """The run that lies there, if no task of it failed."""
+    evidence = read_pack(folder).evidence if is_complete(folder) else None
+    return RunResult(folder, evidence.run.status, evidence, reused=True) if evidence and evidence.run.status == "complete" else None
+
+
+def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResult:
     """Do what is not done, go on to the next look where more models could settle something, and publish."""
+    prepared, cache, workers = run.prepared, run.cache, run.workers
     tasks = task_digests(prepared)
-    failures = run_stages(prepared, tasks, cache, workers, progress)
+    every = [task for stage in tasks.values() for task in stage]
+    kept = {task for task in every if cache.has(task.kind, task.digest)}
+    spoilt += sum(cache.stands(task.kind, task.digest) for task in every if task not in kept)
+    failures = run_stages(prepared, tasks, kept, workers, run.progress)
     with one_thread():
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
@@ -94,9 +109,9 @@ def _make(folder: Path, prepared: Prepared, cache: Cache, workers: Workers, star
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles, prepared.repetitions.looks())
     if repetitions := prepared.repetitions.next_look(settled_by_models(Numbers(ledger.estimates, scope))):
-        return _make(folder, replace(prepared, repetitions=repetitions), cache, workers, started, progress)
+        return _make(folder, replace(run, prepared=replace(prepared, repetitions=repetitions)), started, spoilt)
     with one_thread():
-        trials = try_cures(prepared, tasks, cache, workers, facts, ledger, scope, progress)
+        trials = try_cures(replace(run, tasks=tasks), facts, ledger, scope)
         facts = replace(facts, cured=trials.cured)
         for channel in all_channels():
             if channel.follow_up is not None:
@@ -105,8 +120,9 @@ def _make(folder: Path, prepared: Prepared, cache: Cache, workers: Workers, star
         not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
-    more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
+    more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
+    more |= {"made_anew": spoilt} if spoilt else {}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
-    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays, row_parts(ledger)), folder, signatures)
+    publish(EvidencePack(evidence, plan, recipe, environment, arrays, row_parts(ledger)), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)

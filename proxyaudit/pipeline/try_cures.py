@@ -14,9 +14,10 @@ from proxyaudit.estimates.scope import Scope
 from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.facts import Tasks
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.stages import Progress, ProgressEvent, Workers, run_parallel
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, run_parallel
 from proxyaudit.regimes import Regime
 from proxyaudit.types import NotTested
+from proxyaudit.workers import Workers
 
 CONFIRMED_WITH = 3  # models
 
@@ -29,13 +30,11 @@ class Trials:
     notes: tuple[NotTested, ...] = ()
 
 
-def try_cures(
-    prepared: Prepared, tasks: Tasks, cache: Cache, workers: Workers, facts: Facts, ledger: Ledger, scope: Scope, progress: Progress | None
-) -> Trials:
+def try_cures(run: "Runner", facts: Facts, ledger: Ledger, scope: Scope) -> Trials:
     """Try cures for every protected attribute that a trained regime did not remove; of tables only: texts have no columns to treat."""
+    prepared = run.prepared
     if not prepared.recipe.tries_cures:
         return Trials()
-    run = _Runner(prepared, tasks, cache, workers, progress)
     known = {regime.name: frozenset(_held(prepared, regime)) for regime in prepared.regimes}
     cases = cases_of(prepared.dataset, prepared.regimes, known, facts, ledger, scope)
     first = run.cured(cases, range(1))
@@ -55,7 +54,7 @@ def _held(prepared: Prepared, regime: Regime) -> Iterable[str]:
 
 
 @dataclass
-class _Runner:
+class Runner:
     """Runs tasks of cures and reads what they left."""
 
     prepared: Prepared
@@ -63,6 +62,7 @@ class _Runner:
     cache: Cache
     workers: Workers
     progress: Progress | None
+    fresh: bool = False  # whether what was kept is made again
 
     def __post_init__(self) -> None:
         self.notes: list[NotTested] = []
@@ -70,6 +70,8 @@ class _Runner:
     def cured(self, cases: Sequence[tuple[Regime, Cure]], seeds: Iterable[int], before: Sequence[Cured] = ()) -> tuple[Cured, ...]:
         """``before`` and what these repetitions add to it; a cure that fails in its first repetition is noted and left out."""
         tasks = [self._task(regime, cure, seed) for regime, cure in cases for seed in seeds]
+        for task in tasks if self.fresh else ():
+            self.cache.forget(CURE, task.digest)
         self._run([task for task in tasks if not self.cache.has(CURE, task.digest)])
         found = {(one.regime, one.cure): one.measured for one in before}
         for task in tasks:
@@ -80,7 +82,7 @@ class _Runner:
 
     def _run(self, todo: list[Task]) -> None:
         seconds, done = [task_seconds(self.prepared, task) / self.workers.count for task in todo], 0.0
-        for task, error in run_parallel(todo, self.prepared, self.cache, self.workers):
+        for task, error in run_parallel(todo, self.workers):
             words = "" if task.cure is None else f", {task.cure.name} for {task.cure.attribute}"
             if error is not None:
                 self.notes.append(NotTested(what=f"a cure of {task.regime}{words}", why=error))

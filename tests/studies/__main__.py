@@ -1,4 +1,4 @@
-"""Run the long studies: ``python -m tests.studies decisions|coverage|crossed|looks|worlds|models|real|growth|training|tables``.
+"""Run the long studies: ``python -m tests.studies decisions|coverage|crossed|looks|worlds|models|real|growth|training|kills|tables``.
 
 Every finished case is a line in ``tests/studies/results/<study>.jsonl`` (of a real table, a line for each attribute and regime); a study
 that is stopped goes on where it was, with the seed of its lines. ``tables`` writes what the lines say into ``tests/studies/README.md`` and
@@ -21,7 +21,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
-from tests.studies import coverage, crossed, decisions, growth, real, training, worlds
+from tests.studies import coverage, crossed, decisions, growth, kills, real, training, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -85,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--worlds", type=int, default=200, help="present and absent worlds each, half as many at the margin")
     parser.add_argument("--models", type=int, default=20, help="planted models of each kind")
     parser.add_argument("--seeds", type=int, default=20, help="training worlds of each kind")
+    parser.add_argument("--kills", type=int, default=200, help="runs that are killed at a random moment")
+    parser.add_argument("--rounds", type=int, default=50, help="rounds of three identical runs at once")
+    parser.add_argument("--disks", type=int, default=20, help="runs on a disk that is too small")
     tables = [table.name for table in real.BANK]
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables, help="real tables")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of each real table at most")
@@ -152,6 +155,19 @@ def _growth(asked: argparse.Namespace, seed: int) -> None:
     run("growth", cases, growth.run_case, asked.jobs or 1, asked.most)
 
 
+def _kills(asked: argparse.Namespace, seed: int) -> None:
+    counts = {"disk": asked.disks, "round": asked.rounds, "kill": -(-asked.kills // kills.KILLS_IN_A_ROW)}
+    run(
+        "kills",
+        [(seed, kind, index) for kind, count in counts.items() for index in range(count)],
+        kills.run_case,
+        asked.jobs or 1,
+        asked.most,
+    )
+    for kind, found in kills.outcomes(read_lines("kills")).items():
+        print(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}", flush=True)  # noqa: T201
+
+
 STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "decisions": _decisions,
     "coverage": _coverage,
@@ -162,6 +178,7 @@ STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "real": _real,
     "growth": _growth,
     "training": _training,
+    "kills": _kills,
 }
 
 

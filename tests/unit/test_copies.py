@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.audits.probe.inputs import ProbeRequest, join_copies, looked_up, make_inputs, read_activation_file
+from proxyaudit.audits.probe.copies import join_copies, looked_up
+from proxyaudit.audits.probe.inputs import ProbeRequest, make_inputs, read_activation_file
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.seeding import stream
 

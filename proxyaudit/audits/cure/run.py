@@ -22,7 +22,7 @@ from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.files import write_file
 from proxyaudit.pipeline.cure import altered_rows
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.stages import arguments, one_thread, run_task
+from proxyaudit.pipeline.stages import one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.publication import check_out
 from proxyaudit.recipe.yaml import dump_yaml
@@ -75,25 +75,26 @@ def write_cure(
     identity = {"source": pack.plan["digest"], "regime": regime, "cure": [cure.name, attribute, cure.columns]}
     label = f"{prepared.recipe.name[: _LONGEST_NAME - 6]}-cured"
     folder = out / label / digest_of(identity)[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / RELEASE_FILE, _as_file(rows, prepared.dataset, cure).encode("utf-8"))
-    write_file(folder / RECIPE_FILE, _recipe(prepared, regime, cure, label, folder).encode("utf-8", "backslashreplace"))
-    promised = {e.measure if e.site is None else f"{e.measure} at {e.site}": _figures(e) for e in tried[chosen]}
-    document = {
-        "cure_version": "1.0",
-        "source": {"name": pack.evidence.run.name, "run_id": pack.evidence.run.id, "plan_digest": pack.evidence.run.plan_digest},
-        "attribute": attribute,
-        "regime": regime,
-        "cure": cure.name,
-        "words": cure.words(),
-        "columns": list(cure.columns),
-        "promised": promised,
-        "release": {"file": RELEASE_FILE, "rows": len(rows) // 20 * 20, "sha256": file_digest(folder / RELEASE_FILE)},
-        "recipe": RECIPE_FILE,
-        "cured_regime": cured_name(regime, cure),
-    }
-    write_file(folder / DOCUMENT, canonical_json(document))
-    seal_folder(folder)
+    with Cache(out / CACHE_FOLDER).hold(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / RELEASE_FILE, _as_file(rows, prepared.dataset, cure).encode("utf-8"))
+        write_file(folder / RECIPE_FILE, _recipe(prepared, regime, cure, label, folder).encode("utf-8", "backslashreplace"))
+        promised = {e.measure if e.site is None else f"{e.measure} at {e.site}": _figures(e) for e in tried[chosen]}
+        document = {
+            "cure_version": "1.0",
+            "source": {"name": pack.evidence.run.name, "run_id": pack.evidence.run.id, "plan_digest": pack.evidence.run.plan_digest},
+            "attribute": attribute,
+            "regime": regime,
+            "cure": cure.name,
+            "words": cure.words(),
+            "columns": list(cure.columns),
+            "promised": promised,
+            "release": {"file": RELEASE_FILE, "rows": len(rows) // 20 * 20, "sha256": file_digest(folder / RELEASE_FILE)},
+            "recipe": RECIPE_FILE,
+            "cured_regime": cured_name(regime, cure),
+        }
+        write_file(folder / DOCUMENT, canonical_json(document))
+        seal_folder(folder)
     return CuredRelease(folder, document)
 
 
@@ -141,7 +142,7 @@ def _rows(prepared: Prepared, regime: str, cure: Cure, caches: tuple[Path, Path]
     if cache is None:
         cache = Cache(caches[1])
         for task in needed:
-            _, error = run_task(task, *arguments(prepared, cache))
+            _, error = run_task(task, prepared, cache)
             if error is not None:
                 raise TaskError(f"the synthetic rows of {task.regime} could not be made again: {error}")
     return altered_rows(Task(CURE, regime, 0, "", trained.needs, cure=cure), prepared, cache)

@@ -22,7 +22,7 @@ from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, run_audit
-from proxyaudit.pipeline.stages import Progress, ProgressEvent, arguments, one_thread, run_task
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.publication import check_out
 from proxyaudit.recipe.yaml import dump_yaml
@@ -106,16 +106,17 @@ def mitigate_run(
     identity = {"source": pack.plan["digest"], "request": [request.attribute, request.regime, sites, request.method], "code": code_digest()}
     name = mitigated_name(prepared.recipe.name)
     folder = out / name / f"mitigation-{digest_of(identity)[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
-    result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
-    changes = [[change.as_dict() for change in changed] for _, changed in mended]
-    document = _document(pack.evidence, prepared, request, origin, changes, result)
-    document["checkpoints"] = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
-    write_file(folder / "mitigation.json", canonical_json(document))
-    write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
-    seal_folder(folder)
+    with Cache(out / CACHE_FOLDER).hold(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
+        result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
+        changes = [[change.as_dict() for change in changed] for _, changed in mended]
+        document = _document(pack.evidence, prepared, request, origin, changes, result)
+        document["checkpoints"] = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
+        write_file(folder / "mitigation.json", canonical_json(document))
+        write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
+        seal_folder(folder)
     return Mitigation(folder, result, document)
 
 
@@ -134,7 +135,7 @@ def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> t
             cache, origin = Cache(caches[1]), "retrained"
             sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
             for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
-                _, error = run_task(needed, *arguments(prepared, cache))
+                _, error = run_task(needed, prepared, cache)
                 if error is not None:
                     raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {error}")
         found.append(load_weights(holder, cache.folder("train", task.digest) / "weights.safetensors", what="trained weights"))

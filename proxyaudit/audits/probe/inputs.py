@@ -1,9 +1,4 @@
-"""What `probe` reads: activations of one's own model, and the labels of the same rows.
-
-Rows that repeat one another are joined into one cluster as copies of one person. But if different people share a profile (an embedded zip
-code), whoever knows it can look the attribute up, which no reader would see. Where copies agree in it more than chance, absence is
-therefore not claimed.
-"""
+"""What `probe` reads: activations of one's own model, and the labels of the same rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,34 +13,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from proxyaudit.arrays import Ints
+from proxyaudit.audits.probe.copies import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import EXACT_INTEGER, Column, ColumnKind, coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
-from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
+from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.sitting_out import NOTE, stay
-from proxyaudit.data.splits import alike, connected, group_numbers, row_hashes
+from proxyaudit.data.splits import group_numbers, row_hashes
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.few_people import hide_few
-from proxyaudit.probes.whitening import whiten
+from proxyaudit.probes.row_blocks import WhitenedRows, in_blocks
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.seeding import stream
 from proxyaudit.types import REFERENCES, NotTested
 
 Floating = NDArray[np.floating[Any]]
 Acts = dict[str, dict[str, Floating]]
 
 FEWEST_ROWS = 100
-_NEAR = 0.01  # squared distance, as a share of that of two rows at random, below which rows count as copies
-_TELLING_RANK = 8  # with fewer dimensions unrelated rows come that close as well
-_LARGEST_CLUSTER = 0.1
-_ROWS_AT_ONCE = 512
-_FEWEST_PAIRS = 20
-LOOKED_UP = (
-    "rows that repeat one another agree in it, so absence is not claimed: if they are one person's, name the column that tells people "
-    "apart as the group; if they are several people's, it can be looked up"
-)
-_SURELY = 0.01
-_PERMUTATIONS = 499
 
 
 @dataclass(frozen=True)
@@ -93,7 +77,10 @@ def read_activation_file(path: Path) -> dict[str, Floating]:
 
 
 def _matrix(tensor: Any, where: str) -> Floating:
-    """One site in single precision, in double where single would lose anything; ``InputError`` if it is no finite real matrix."""
+    """One site in single precision, in double where single would lose anything; ``InputError`` if it is no finite real matrix.
+
+    What is single precision already is not copied.
+    """
     if isinstance(tensor, np.ma.MaskedArray):
         raise InputError("the activations are masked", where=where, mend="leave the masked rows out of every site and of the labels")
     if isinstance(tensor, torch.Tensor) and tensor.is_complex():
@@ -109,29 +96,35 @@ def _matrix(tensor: Any, where: str) -> Floating:
         raise InputError(what, where=where, mend="pool them to one vector for each row")
     if found.shape[1] == 0:
         raise InputError("the activations have no columns", where=where, mend="leave this site out")
-    if found.dtype.itemsize >= 8 and _beyond_double(found):
+    if found.dtype.itemsize >= 8 and any(_beyond_double(block) for _, block in in_blocks(found)):
         mend = "subtract an offset from each unit, or split it in two, so that every value is a double"
         raise InputError("the activations hold values that double precision would round", where=where, mend=mend)
     with np.errstate(over="ignore"):
-        single = found.astype(np.float32)
-    bad = ~np.isfinite(single)
-    if bad.any():
-        what = f"{bad.sum()} values in {bad.any(axis=1).sum()} rows are NaN, infinite or too large for single precision"
+        single = found.astype(np.float32, copy=False)
+    bad = [~np.isfinite(block) for _, block in in_blocks(single)]
+    values = sum(int(one.sum()) for one in bad)
+    if values:
+        rows = sum(int(one.any(axis=1).sum()) for one in bad)
+        what = f"{values} values in {rows} rows are NaN, infinite or too large for single precision"
         mend = "find out why the model gives them; leave those rows out of every file and of the labels"
         raise InputError(what, where=where, mend=mend)
     # What single precision would round away is kept: what was never looked at cannot be called absent.
-    return single if np.array_equal(single, found) else found.astype(np.float64)
+    lossless = single is found or all(np.array_equal(block, found[place]) for place, block in in_blocks(single))
+    return single if lossless else found.astype(np.float64, copy=False)
 
 
 def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """Floats in double precision, whole numbers as they are."""
-    return np.asarray((tensor.to(torch.float64) if tensor.is_floating_point() else tensor).numpy())
+    """Floats in single precision where that holds them, else in double; whole numbers as they are."""
+    short = tensor.is_floating_point() and tensor.element_size() <= 4
+    return np.asarray((tensor.to(torch.float32) if short else tensor).numpy())
 
 
 def _beyond_double(found: NDArray[Any]) -> bool:
     """Whether what tells values apart would be rounded away: whole numbers beyond 2**53, or longer floats that are no doubles."""
     if found.dtype.kind in "iu":
         return bool(((found > EXACT_INTEGER) | (found < -EXACT_INTEGER)).any())
+    if found.dtype.itemsize == 8:
+        return False
     double = found.astype(np.float64)
     return bool(((double != found) & np.isfinite(double)).any())
 
@@ -190,10 +183,13 @@ def make_inputs(
     checked = check_regimes(acts, len(table), request.real, request.untrained)
     named = [*attributes, *request.condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)
+    del acts  # what nobody else holds goes as it is put in order, site by site
     order = _own_order(checked, [table[column] for column in named])
     if published:
         order = order[_staying(table, group)[order]]
-    checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
+    for sites in checked.values():
+        for name in sites:
+            sites[name] = np.ascontiguousarray(sites[name][order])
     table = table.iloc[order].reset_index(drop=True)
     people = table[group] if group else None
     coded, unfit, notes = _coded(table, attributes, people, where)
@@ -280,7 +276,7 @@ def _own_order(acts: Acts, columns: Sequence[Column]) -> Ints:
     the activations themselves, then by the values of their columns, those by how common they are and what activations they go with.
     """
     matrices = [values for sites in acts.values() for values in sites.values()]
-    lengths = [(whiten(values).z_nr ** 2).sum(axis=1) for values in matrices]
+    lengths = [WhitenedRows(values).lengths() for values in matrices]
     # Finer than what rotating single-precision rows does to a length: of rows that tie, other keys would decide.
     keys: list[NDArray[Any]] = [np.round(length / max(float(length.max()), 1e-300), 9) for length in lengths]
     keys += [values[:, column] for values in matrices for column in range(min(values.shape[1], 3))]
@@ -293,65 +289,3 @@ def _own_order(acts: Acts, columns: Sequence[Column]) -> Ints:
         ranks[np.lexsort([*means[::-1], counts])] = np.arange(len(counts))
         keys.append(ranks[codes])
     return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
-
-
-def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: Column | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
-    """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
-    n, pairs = len(acts[0]), [] if group is None else [alike(group_numbers(group))]
-    apart, joined = connected(n, pairs), connected(n, [*pairs, *(_near_copies(values) for values in acts)])
-    copies = int(apart.max()) - int(joined.max())
-    if int(np.bincount(joined).max()) > max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
-        why = "so many rows are alike that joining them would chain the table together; they count as separate people"
-        notes.append(NotTested(what="copies of one person's row", why=why))
-        return apart, apart
-    if copies:
-        why = f"{count_words(copies)} rows repeat others nearly exactly; copies were taken as belonging together"
-        notes.append(NotTested(what="copies as separate people", why=why))
-    return apart, joined
-
-
-def _near_copies(acts_nd: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
-    """Pairs of rows that lie much closer than chance would bring them, in whitened coordinates."""
-    z = torch.as_tensor(whiten(acts_nd).z_nr.astype(np.float32))
-    n, rank = z.shape
-    if rank == 0 or rank >= n - 1:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    near = _NEAR if rank >= _TELLING_RANK else 1e-8
-    length = (z**2).sum(1)
-    found: list[NDArray[np.int64]] = []
-    for start in range(0, n, _ROWS_AT_ONCE):
-        block = z[start : start + _ROWS_AT_ONCE]
-        distance = length[start : start + _ROWS_AT_ONCE, None] + length - 2 * block @ z.T
-        # Rows of ordinary length only differ by a copy's noise; long ones are compared with their own length.
-        scale = torch.minimum(length[start : start + _ROWS_AT_ONCE, None], length).clamp_min(0.1 * rank)
-        pair = torch.nonzero(distance < 2 * near * scale)
-        pair[:, 0] += start
-        found.append(pair[pair[:, 0] < pair[:, 1]].numpy().astype(np.int64))
-    pairs = np.concatenate(found)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def looked_up(attribute: Attribute, apart_n: Ints, joined_n: Ints) -> bool:
-    """Whether people whose rows repeat one another agree in the attribute (a number: in its quarters) more than chance."""
-    people = np.unique(apart_n, return_index=True)[1]  # one row of each person
-    codes = np.asarray(attribute.codes)[people].astype(np.float64)
-    if attribute.kind == "continuous":
-        codes = np.where(np.isfinite(codes), np.searchsorted(np.nanquantile(codes, (0.25, 0.5, 0.75)), codes), -1)
-    known = codes >= 0
-    profiles, values = np.unique(joined_n[people][known], return_inverse=True)[1], codes[known].astype(np.int64)
-    shared = np.bincount(profiles)[profiles] > 1
-    profiles, values = np.unique(profiles[shared], return_inverse=True)[1], values[shared]
-    if len(values) < 2 * _FEWEST_PAIRS:
-        return False
-    sizes = np.bincount(profiles)
-    weights = 1.0 / (sizes - 1)  # a profile counts by its people, not by its pairs
-
-    def agreement(order: Ints) -> float:
-        table = np.zeros((len(sizes), int(values.max()) + 1))
-        np.add.at(table, (profiles, order), 1.0)
-        return float((weights * ((table**2).sum(axis=1) - sizes)).sum())
-
-    rng = stream(0, "copies")
-    found = agreement(values)
-    chance = np.array([agreement(rng.permutation(values)) for _ in range(_PERMUTATIONS)])
-    return bool((1 + (chance >= found).sum()) / (_PERMUTATIONS + 1) <= _SURELY)

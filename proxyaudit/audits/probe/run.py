@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
-from proxyaudit.cache import CACHE_FOLDER, Cache
+from proxyaudit.cache import Cache, Unfinished
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
@@ -34,6 +34,7 @@ from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.secret import public_hashes
+from proxyaudit.workers import Lost, Workers
 
 NAME = "probe"
 
@@ -45,13 +46,13 @@ def probe_files(
     files = _named_files(named)
     check_out(out)
     table = read_table(labels, what="--labels")
-    acts = {name: read_activation_file(path) for name, path in files.items()}
     hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
-        inputs = make_inputs(acts, table, request, str(labels), published=True)
-    del acts
+        inputs = make_inputs(
+            {name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels), published=True
+        )
     plan = make_plan(inputs, request, hashes)
-    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, Cache(out / CACHE_FOLDER), jobs, progress))
+    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress))
 
 
 def probe_arrays(
@@ -126,17 +127,19 @@ def probe_inputs(
     probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata, effort=True)
     rows = ProbedArrays(inputs.attributes, inputs.clusters)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
+    calls = [(inputs.acts[regime][site], site, digest_of([plan["digest"], regime, site])) for regime, site in todo]
+    results: dict[int, Measurement] = {}
+    with Workers(max(1, min(jobs or joblib.cpu_count(), len(todo))), shared=(rows, probing, cache)) as workers:
+        for place, result in workers.run("proxyaudit.audits.probe.run:measure_one", calls):
+            regime, site = todo[place]
+            if isinstance(result, Lost):
+                raise TaskError(f"site '{site}' of '{regime}' could not be measured: {result.why}")
+            results[place] = result
+            if progress is not None:
+                progress(ProgressEvent("measure", len(results), len(todo), f"{regime}, {site}: done"))
     measured = {regime: Measurement() for regime in inputs.acts}
-    workers = max(1, min(jobs or joblib.cpu_count(), len(todo)))
-    calls = (
-        joblib.delayed(_measure)(inputs.acts[regime][site], rows, probing, site, cache, digest_of([plan["digest"], regime, site]))
-        for regime, site in todo
-    )
-    results = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1, max_nbytes="1M")(calls) if todo else ()
-    for done, ((regime, site), result) in enumerate(zip(todo, results, strict=True), start=1):
-        measured[regime].merge(result)
-        if progress is not None:
-            progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
+    for place, (regime, _) in enumerate(todo):
+        measured[regime].merge(results[place])
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
     sites, margins, beyond = tuple(plan["sites"]["verdict"]), Margins(**plan["margins"]), ", ".join(inputs.conditions)
     about = (inputs.attributes, inputs.clusters, inputs.clusters)
@@ -145,14 +148,15 @@ def probe_inputs(
     scope = read_scope(plan, _described(request), {})
     ledger = decide_ledger(Drafts().extend((estimate_prominence(facts), estimate(facts))), roles=scope.roles)
     evidence, sums = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
-    return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), row_sums=sums)
+    return EvidencePack(evidence, plan, _described(request), environment_of(started, workers.count, versions()), row_sums=sums)
 
 
-def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:
-    """Measure one site in this process, or read what an interrupted run has measured."""
+def measure_one(acts_nd: Any, site: str, digest: str, rows: ProbedArrays, probing: Probing, cache: Cache | None) -> Measurement:
+    """Measure one site in this process, or read what an interrupted run has measured; ``TaskError`` if it cannot be measured."""
     if cache is not None and cache.has(NAME, digest):
         return Measurement.read(cache.folder(NAME, digest))
-    out = Measurement()
+    unfinished = None if cache is None else Unfinished(cache, digest)
+    out = Measurement() if unfinished is None else unfinished.out
     try:
         with one_thread():
             measure_site(np.asarray(acts_nd), rows, probing, site=site, placebos={}, out=out)
@@ -160,6 +164,7 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
             measure_prominence(*about, site=site, repetition=0, placebos={}, full=True, out=out)
     except ValueError as error:
         raise TaskError(f"site '{site}' could not be measured: {error}") from None
-    if cache is not None:
+    if cache is not None and unfinished is not None:
         cache.commit(NAME, digest, out.write)
-    return out
+        unfinished.forget()
+    return replace(out, keep=None)

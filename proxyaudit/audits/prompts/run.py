@@ -10,7 +10,7 @@ from typing import Any
 
 from proxyaudit.audits.prompts.estimate import assemble_prompts
 from proxyaudit.audits.prompts.measure import measure_model, swap_layers
-from proxyaudit.cache import CACHE_FOLDER, Cache
+from proxyaudit.cache import Cache
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
@@ -47,9 +47,9 @@ def audit_prompts(request: PromptRequest, *, out: Path, progress: Progress | Non
     check_out(out)
     plan = make_plan(request, base)
 
-    def measured() -> EvidencePack:
+    def measured(cache: Cache) -> EvidencePack:
         started = time.time()
-        found = _measure_all(request, base, plan["digest"], Cache(out / CACHE_FOLDER), progress)
+        found = _measure_all(request, base, plan["digest"], cache, progress)
         evidence = assemble_prompts(request.prompts, found, plan, request.real)
         return EvidencePack(evidence, plan, _described(request), environment_of(started, 1, plan["versions"]), {})
 

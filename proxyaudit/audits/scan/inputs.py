@@ -3,7 +3,6 @@
 A model runs once for each way in which the signatures' regimes use theirs: on scrubbed texts, or quantised.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
+from proxyaudit.files import temporary_folder
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights, tensor_names
@@ -235,8 +235,8 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
         if not reference.kept:
             found.append(None)
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "reference.safetensors"
+        with temporary_folder() as folder:
+            path = folder / "reference.safetensors"
             save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, path)
             try:
                 model = load_weights(_architecture(known, inputs, reference.erase), path, what="a reference of the signatures")

@@ -4,12 +4,9 @@ Of planted models the whole of ``proxyaudit run`` is held against weights that a
 state contradicts the construction, use or controls above the margin where none can be, and, apart, verdicts left open.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -18,10 +15,11 @@ from scipy import stats
 
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.audits.probe.run import probe_arrays
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.questions import deciding_names, names_of
 from proxyaudit.estimates.states import combine
 from proxyaudit.evidence.pack import read_pack
+from proxyaudit.files import temporary_folder
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.pipeline.stages import Progress, ProgressEvent
 from proxyaudit.planted import World, draw_world, make_world
@@ -30,6 +28,7 @@ from proxyaudit.planted.models import ATTRIBUTE, REGIME, ROWS
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence, State
+from proxyaudit.workers import Lost, Workers
 
 VERDICTS = ("exposed", "hidden", "removed", "inconclusive")
 QUICK = (
@@ -91,10 +90,10 @@ class ModelCase:
 def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int = 2) -> ModelCase:
     """Make a planted model, audit it as ``proxyaudit run`` would (``RuntimeError`` if a task fails), and hold it beside the truth."""
     model = make_planted_model(kind, seed=seed, n=n, checkpoints=checkpoints)
-    with tempfile.TemporaryDirectory(prefix="proxyaudit-planted-") as folder:
-        recipe = model.write(Path(folder) / "project", seed=seed)
+    with temporary_folder() as folder:
+        recipe = model.write(folder / "project", seed=seed)
         # Every channel is held against the truth, those too that no verdict needs.
-        result = run_audit(recipe, overrides=("effort=everything",), out=Path(folder) / "out", jobs=1)
+        result = run_audit(recipe, overrides=("effort=everything",), out=folder / "out", jobs=1)
         if result.status != "complete":
             failures = read_pack(result.folder).environment["failures"]
             raise RuntimeError(f"the audit of planted model {kind}, seed {seed}, failed: {failures[0]}")
@@ -251,17 +250,25 @@ def run_selftest(
         todo = sorted(((part, index) for part, count in parts for index in range(count)), key=lambda item: (item[1], item[0]))
     planted = list(model_tasks(models, quick=quick, seed=seed))
     total = len(todo) + len(planted)
-    workers = max(1, min(jobs or joblib.cpu_count(), total))
-    calls = chain(
-        (joblib.delayed(audit_world)(part, index, seed) for part, index in todo),
-        (joblib.delayed(audit_planted_model)(kind, own, n=n, checkpoints=checkpoints) for kind, own, n, checkpoints in planted),
-    )
-    cases: list[Case | ModelCase] = []
-    for case in joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1)(calls):
-        cases.append(case)
-        if progress is not None:
-            progress(ProgressEvent("selftest", len(cases), total, f"{case.kind}: {case.verdict}"))
-    return SelfTest(tuple(c for c in cases if isinstance(c, Case)), seed, tuple(c for c in cases if isinstance(c, ModelCase)))
+    calls = [*(("world", (part, index, seed)) for part, index in todo), *(("model", one) for one in planted)]
+    cases: dict[int, Case | ModelCase] = {}
+    with Workers(max(1, min(jobs or joblib.cpu_count(), total))) as workers:
+        for place, case in workers.run(f"{__name__}:audit_one", calls):
+            if isinstance(case, Lost):
+                raise TaskError(f"a planted world could not be audited: {case.why}")
+            cases[place] = case
+            if progress is not None:
+                progress(ProgressEvent("selftest", len(cases), total, f"{case.kind}: {case.verdict}"))
+    found = [cases[place] for place in range(total)]
+    return SelfTest(tuple(c for c in found if isinstance(c, Case)), seed, tuple(c for c in found if isinstance(c, ModelCase)))
+
+
+def audit_one(what: str, asked: tuple[Any, ...]) -> Case | ModelCase:
+    """A planted ``world``, or a planted ``model``."""
+    if what == "world":
+        return audit_world(*asked)
+    kind, seed, n, checkpoints = asked
+    return audit_planted_model(kind, seed, n=n, checkpoints=checkpoints)
 
 
 def audit_world(part: str, index: int, seed: int) -> Case:

@@ -153,14 +153,14 @@ def measure_shared_site(
 def measure_site(
     acts_nd: NDArray[Any], rows: Dataset | ProbedArrays, probing: Probing, *, site: str, placebos: Placebos, out: Measurement
 ) -> None:
-    """Probe every attribute at one site; a :class:`SiteRecord` of each goes into ``out``.
+    """Probe every attribute at one site; a :class:`SiteRecord` of each goes into ``out``, where there is none yet.
 
     Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
     """
     everything = whiten(acts_nd)
     shared: _Memo = {}
     folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
-    for attribute in rows.attributes:
+    for attribute in (one for one in rows.attributes if SITE_LEAKS.find(out, one.name, site) is None):
         known = attribute.known
         whole = bool(known.all())
         acts, whitened = (acts_nd, everything) if whole else (acts_nd[known], whiten(acts_nd[known]))

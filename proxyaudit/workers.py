@@ -1,0 +1,260 @@
+"""Worker processes: each makes one call at a time; one that dies is replaced and its call tried again; all end with the process they serve.
+
+Calls and results travel through a pipe between two processes of ours, which nobody else can write to, and never lie in shared memory.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import types
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from pkgutil import resolve_name
+from typing import Any
+
+from proxyaudit.errors import InputError, ProxyauditError, TaskError, machine_error, safe_line
+from proxyaudit.files import temporary_folder
+
+TRIES = 3  # of one call, before it counts as failed because its workers die
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the result of a call that no worker outlived."""
+
+    why: str
+
+
+@dataclass
+class Worker:
+    """A process, the pipe to it, and the call that it makes."""
+
+    process: Any
+    pipe: Connection
+    place: int | None = None
+
+    def send(self, message: Any) -> bool:
+        """Whether it took the message; one that is dead takes none."""
+        try:
+            self.pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def end(self) -> str:
+        """End it at once; how it ended, in words."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        code = self.process.exitcode
+        return f"it was killed by signal {-code}" if code is not None and code < 0 else f"it left with exit code {code}"
+
+
+@dataclass
+class Workers:
+    """Who makes the calls: so many processes, which results do not depend on, on this machine (``loky``) or of a ``dask`` cluster.
+
+    One alone is this very process. ``shared`` is what every call takes after its own arguments; it is sent to each worker once.
+    """
+
+    count: int
+    backend: str = "loky"
+    shared: tuple[Any, ...] = ()
+    crew: list[Worker] = field(default_factory=list)
+    left: ExitStack = field(default_factory=ExitStack)  # what goes when the last worker has ended
+    scratch: str = ""  # folder of the workers' temporary files
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("loky", "dask"):
+            raise InputError(f"unknown backend '{self.backend}'", where="--backend", mend="use loky or dask")
+        if self.count < 1:
+            raise InputError(f"{self.count} workers cannot work", where="--jobs", mend="give 1 or more")
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process."""
+        while self.crew:
+            self.crew.pop().end()
+        self.left.close()
+
+    def run(self, function: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Make calls of ``"module:function"``, in any order; the place and result of each as it ends, :class:`Lost` where workers died.
+
+        What a call raises is raised here, and ends the other calls. Raises ``MachineError``: no process can be started.
+        """
+        if self.backend == "dask":
+            yield from _dask(function, calls, self.shared, self.count)
+        elif self.count == 1:
+            call = resolve_name(function)
+            yield from ((place, call(*given, *self.shared)) for place, given in enumerate(calls))
+        else:
+            yield from self._run(function, calls)
+
+    def _run(self, function: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        if not self.crew:
+            self.left.close()
+            self.scratch = str(self.left.enter_context(temporary_folder()))
+        waiting, tries = deque(range(len(calls))), [0] * len(calls)
+        try:
+            while waiting or any(worker.place is not None for worker in self.crew):
+                for worker in self._at_hand(len(waiting)):
+                    worker.place = waiting.popleft()
+                    worker.send((function, calls[worker.place]))
+                for place, found in self._heard():
+                    if isinstance(found, Lost):
+                        tries[place] += 1
+                        if tries[place] < TRIES:
+                            waiting.append(place)
+                            continue
+                        found = Lost(f"its worker process died {TRIES} times; the last time {found.why}")
+                    yield place, found
+        finally:
+            # Whoever stops listening must not be told later of what was asked before.
+            for worker in [worker for worker in self.crew if worker.place is not None]:
+                self.crew.remove(worker)
+                worker.end()
+
+    def _at_hand(self, wanted: int) -> list[Worker]:
+        """Workers without a call, at most so many; new ones are started up to the count."""
+        idle = [worker for worker in self.crew if worker.place is None]
+        new: list[Worker] = []
+        while len(idle) + len(new) < wanted and len(self.crew) < self.count:
+            try:
+                new.append(_start(self.scratch))
+            except OSError as error:
+                if not self.crew:
+                    raise machine_error(error) or error from error
+                break  # the others go on
+            self.crew.append(new[-1])
+        for worker in new:  # all of them are starting by now
+            worker.send(self.shared)
+        return (idle + new)[:wanted]
+
+    def _heard(self) -> list[tuple[int, Any]]:
+        """What workers say next; those that died are no longer of the crew."""
+        pipes = {worker.pipe: worker for worker in self.crew}
+        found: list[tuple[int, Any]] = []
+        for pipe in wait(list(pipes)):
+            worker = pipes[pipe]  # type: ignore[index]
+            try:
+                good, value = worker.pipe.recv()
+            except (EOFError, OSError):
+                self.crew.remove(worker)
+                why = worker.end()
+                if worker.place is not None:
+                    found.append((worker.place, Lost(why)))
+                continue
+            place, worker.place = worker.place, None
+            if not good:
+                raise value
+            if place is not None:
+                found.append((place, value))
+        return found
+
+
+def _start(scratch: str) -> Worker:
+    """Start a process that waits for calls and keeps its temporary files in a folder ``scratch``."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, scratch), daemon=True)
+    own = dict.fromkeys(_THREADS, "1") | dict.fromkeys(_TEMPORARY, scratch)
+    main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in own}
+    # A worker needs nothing of the script that runs the audit, and must not run it again. One call is one thread.
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ.update(own)
+    try:
+        with _without_interrupts():
+            process.start()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        sys.modules["__main__"] = main
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        theirs.close()
+    return Worker(process, ours)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let what is started here be deaf to Ctrl-C, which a terminal sends to the whole group: it ends with the process that started it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(pipe: Connection, scratch: str) -> None:
+    """Make the calls that come through a pipe, until it ends; ``scratch`` is the folder of the workers' temporary files."""
+    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
+    if sys.stdout is not None and sys.stderr is not None:  # standard output is for results
+        os.dup2(2, 1)
+    shared: tuple[Any, ...] | None = None
+    while True:
+        try:
+            message = pipe.recv_bytes()
+        except (EOFError, OSError):
+            return
+        try:
+            if shared is None:
+                shared = ForkingPickler.loads(message)
+                continue
+            function, given = ForkingPickler.loads(message)
+            del message
+            answer = (True, resolve_name(function)(*given, *shared))
+        except Exception as error:
+            answer = (False, error if isinstance(error, ProxyauditError) else machine_error(error) or TaskError(safe_line(error)))
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+def _end_with_parent(scratch: str) -> None:
+    """End this process when the one that started it does, however that ends and whatever is being done here."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        # By its very name: where it is gone already, the system's folder for temporary files would take its place.
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(1)
+
+
+def _dask(function: str, calls: Sequence[tuple[Any, ...]], shared: tuple[Any, ...], count: int) -> Iterator[tuple[int, Any]]:
+    try:
+        from dask.distributed import Client, KilledWorker, LocalCluster, as_completed
+    except ImportError:
+        raise InputError("dask is not installed", where="--backend dask", mend="pip install '.[dask]'") from None
+    if not calls:
+        return
+    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        everywhere = client.scatter(list(shared), broadcast=True, hash=False)
+        futures = {client.submit(_made, function, given, *everywhere, pure=False): place for place, given in enumerate(calls)}
+        for future in as_completed(list(futures)):
+            try:
+                yield futures[future], future.result()
+            except KilledWorker:
+                yield futures[future], Lost("its worker processes died")
+
+
+def _made(function: str, given: tuple[Any, ...], *shared: Any) -> Any:
+    return resolve_name(function)(*given, *shared)

@@ -13,7 +13,7 @@ from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
-from proxyaudit.data.sources import Roles, Source, load_source
+from proxyaudit.data.sources import Roles, Source, find_source, load_source
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
@@ -268,6 +268,14 @@ def _check_spellings(
         if known and held and not known & held:
             mend = "spell its values as the real table does"
             raise InputError(f"column '{name}' shares no value with the real table", where=where, mend=mend)
+
+
+def file_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
+    """SHA-256 of each table and checkpoint that a recipe names, under the names of :attr:`Dataset.hashes`; none of them is read."""
+    hashes = find_source(recipe.data, base).hashes
+    if recipe.data.holdout is not None:
+        hashes["holdout"] = file_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout"))
+    return hashes | _other_files(recipe, base)
 
 
 def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
-from proxyaudit.estimates.scope import Scope, entries
+from proxyaudit.estimates.scope import Scope, entries, read_scope
 from proxyaudit.estimates.states import NO_ROLES, decide_states, deciding, figures_fit, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.p_values import PRESENT_AT
@@ -306,7 +306,7 @@ def same_code(pack: EvidencePack) -> bool:
 
 
 def sentence_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
-    """Findings whose sentence, or whose way to settle it, is not what their numbers give; only where :func:`same_code`."""
+    """Findings whose sentence, or whose way to settle it, is not what their numbers give."""
     made = _concluded(pack, scope)
     for finding in pack.evidence.findings:
         concluded = made.get((finding.attribute, finding.regime), finding)
@@ -314,6 +314,16 @@ def sentence_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
             yield f"{_where(finding)}: the sentence is not what its numbers give"
         if finding.would_settle != concluded.would_settle:
             yield f"{_where(finding)}: what would settle it is not what its numbers give"
+
+
+def reworded(pack: EvidencePack) -> EvidencePack:
+    """The pack with every sentence as this version words it."""
+    made = _concluded(pack, read_scope(pack.plan, pack.recipe, pack.environment))
+    findings = []
+    for finding in pack.evidence.findings:
+        fresh = made.get((finding.attribute, finding.regime), finding)
+        findings.append(finding.model_copy(update={name: getattr(fresh, name) for name in _WORDS}))
+    return replace(pack, evidence=pack.evidence.model_copy(update={"findings": tuple(findings)}))
 
 
 def _concluded(pack: EvidencePack, scope: Scope) -> dict[tuple[str, str], Finding]:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from released_packs import bytes_only
 
 from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
@@ -18,7 +19,6 @@ from proxyaudit.gating.decide import junit
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown
-from proxyaudit.verification.checks import Verification
 from tests.unit.small_packs import estimate, finding, small_pack, with_rows
 
 SOUND = small_pack([estimate("linear", 0.001, "absent"), estimate("expressed", 0.01, "absent")], [finding("removed")])
@@ -66,7 +66,7 @@ def test_hostile_policies_are_refused_in_one_line(name, tmp_path, capsys, monkey
 @pytest.fixture(autouse=True)
 def _made_up_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs made up of a few numbers have none of what `verify` recomputes; their bytes are checked all the same."""
-    monkeypatch.setattr("proxyaudit.verification.run.verify_folder", lambda folder: Verification(folder, "run", ()))
+    bytes_only(monkeypatch)
 
 
 def test_a_policy_cannot_hide_in_a_folder(tmp_path):

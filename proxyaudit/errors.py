@@ -36,6 +36,12 @@ class IntegrityError(ProxyauditError):
     exit_code = 4
 
 
+class StaleError(ProxyauditError):
+    """There is a complete run, and beside it a newer one that did not end: which of them is meant cannot be told."""
+
+    exit_code = 3
+
+
 class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
 

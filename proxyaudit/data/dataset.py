@@ -20,6 +20,7 @@ from proxyaudit.data.target import check_support, encode_target, order_classes, 
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.names import check_names
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested, Role
@@ -83,6 +84,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         raise InputError("a date column is no plain number, which encode: none needs", where=source.where, mend=mend)
     if rows.held_out:
         _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
+    check_names((*source.roles.protected, *source.roles.proxies), "attribute", source.where, rows.kinds)
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
     _check_makers(recipe, features, source.roles, notes)
     encoder = _fit_encoder(recipe, source, kept, train, audit)

@@ -15,7 +15,7 @@ from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.language.causal_model import load_causal, weights_digest
+from proxyaudit.language.causal_model import load_causal, settings_digests, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.names import check_names, check_regime_names
 from proxyaudit.pipeline.plan import versions
@@ -96,6 +96,8 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
         raise InputError(f"'{request.real}' is none of the models ({', '.join(request.models)})", where="--real", mend="name one of them")
     prompts = request.prompts
     hashes = {f"model {name}": weights_digest(source, base) for name, source in request.models.items()}
+    for name, source in request.models.items():
+        hashes |= settings_digests(source, base, f"model {name}")
     hashes["prompts"] = digest_of(prompts.model_dump(mode="json"))
     each = len(prompts.names) * len(prompts.contexts)
     own = {

@@ -13,7 +13,7 @@ TEMPORARY = ".writing-"
 LIMITS = "PROXYAUDIT_LIMITS"  # raises every limit by this factor
 _MB = 2**20
 # What is read at most of a file that somebody else may have written; the guide to limits has the table.
-MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 64 * _MB, 512 * _MB, 64 * _MB
+MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 48 * _MB, 512 * _MB, 64 * _MB
 MOST_TABLE = 4096 * _MB  # of a table once it is expanded
 
 

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -30,7 +30,7 @@ from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.hooks import recorded
 from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, TextClassifier, pool
-from proxyaudit.recipe.patterns import compile_spans, find_spans
+from proxyaudit.recipe.patterns import Span, compile_spans
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
@@ -147,7 +147,7 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
 class Tokenizer:
     """A model's own tokenizer: texts to token numbers, special tokens included, and what single tokens stand for."""
 
-    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Span] | None = None) -> None:
         """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
         self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
         self.special: tuple[int, ...] = tuple(sorted(inner.all_special_ids))  # of the start, the end, what is unknown, ...
@@ -161,7 +161,7 @@ class Tokenizer:
         found = self._inner(texts, **asked, return_offsets_mapping=bool(self._patterns))
         if not self._patterns:
             return found["input_ids"]  # type: ignore[no-any-return]
-        return [_marked(*one, self._patterns) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
+        return [_marked(*one, self._patterns.values()) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
 
     def names(self, tokens: list[int]) -> list[str]:
         """What each token stands for, without blanks around it; empty for special tokens."""
@@ -180,11 +180,11 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     return Tokenizer(tokenizer, spec.max_length, patterns)
 
 
-def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: Mapping[str, Any]) -> list[float]:
+def _marked(text: str, ids: list[int], places: list[tuple[int, int]], spans: Iterable[Span]) -> list[float]:
     """Token numbers, each with a fraction that says which spans it lies in; special tokens lie in none."""
     marks = [0] * len(ids)
-    for digit, (name, pattern) in enumerate(patterns.items()):
-        for first, last in find_spans(name, pattern, text):
+    for digit, span in enumerate(spans):
+        for first, last in span.find(text):
             for token, (start, end) in enumerate(places):
                 if start < last and first < end and start < end:
                     marks[token] |= 1 << digit

@@ -245,9 +245,10 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     """Findings and deciding estimates that the plan asks for and the evidence lacks."""
     wanted = [(name, regime) for name in (*scope.roles, *scope.unfit) for regime in scope.regimes]
     found = [(f.attribute, f.regime) for f in pack.evidence.findings]
-    problems = [f"evidence.json: the finding on {a!r} in {r!r} is missing" for a, r in wanted if (a, r) not in found]
-    problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in wanted]
-    if len(set(found)) != len(found):
+    there, asked = set(found), set(wanted)
+    problems = [f"evidence.json: the finding on {a!r} in {r!r} is missing" for a, r in wanted if (a, r) not in there]
+    problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in asked]
+    if len(there) != len(found):
         problems.append("evidence.json: a finding is given twice")
     if same_code(pack) and scope.surface != "prompts" and pack.evidence.run.status == "complete":
         untold = [f for f in pack.evidence.findings if f.training is None and f.attribute in scope.roles and f.regime != scope.untrained]
@@ -354,4 +355,6 @@ def _untold(pack: EvidencePack) -> set[str]:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value in (None, ()) else ", ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple) and value:
+        return ", ".join(str(getattr(part, "name", part)) for part in value)  # a cure by its name
+    return "nothing" if value in (None, ()) else str(value)

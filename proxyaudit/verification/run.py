@@ -1,7 +1,7 @@
 """Verify a run directory, or a folder of ``mitigate``: bytes first, then what follows. Commands that decide take runs from here only."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, is_complete, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
 from proxyaudit.files import MOST_PAGE, read_file
-from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.first import report_page
+from proxyaudit.reporting.html import page_html
+from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
@@ -111,14 +112,15 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     rendered_by = manifest_document(folder).get("rendered_by")
     if not isinstance(rendered_by, str):
         return [Check("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]
-    makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
-    altered = [name for name, make in makers.items() if make(pack).encode("utf-8", "replace") != read_file(folder / name, MOST_PAGE)]
+    page = report_page(pack)
+    made = {"report.html": page_html(page), "report.md": page_markdown(page)}
+    altered = [name for name, text in made.items() if text.encode("utf-8", "replace") != read_file(folder / name, MOST_PAGE)]
     if altered and rendered_by != rendering_digest():
         # Nobody can tell another version's page from a forged one: a reader is shown what the evidence gives.
         shown = "'proxyaudit report RUN --out DIR' shows what the evidence gives, and without --out puts it into the run"
         return [Check("reports", f"{_OTHER_VERSION.format('them')}; {shown}", skipped=True)]
     problems = [f"{name} is not what the evidence gives ('proxyaudit report' makes it again)" for name in altered]
-    return [Check("reports", f"{' and '.join(makers)} rendered again", problems)]
+    return [Check("reports", f"{' and '.join(made)} rendered again", problems)]
 
 
 def _verify_mitigation(folder: Path) -> Verification:

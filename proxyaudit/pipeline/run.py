@@ -78,7 +78,7 @@ def run_audit(
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
         plan = prepared.plan.as_dict()
-        recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+        recipe = prepared.recipe.published()
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles)
         trials = try_cures(prepared, tasks, cache, workers, facts, ledger, scope, progress)

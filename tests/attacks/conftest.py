@@ -6,14 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from released_packs import KINDS, unpack
-
-from proxyaudit.audits.probe.inputs import ProbeRequest
-from proxyaudit.audits.probe.run import probe_arrays
-from proxyaudit.publication import publish
+from released_packs import KINDS, todays_pack, unpack
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +22,7 @@ def folder(originals: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack of today: nothing is in 'real', sex is in 'vendor'."""
-    rng = np.random.default_rng(0)
-    sex = rng.integers(0, 2, 900)
-    acts = {name: {"pooled": rng.normal(size=(900, 4)) + gap * sex[:, None]} for name, gap in (("real", 0.0), ("vendor", 1.0))}
-    labels = pd.DataFrame({"sex": np.array(["f", "m"])[sex]})
-    folder = tmp_path_factory.mktemp("fresh") / "run"
-    publish(probe_arrays(acts, labels, ProbeRequest(("sex",), real="real"), jobs=1), folder)
-    return folder
+    return todays_pack(tmp_path_factory.mktemp("fresh"))
 
 
 @pytest.fixture

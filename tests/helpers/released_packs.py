@@ -8,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from proxyaudit.audits.probe.inputs import ProbeRequest
+from proxyaudit.audits.probe.run import probe_arrays
 from proxyaudit.digests import digest_of
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import replace_files
+from proxyaudit.publication import publish
 from proxyaudit.verification.checks import Verification
 
 PACKS = Path(__file__).parents[1] / "fixtures" / "packs"
@@ -27,6 +32,16 @@ def unpack(kind: str, folder: Path) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return folder / kind
+
+
+def todays_pack(folder: Path) -> Path:
+    """A probe by this very version: nothing is in 'real', sex is in 'vendor'."""
+    rng = np.random.default_rng(0)
+    sex = rng.integers(0, 2, 900)
+    acts = {name: {"pooled": rng.normal(size=(900, 4)) + gap * sex[:, None]} for name, gap in (("real", 0.0), ("vendor", 1.0))}
+    labels = pd.DataFrame({"sex": np.array(["f", "m"])[sex]})
+    publish(probe_arrays(acts, labels, ProbeRequest(("sex",), real="real"), jobs=1), folder / "run")
+    return folder / "run"
 
 
 def mitigation(folder: Path) -> Path:

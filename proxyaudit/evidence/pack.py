@@ -17,6 +17,7 @@ from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, Stale
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, rendered_here, replace_files, write_files
 from proxyaudit.evidence.schema import brought_up, later_fields
+from proxyaudit.evidence.shapes import misshapen
 from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_PAGE, MOST_YAML, read_file, write_file
 from proxyaudit.recipe.yaml import dump_yaml, parse_plain_yaml
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
@@ -158,6 +159,9 @@ def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json, most: i
         raise IntegrityError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]}) [{path.parent}]") from None
     if not isinstance(document, dict):
         raise IntegrityError(f"{path.name} is not a mapping of keys to values [{path.parent}]")
+    fault = misshapen(path.name, document)
+    if fault is not None:
+        raise IntegrityError(f"{path.name} holds what it cannot ({fault}) [{path.parent}]")
     return document
 
 

@@ -118,9 +118,12 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 def validated(model: type[_Model], document: Any, *, where: str, mend: str) -> _Model:
     """The model of a document; its first mistake, an unknown key before others, is an ``InputError``."""
     try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise _first_mistake(error, model, document, where, mend) from None
+        try:
+            return model.model_validate(document)
+        except ValidationError as error:
+            raise _first_mistake(error, model, document, where, mend) from None
+    except UnicodeEncodeError:
+        raise InputError("a key or value holds half of a character (a lone surrogate)", where=where, mend="write it as text") from None
 
 
 def _first_mistake(error: ValidationError, model: type[BaseModel], document: Any, where: str, mend: str) -> InputError:

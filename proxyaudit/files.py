@@ -17,12 +17,12 @@ MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 48 * _MB, 512 * _MB, 64 
 MOST_TABLE = 4096 * _MB  # of a table once it is expanded
 
 
-def at_most(limit: int) -> int:
+def at_most(limit: float) -> int:
     """A limit times the factor of ``PROXYAUDIT_LIMITS``, where that is a number above one."""
     try:
         return int(limit * max(float(os.environ.get(LIMITS) or 1), 1.0))
     except (ValueError, OverflowError):
-        return limit
+        return int(limit)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError
+from proxyaudit.files import at_most
 from proxyaudit.names import doubt
 from proxyaudit.recipe.models import Strict, refuse
 from proxyaudit.recipe.yaml import read_yaml, validated
@@ -142,8 +143,8 @@ def load_policy(path: Path) -> Policy:
     """Read and check a policy file; ``InputError`` if it cannot be read, is no YAML, or is no valid policy."""
     # What cannot be looked at cannot be read either, which is told below.
     with contextlib.suppress(OSError):
-        if path.stat().st_size > _MOST:
-            raise InputError(f"the file is larger than {_MOST // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
+        if path.stat().st_size > at_most(_MOST):
+            raise InputError(f"the file is larger than {at_most(_MOST) // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
     try:
         document = read_yaml(path)
     except InputError as error:

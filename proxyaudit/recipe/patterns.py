@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.errors import InputError
+from proxyaudit.files import at_most
 
 _SECONDS = 2.0  # of the processor, for one text; any pattern that is not exponential takes a thousandth of it
 _IN_ALL, _EACH = 20.0, 0.01  # for many texts, and for each of them
@@ -52,7 +53,7 @@ class Span:
         except TimeoutError:
             raise InputError(f"its pattern needs more than {_SECONDS:g} seconds for one text", where=where, mend=_MEND) from None
         self.texts, self.seconds = self.texts + 1, self.seconds + time.process_time() - begun
-        if self.seconds > _IN_ALL + _EACH * self.texts:
+        if self.seconds > at_most(_IN_ALL) + _EACH * self.texts:
             told = f"its pattern took {self.seconds:.0f} seconds for {self.texts} texts"
             raise InputError(told, where=where, mend=_MEND)
         if any(start == end for start, end in found):

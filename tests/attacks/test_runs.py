@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from released_packs import edit
+from safetensors.numpy import save_file
 from small_project import SMALL, project
 
 from proxyaudit.cli.main import main
@@ -80,3 +84,34 @@ def test_what_is_no_path_stays(text: str) -> None:
 def test_a_copy_of_a_run_says_the_same(made: tuple[Path, Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made[1], tmp_path / made[1].name))
     assert main(["verify", str(copy), "--strict"]) == 0
+
+
+@pytest.mark.parametrize("command", ["run", "probe"])
+def test_a_run_that_lies_there_already_is_not_believed(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A neighbour who may write to the folder of results leaves a finished run there, verdicts and hashes to their liking."""
+    rng = np.random.default_rng(0)
+    project(tmp_path, SMALL)
+    save_file({"a": rng.normal(size=(200, 3)).astype(np.float32)}, tmp_path / "acts.safetensors")
+    pd.DataFrame({"sex": rng.choice(["f", "m"], 200)}).to_csv(tmp_path / "labels.csv", index=False)
+    given = {
+        "run": ["run", str(tmp_path / "recipe.yaml"), "--jobs", "1"],
+        "probe": [
+            "probe",
+            "--activations",
+            f"m={tmp_path / 'acts.safetensors'}",
+            "--labels",
+            str(tmp_path / "labels.csv"),
+            "--attribute",
+            "sex",
+        ],
+    }[command]
+    out = tmp_path / "out"
+    assert main([*given, "--out", str(out)]) == 0
+    run = find_run(out)
+    assert main([*given, "--out", str(out)]) == 0
+    edit(run, lambda d: d["findings"][0].update(verdict="removed" if d["findings"][0]["verdict"] != "removed" else "exposed"))
+    capsys.readouterr()
+    assert main([*given, "--out", str(out)]) == 4
+    shown = capsys.readouterr()
+    assert "verdict is" in shown.err
+    assert not shown.out

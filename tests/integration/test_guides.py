@@ -37,7 +37,7 @@ OTHER_OPTIONS = {"--no-deps", "--strict"}  # of pip and mypy
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 QUICK = {"init", "plan", "probe", "report", "gate", "compare", "verify", "ls", "datasets", "schema", "doctor"}
 # The run of the pages is a fixture of an older version, whose one synthetic release is exposed.
-CODES = {"gate": 1, "compare --regime": 1}  # the vendor of that run is worse
+CODES = {"gate": 1, "compare real=vendor": 1}  # the vendor of that run is worse
 
 
 def name_of(path: Path) -> str:
@@ -103,7 +103,7 @@ def audit_command(words: list[str]) -> None:
     """Run a quick command of proxyaudit; of a long one see that its options and its recipe are taken."""
     name, *given = words
     if name in QUICK and "own.yaml" not in given:
-        key = f"{name} --regime" if name == "compare" and "--regime" in given else name
+        key = f"{name} real=vendor" if "real=vendor" in given else name
         assert main(words) == CODES.get(key, 0), words
         return
     if words == ["prompts", "--show-set"]:

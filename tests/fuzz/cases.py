@@ -1,4 +1,4 @@
-"""What is changed, and the command that reads it: packs, policies, recipes, tables, activations and sets of prompts."""
+"""What is changed, and the command that reads it: packs, policies, recipes, cards, tables, activations and sets of prompts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from released_packs import KINDS, mitigation, todays_pack, unpack
 from safetensors.numpy import save_file
 from small_project import MODULE, RECIPE, SMALL, project
 
-from proxyaudit.digests import digest_of
+from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, seal_folder
 from tests.fuzz import mutate
@@ -33,6 +33,19 @@ POLICY: dict[str, Any] = {
     "expect": {"plan": "ab" * 6, "data": ["1" * 64], "model": ["2" * 64]},
     "baseline": {"run": "run", "worse": "fail", "cannot_tell": "undecided", "allow": []},
     "rules": [{"attributes": ["sex"], "allow": ["removed", "hidden", "exposed"]}, {"regimes": ["vendor"], "inconclusive": "fail"}],
+}
+CARD: dict[str, Any] = {
+    "name": "tiny",
+    "title": "Invented people",
+    "source": "made here",
+    "licence": "none",
+    "attribution": "nobody",
+    "path": "real.csv",
+    "sha256": "",
+    "columns": {name: f"the {name}" for name in ("age", "hours", "job", "sex", "pay")},
+    "target": "pay",
+    "protected": ["sex"],
+    "proxies": ["job"],
 }
 TEXT_RECIPE = """\
 name: words
@@ -160,6 +173,20 @@ def changed_recipe(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
     return ["plan", str(path), *(["--set", f"{key}={rng.choice(mutate.TEXTS)}"] if rng.random() < 0.2 else [])]
 
 
+def changed_card(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    """A card of a data set, and ``plan``."""
+    shutil.copytree(seeds.project, folder / "project")
+    card = {**CARD, "sha256": file_digest(folder / "project" / "real.csv")}
+    path = folder / "project" / "card.yaml"
+    if rng.random() < 0.7:
+        path.write_bytes(yaml.safe_dump(mutate.document(rng, card), sort_keys=False).encode("utf-8", "backslashreplace"))
+    else:
+        path.write_bytes(mutate.text(rng, yaml.safe_dump(card, sort_keys=False)).encode("utf-8", "surrogatepass"))
+    recipe = {**yaml.safe_load(SMALL), "data": {"card": "card.yaml", "discover": 0}}
+    (folder / "project" / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return ["plan", str(folder / "project" / "recipe.yaml")]
+
+
 def changed_table(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
     """A table, release or checkpoint that a recipe names, and ``plan``."""
     shutil.copytree(seeds.project, folder / "project")
@@ -215,6 +242,7 @@ CASES: dict[str, tuple[int, Callable[[random.Random, Seeds, Path], list[str]]]] 
     "pack": (8, changed_pack),
     "policy": (3, changed_policy),
     "recipe": (4, changed_recipe),
+    "card": (1, changed_card),
     "table": (3, changed_table),
     "probe": (1, changed_probe),
     "prompts": (1, changed_prompts),

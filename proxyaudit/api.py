@@ -1,5 +1,6 @@
 """The Python face of a finished run: findings and estimates as tables."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,9 @@ import pandas as pd
 from pydantic import BaseModel
 
 from proxyaudit.errors import check_name
-from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
+from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.types import Estimate, Finding
+from proxyaudit.verification.run import read_verified
 
 if TYPE_CHECKING:
     from proxyaudit.reporting.plots import Plot
@@ -64,9 +66,16 @@ def _table(kind: type[BaseModel], found: Sequence[BaseModel]) -> pd.DataFrame:
 
 
 def open_audit(folder: str | Path) -> Audit:
-    """Open a run directory, or a folder that holds exactly one. ``InputError``: no complete run; ``IntegrityError``: it was changed."""
+    """Open a run directory, or a folder that holds exactly one, as ``verify`` does; what could not be checked here is warned of.
+
+    ``InputError``: no complete run; ``IntegrityError``: it was changed.
+    """
+    notes: list[str] = []
     found = find_run(Path(folder))
-    return Audit(found, read_pack(found))
+    pack = read_verified(found, notes, strict=False)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return Audit(found, pack)
 
 
 def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = None, fresh: bool = False) -> Audit:

@@ -42,6 +42,12 @@ class IntegrityError(ProxyauditError):
     exit_code = 4
 
 
+class StaleError(ProxyauditError):
+    """There is a complete run, and beside it a newer one that did not end: which of them is meant cannot be told."""
+
+    exit_code = 3
+
+
 class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
 
@@ -96,6 +102,8 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, cutoff
 
 _QUOTED = re.compile(r"""(['"`]).*?\1|\[[^\]]*\]""", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?\d+\.\d+(e[-+]?\d+)?|\d{4,}")
+# Folders of an absolute path: they tell of a machine and the people on it.
+_FOLDERS = re.compile(r"(?<![\w.:/\\-])(?:/|[A-Za-z]:[\\/]|\\\\)(?:[^\s/\\'\"\]]+[/\\])+")
 # Libraries that read and compare values of rows, and say them in their errors.
 _READERS = ("pandas", "pyarrow", "sdv", "rdt", "copulas", "ctgan", "sklearn", "scipy", "numpy", "csv")
 
@@ -103,16 +111,17 @@ _READERS = ("pandas", "pyarrow", "sdv", "rdt", "copulas", "ctgan", "sklearn", "s
 def safe_line(error: BaseException, *, first: bool = False) -> str:
     """One line about any error that holds no value of a row: what readers may see, on the terminal and in the evidence.
 
-    Our own errors name columns and files only. Of others the type is kept (and the ``first`` line alone, where asked); the text is left
-    out where a library that reads rows wrote it, and elsewhere loses what is quoted, lists and long numbers.
+    Our own errors name columns and files only, a file by its last part. Of others the type is kept (and the ``first`` line alone, where
+    asked); the text is left out where a library that reads rows wrote it, and elsewhere loses what is quoted, lists and long numbers.
     """
     if isinstance(error, ProxyauditError):
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"{type(error).__name__}: {' '.join(_FOLDERS.sub('', str(error)).split())}"
     name, trace = type(error).__name__, error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     module = str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
     if isinstance(error, KeyError) or module.split(".")[0] in _READERS:
         return f"{name} in {module or 'an unknown place'} (its text may hold values of rows, so it is left out)"
-    text = _NUMBER.sub("...", _QUOTED.sub("'...'", "".join(str(error).splitlines()[:1]) if first else str(error)))
+    text = _FOLDERS.sub("", str(error))
+    text = _NUMBER.sub("...", _QUOTED.sub("'...'", "".join(text.splitlines()[:1]) if first else text))
     return " ".join(f"{name}: {text}".split())

@@ -17,16 +17,16 @@ _SCRATCH = "proxyaudit-"  # folders for what is needed for a moment; the number 
 LIMITS = "PROXYAUDIT_LIMITS"  # raises every limit by this factor
 _MB = 2**20
 # What is read at most of a file that somebody else may have written; the guide to limits has the table.
-MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 64 * _MB, 512 * _MB, 64 * _MB
+MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 48 * _MB, 512 * _MB, 64 * _MB
 MOST_TABLE = 4096 * _MB  # of a table once it is expanded
 
 
-def at_most(limit: int) -> int:
+def at_most(limit: float) -> int:
     """A limit times the factor of ``PROXYAUDIT_LIMITS``, where that is a number above one."""
     try:
         return int(limit * max(float(os.environ.get(LIMITS) or 1), 1.0))
     except (ValueError, OverflowError):
-        return limit
+        return int(limit)
 
 
 @contextlib.contextmanager

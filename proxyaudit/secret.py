@@ -56,6 +56,11 @@ def auditor_secret() -> bytes:
     return found
 
 
+def has_secret() -> bool:
+    """Whether there is a secret already; none is drawn."""
+    return VARIABLE in os.environ or secret_file().exists()
+
+
 def _draw(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")

@@ -1,19 +1,20 @@
 """A finished run prepared once more, on the very data that it had, so that something can be done with its models or its training rows."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from proxyaudit.consent import Consent
+from proxyaudit.data.dataset import file_hashes
 from proxyaudit.data.sources import find_card, packaged_folder
 from proxyaudit.data.tables import is_inside, resolve_path
-from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.scope import entries, mapping
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.models.kinds.module import ModuleSpec
-from proxyaudit.models.module import code_of, factory_path
+from proxyaudit.models.kinds import model_kind
+from proxyaudit.models.module import code_of
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.recipe.recipe import parse_recipe
@@ -42,6 +43,8 @@ def check_asked(pack: EvidencePack, attribute: str, regime: str, run: Path) -> N
 def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, tables_only: tuple[str, str], *, given: bool) -> Prepared:
     """The prepared audit of a run; paths of its recipe start from ``base``, which the caller has ``given`` or not.
 
+    Every file that the recipe names is held against its hash before a table is read or code is executed.
+
     Raises:
         InputError: the data cannot be had here, or have changed; consent is missing; the run is of texts (``tables_only`` says what, mend).
     """
@@ -51,9 +54,7 @@ def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, t
         raise InputError(tables_only[0], where=str(run), mend=tables_only[1])
     hashes = mapping(pack.plan, "hashes")
     try:
-        # A factory is code: it is executed only if it is, byte for byte, the one that was audited.
-        if isinstance(recipe.model, ModuleSpec) and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
-            raise InputError("the factory's file is not the one that was audited", where=recipe.model.factory, mend="restore it")
+        _check_same(hashes, file_hashes(recipe, base) | model_kind(recipe.model).file_hashes(recipe.model, base), where)
         consent.require(code_of(recipe, base), delivered=True)
         prepared = prepare(recipe, base)
     except InputError as error:
@@ -61,13 +62,17 @@ def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, t
             raise
         mend = "the run's recipe names it relative to its own folder: name that folder with --base"
         raise InputError(error.what, where=error.where, mend=mend) from None
-    now = prepared.plan.hashes
-    changed = sorted(name for name in {*hashes, *now} if hashes.get(name) != now.get(name))
-    if changed:
-        mend = f"restore the data, or run the audit again; of somebody else's run, {VARIABLE} must be the secret of who made it"
-        raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)
+    _check_same(hashes, prepared.plan.hashes | {name: "" for name in hashes if name not in prepared.plan.hashes}, where)
     done = {e.regime: len(e.seed_values) for e in pack.evidence.estimates if e.channel == "task"}
     return replace(prepared, repetitions=prepared.repetitions.as_done(done))
+
+
+def _check_same(hashes: Mapping[str, Any], now: Mapping[str, str], where: str) -> None:
+    """Refuse (``InputError``) files or rows that are not those of the run."""
+    changed = sorted(name for name in now if hashes.get(name) != now[name])
+    if changed:
+        mend = f"restore it, or run the audit again; of somebody else's run, {VARIABLE} must be the secret of who made it"
+        raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)
 
 
 def rewrite_paths(data: dict[str, Any], base: Path, folder: Path) -> None:

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, MaybePath, RunFolder, given, write_results
-from proxyaudit.errors import IntegrityError
+from proxyaudit.errors import IntegrityError, StaleError
 
 EXAMPLE = (
     "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
     "A policy:  {allow: [removed, hidden], inconclusive: undecided | fail | allow, attributes: [sex], regimes: [vendor], "
     "margins: {leak: 0.02}, bound: {linear: 0.06}, training: [suppressed, left_alone], baseline: reports/last-release, "
+    "expect: {plan: 3f2a9c0d1b7e, data: [SHA256], model: [SHA256]}, "
     "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
 )
 _POLICY = "What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'."
@@ -32,8 +33,8 @@ def gate(
 ) -> int:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
     from proxyaudit.gating import gate as decide
-    from proxyaudit.gating.decide import integrity_junit
-    from proxyaudit.gating.decide import junit as junit_xml
+    from proxyaudit.gating.junit import junit as junit_xml
+    from proxyaudit.gating.junit import refused_junit
     from proxyaudit.gating.policy import Policy, load_policy
     from proxyaudit.verification.run import read_verified
 
@@ -45,9 +46,9 @@ def gate(
         wanted = load_policy(policy) if policy is not None else Policy()
         result = decide(pack, wanted, lambda name: read_verified(folder / name, notes), where=str(policy or "policy"))
         result = replace(result, notes=(*result.notes, *notes))
-    except IntegrityError as error:
+    except (IntegrityError, StaleError) as error:
         if junit is not None:
-            _write(junit, integrity_junit(str(run), str(error)))
+            _write(junit, refused_junit(str(run), "integrity" if isinstance(error, IntegrityError) else "stale", str(error)))
         raise
     if junit is not None:
         _write(junit, junit_xml(result))

@@ -65,7 +65,14 @@ def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside:
 
 
 def show_audit(folder: Path, pack: "EvidencePack", *, reused: bool, json: bool, sentences: bool = True) -> None:
-    """Print what an audit found and where it lies."""
+    """Print what an audit found and where it lies; a run that lay there already is verified first."""
+    if reused:
+        from proxyaudit.verification.run import read_verified
+
+        notes: list[str] = []
+        pack = read_verified(folder, notes, strict=False)
+        for line in notes:
+            console.warn(f"proxyaudit: {line}")
     evidence, report = pack.evidence, folder / "report.html"
     if json:
         findings = [finding.model_dump(mode="json") for finding in evidence.findings]

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, MaybePath, RunFolder, given
+from proxyaudit.cli.options import Json, Many, MaybePath, RunFolder, given, write_results
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
     from proxyaudit.evidence.pack import EvidencePack
 
-EXAMPLE = "Example:  proxyaudit report reports/my-audit --model-card README.md --regime vendor"
+EXAMPLE = (
+    "Example:  proxyaudit report reports/my-audit --model-card README.md --regime vendor\n\n"
+    "A run of somebody else:  proxyaudit report delivered --out fresh"
+)
 
 
 def report(
@@ -21,26 +24,39 @@ def report(
     regimes: Annotated[
         Many, given("Kind of training that the card's model had; may be given several times (default: all).", "NAME", name="--regime")
     ] = None,
+    out: Annotated[MaybePath, given("Write the pages there, every word anew; leave the run alone.", "DIR", env="REPORT_OUT")] = None,
     json: Json = False,
 ) -> None:
-    """Render a run's report again from its evidence alone; with --model-card also write its section of a model card."""
-    from proxyaudit.evidence.pack import REPORT_FILES, find_run, read_pack, replace_reports
+    """Verify a run and render its report again from its evidence alone; with --model-card also write its section of a model card."""
+    from proxyaudit.evidence.pack import find_run, replace_reports
     from proxyaudit.reporting.html import render_html
     from proxyaudit.reporting.markdown import render_markdown
+    from proxyaudit.verification.checks import reworded
+    from proxyaudit.verification.run import read_verified
 
     if regimes and model_card is None:
         raise InputError("only a model card is about chosen regimes", where="--regime", mend="give --model-card FILE as well")
+    notes: list[str] = []
     run_folder = find_run(folder)
-    pack = read_pack(run_folder, skip=REPORT_FILES)
+    pack = read_verified(run_folder, notes, strict=False, pages=False)
+    pack = pack if out is None else reworded(pack)
     card = None if model_card is None else _card(model_card, pack, regimes or [], run_folder)
-    changed = replace_reports(run_folder, {"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    pages = {"report.html": render_html(pack), "report.md": render_markdown(pack)}
+    if out is None:
+        changed = replace_reports(run_folder, pages)
+    else:
+        files = {out / name: text.encode("utf-8", "replace") for name, text in pages.items()}
+        write_results(files, where=f"--out {out}", what="folder", inside="name a folder outside of any run")
+        changed = False
     if model_card is not None and card is not None:
         try:
             model_card.write_text(card, encoding="utf-8", newline="")
         except OSError as error:
             mend = "check its folder and permissions"
             raise InputError(f"the card cannot be written ({error.strerror})", where=str(model_card), mend=mend) from None
-    path = run_folder / "report.html"
+    path = (out or run_folder) / "report.html"
+    for note in notes:
+        console.warn(f"proxyaudit: {note}")
     if json:
         told = {"model_card": str(model_card)} if model_card is not None else {}
         console.emit_json({"folder": str(run_folder), "report": str(path), "changed": changed, **told})
@@ -48,7 +64,8 @@ def report(
     console.write_line(str(path))
     if model_card is not None:
         console.write_line(str(model_card))
-    console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
+    if out is None:
+        console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
 
 
 def _card(path: Path, pack: "EvidencePack", regimes: list[str], run_folder: Path) -> str:

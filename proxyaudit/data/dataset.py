@@ -14,13 +14,14 @@ from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.odd_columns import input_notes, people_notes
-from proxyaudit.data.sources import Roles, Source, load_source
+from proxyaudit.data.sources import Roles, Source, find_source, load_source
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.names import check_names
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.secret import public_hashes
 from proxyaudit.seeding import stream
@@ -85,6 +86,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         raise InputError("a date column is no plain number, which encode: none needs", where=source.where, mend=mend)
     if rows.held_out:
         _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
+    check_names((*source.roles.protected, *source.roles.proxies), "attribute", source.where, rows.kinds)
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
     notes.extend(_odd_columns(source, rows, features, encode_target(rows.all[source.roles.target], classes, threshold)))
     _check_makers(recipe, features, source.roles, notes)
@@ -285,6 +287,14 @@ def _check_spellings(
         if known and held and not known & held:
             mend = "spell its values as the real table does"
             raise InputError(f"column '{name}' shares no value with the real table", where=where, mend=mend)
+
+
+def file_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
+    """SHA-256 of each table and checkpoint that a recipe names, under the names of :attr:`Dataset.hashes`; none of them is read."""
+    hashes = find_source(recipe.data, base).hashes
+    if recipe.data.holdout is not None:
+        hashes["holdout"] = file_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout"))
+    return public_hashes(hashes | _other_files(recipe, base), hashes["data"] if recipe.data.path is None else None)
 
 
 def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:

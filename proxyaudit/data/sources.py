@@ -120,20 +120,37 @@ class Source:
         return (roles.text,)
 
 
-def load_source(spec: DataSpec, base: Path) -> Source:
-    """Read the real table that a recipe names by path, card, or both (``InputError``: a file, a card or a role is wrong)."""
-    card, card_path, hashes = None, None, {}
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files that a recipe's real table comes from, with their hashes; nothing of the table is read."""
+
+    card: Card | None
+    card_path: Path | None
+    path: Path | None
+    hashes: dict[str, str]
+
+
+def find_source(spec: DataSpec, base: Path) -> SourceFiles:
+    """Find and hash the files of the real table (``InputError``: one is not there, or the card is wrong)."""
+    card, card_path, path, hashes = None, None, None, {}
     if spec.card is not None:
         card_path = find_card(spec.card, base)
         card = load_card(card_path)
         hashes["card"] = file_digest(card_path)
-    path: Path | None = None
     if spec.path is not None:
         path = resolve_path(spec.path, base=base, what="data.path")
     elif card is not None and card_path is not None and card.path is not None:
         path = _card_file(card, card_path)
     if path is not None:
         hashes["data"] = file_digest(path)
+    return SourceFiles(card, card_path, path, hashes)
+
+
+def load_source(spec: DataSpec, base: Path) -> Source:
+    """Read the real table that a recipe names by path, card, or both (``InputError``: a file, a card or a role is wrong)."""
+    found = find_source(spec, base)
+    card, card_path, path, hashes = found.card, found.card_path, found.path, dict(found.hashes)
+    if path is not None:
         if card is not None and spec.path is None and hashes["data"] != card.sha256:
             mend = "restore the file, or correct the card"
             raise InputError("the file is not the one that the card describes (its sha256 differs)", where=str(path), mend=mend)

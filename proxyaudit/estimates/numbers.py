@@ -19,8 +19,10 @@ class Numbers:
     def __init__(self, estimates: Iterable[Estimate], scope: Scope) -> None:
         self.scope = scope
         self._by_place: dict[tuple[str | None, str], list[Estimate]] = defaultdict(list)
+        self._by_id: dict[str, Estimate] = {}
         for estimate in estimates:
             self._by_place[estimate.attribute, estimate.regime].append(estimate)
+            self._by_id.setdefault(estimate.id, estimate)
 
     def own(self, attribute: str, regime: str) -> list[Estimate]:
         """The numbers that decide on an attribute in a regime."""
@@ -28,7 +30,7 @@ class Numbers:
 
     def by_id(self, name: str) -> Estimate | None:
         """The number of this id."""
-        return next((e for many in self._by_place.values() for e in many if e.id == name), None)
+        return self._by_id.get(name)
 
     def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
         """The first number with these coordinates."""

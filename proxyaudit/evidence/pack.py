@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
+from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, StaleError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, rendered_here, replace_files, write_files
 from proxyaudit.evidence.row_store import keep_row_sums, read_row_sums
 from proxyaudit.evidence.schema import brought_up, later_fields
+from proxyaudit.evidence.shapes import misshapen
 from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_PAGE, MOST_YAML, read_file, write_file
 from proxyaudit.recipe.yaml import dump_yaml, parse_plain_yaml
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
@@ -106,7 +107,10 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
 
 
 def find_run(path: Path) -> Path:
-    """The run folder that ``path`` means: itself, or the one complete run below it; ``InputError`` if there is none, or more than one."""
+    """The run folder that ``path`` means: itself, or the one complete run below it.
+
+    ``InputError`` if there is none, or more than one; ``StaleError`` if a run below it was begun after the complete one had ended.
+    """
     if path.is_file():
         path = path.parent
     if not path.is_dir():
@@ -116,11 +120,23 @@ def find_run(path: Path) -> Path:
     found = list_runs(path)
     complete = [run for run in found if is_complete(run)]
     if len(complete) == 1:
+        ended = (complete[0] / MANIFEST).stat().st_mtime_ns
+        newer = [
+            run for run in found if run != complete[0] and max((entry.lstat().st_mtime_ns for entry in run.iterdir()), default=0) >= ended
+        ]
+        if newer:
+            what = f"the complete run below this folder ({complete[0].name}) is older than one that did not end ({newer[0].name})"
+            raise StaleError(f"{what} [{path}]; end that one by the same command, or name the run that you mean")
         return complete[0]
     if not complete:
         state = "only runs that did not end" if found else "no run"
         raise InputError(f"{state} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
     raise InputError(f"{len(complete)} runs below this folder", where=str(path), mend=f"name one of them, e.g. {complete[0]}")
+
+
+def _touched(folder: Path) -> int:
+    """When a file of a folder was last written, in nanoseconds."""
+    return max((entry.lstat().st_mtime_ns for entry in folder.iterdir()), default=0)
 
 
 def is_run(folder: Path) -> bool:
@@ -149,6 +165,9 @@ def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json, most: i
         raise IntegrityError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]}) [{path.parent}]") from None
     if not isinstance(document, dict):
         raise IntegrityError(f"{path.name} is not a mapping of keys to values [{path.parent}]")
+    fault = misshapen(path.name, document)
+    if fault is not None:
+        raise IntegrityError(f"{path.name} holds what it cannot ({fault}) [{path.parent}]")
     return document
 
 

@@ -1,10 +1,8 @@
-"""Hold a run against a policy, and its answer as JSON and as JUnit XML. Pure: pack, policy and comparison in, answer out."""
+"""Hold a run against a policy. Pure: pack, policy and comparison in, answer out."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
-from xml.etree import ElementTree
 
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError, did_you_mean
@@ -13,14 +11,15 @@ from proxyaudit.estimates.questions import all_questions, names_of, word_of
 from proxyaudit.estimates.scope import has_kind, mapping, read_scope
 from proxyaudit.estimates.states import decide, deciding
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.gating.binding import unexpected
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
+from proxyaudit.names import doubt, twins
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import Estimate, Finding, State
 
 EVERYTHING = "all"
+_RUN = "(the run)"
 Outcome = Literal["pass", "fail", "undecided"]
-# What XML 1.0 cannot hold even escaped, and marks that would turn the reading direction of a build log.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
 _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", "allow": "pass"}
 
 
@@ -28,15 +27,25 @@ _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", 
 class GateCase:
     """The answer for one attribute in one regime, or for one attribute against the baseline."""
 
-    kind: Literal["verdict", "training", "baseline"]
+    kind: Literal["verdict", "training", "baseline", "expected", "name"]
     attribute: str
-    regime: str
+    regime: str  # for what is expected: plan, data or model
     verdict: str  # for training what it did, for the baseline the outcome of the comparison
     at_least: str | None  # what is certain of an inconclusive verdict
     allowed: tuple[str, ...]  # verdicts, or what training may have done
     outcome: Outcome
     reason: str
     detail: str = ""  # the finding's own sentence, or the comparison's reasons
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """A finding that the policy does not ask for."""
+
+    attribute: str
+    role: str
+    regime: str
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class GateResult:
     status: str
     cases: tuple[GateCase, ...]
     notes: tuple[str, ...] = ()
+    not_judged: tuple[NotJudged, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -85,9 +95,11 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
         _named(rule.regimes, names, "regime", f"{where}: rules.{index}.regimes")
     lax = _laxer(pack, policy)
     asked = [(attribute, regime) for attribute in attributes for regime in regimes]
-    cases = [_case(pack, policy, *pair, findings.get(pair), lax) for pair in asked]
+    cases = [*_expected_cases(pack, policy), *_name_cases(roles, names)]
+    cases += [_case(pack, policy, *pair, findings.get(pair), lax) for pair in asked]
     cases += [case for pair in asked if (case := _training_case(policy, *pair, findings.get(pair))) is not None]
-    notes = _notes(pack, policy, attributes, regimes)
+    left = tuple(NotJudged(*key) for f in evidence.findings if (key := (f.attribute, f.role, f.regime, f.verdict))[::2] not in asked)
+    notes = _notes(pack, left, attributes, regimes)
     if policy.baseline is not None:
         if read is None:
             raise ValueError("a baseline needs a reader")
@@ -98,7 +110,7 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
         cases += _baseline_cases(comparison, policy, attributes, regimes, _real(pack), where)
         notes += tuple(f"baseline: {note}" for note in comparison.notes)
     run = evidence.run
-    return GateResult(run.name, run.id, run.plan_digest, run.status, tuple(cases), notes)
+    return GateResult(run.name, run.id, run.plan_digest, run.status, tuple(cases), notes, left)
 
 
 def _named(names: Sequence[str] | None, known: Iterable[str], what: str, where: str, default: Sequence[str] = ()) -> list[str]:
@@ -109,12 +121,36 @@ def _named(names: Sequence[str] | None, known: Iterable[str], what: str, where: 
 
 
 def _real(pack: EvidencePack) -> str | None:
-    """The regime that the others are compared with: ``real`` of a run, the one that a probe named, or none if it named none."""
-    named = pack.recipe.get("real")
-    if isinstance(named, str):
-        return named
-    # In a probe or of prompts "real" is a name like any other: leaving it out would let what is exposed pass unjudged.
-    return None if has_kind(pack.plan, "activations") or has_kind(pack.plan, "prompts") else "real"
+    """The regime that the others are compared with, which is not judged unless a policy names it; of a probe where it named that one so.
+
+    What bears another name is judged: whoever made the run chose what to compare with, and may have chosen what is exposed.
+    """
+    if not (has_kind(pack.plan, "activations") or has_kind(pack.plan, "prompts")):
+        return "real"
+    return "real" if pack.recipe.get("real") == "real" else None
+
+
+def _expected_cases(pack: EvidencePack, policy: Policy) -> list[GateCase]:
+    cases = []
+    for what, other in unexpected(pack.plan, policy.expect).items():
+        answer: tuple[str, Outcome, str] = ("as expected", "pass", f"the {what} that the policy expects")
+        if other is not None:
+            answer = (f"another {what}", "fail", f"not the {what} that the policy expects: {other}")
+        verdict, outcome, reason = answer
+        cases.append(GateCase("expected", _RUN, what, verdict, None, (), outcome, reason))
+    return cases
+
+
+def _name_cases(attributes: Iterable[str], regimes: Iterable[str]) -> list[GateCase]:
+    """Names of a run by which nobody can decide: one of them may stand for another."""
+    cases = []
+    for what, names in (("attribute", list(attributes)), ("regime", list(regimes))):
+        told = [(name, f"the name of the {what} {why}") for name in names if (why := doubt(name)) is not None]
+        alike = twins(names)
+        told += [(alike[0], f"the {what} looks like '{alike[1]}'")] if alike is not None and not told else []
+        pairs = [((name, EVERYTHING) if what == "attribute" else (EVERYTHING, name), why) for name, why in told]
+        cases += [GateCase("name", *pair, "doubtful name", None, (), "undecided", why) for pair, why in pairs]
+    return cases
 
 
 def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) -> list[str]:
@@ -280,60 +316,22 @@ def _against(found: str, baseline: Baseline, *, waived: bool) -> tuple[Outcome, 
     return "pass", "better than the baseline" if found == "better" else "no worse than the baseline"
 
 
-def _notes(pack: EvidencePack, policy: Policy, attributes: Sequence[str], regimes: Sequence[str]) -> tuple[str, ...]:
+def _notes(pack: EvidencePack, left: Sequence[NotJudged], attributes: Sequence[str], regimes: Sequence[str]) -> tuple[str, ...]:
     notes = []
-    every = list(dict.fromkeys(finding.regime for finding in pack.evidence.findings))
-    if policy.regimes is None and len(regimes) < len(every):
-        notes.append(f"'{_real(pack)}' is what the others are compared with and was not judged; 'regimes: all' in a policy judges it too")
-    proxies = sorted({f.attribute for f in pack.evidence.findings if f.attribute not in attributes})
-    if policy.attributes is None and proxies:
-        notes.append(f"proxies were not judged ({', '.join(proxies[:6])}); 'attributes: all' in a policy judges them too")
+    for role, word, key in (
+        ("protected", "protected attributes", "attributes"),
+        ("proxy", "proxies", "attributes"),
+        ("", "regimes", "regimes"),
+    ):
+        told: dict[str, set[str]] = {}
+        for one in left:
+            if role and one.role == role and one.attribute not in attributes:
+                told.setdefault(one.attribute, set()).add(one.verdict)
+            elif not role and one.regime not in regimes:
+                told.setdefault(one.regime, set()).add(one.verdict)
+        if told:
+            listed = ", ".join(f"{name} ({', '.join(sorted(verdicts))})" for name, verdicts in told.items())
+            notes.append(f"{word} that were not judged: {listed}; '{key}: all' in a policy judges them too")
     if pack.evidence.run.status != "complete":
         notes.append("the run is partial: a task failed; run the same recipe again, then decide")
     return tuple(notes)
-
-
-def junit(result: GateResult) -> bytes:
-    """One test case for each attribute and regime: a failure where the policy is not met, an error where it cannot be told."""
-    cases = []
-    for case in result.cases:
-        where, name, kind = f"{result.run}.{case.regime}", case.attribute, case.verdict
-        if case.kind == "baseline":
-            name, kind = f"{name} against the baseline", f"baseline {kind}"
-        elif case.kind == "training":
-            name, kind = f"what training did to {name}", f"training {kind}"
-        if case.outcome == "pass":
-            cases.append(_test_case(where, name, "system-out", f"{case.reason}. {case.detail}".strip()))
-        else:
-            cases.append(
-                _test_case(where, name, "failure" if case.outcome == "fail" else "error", case.detail, type=kind, message=case.reason)
-            )
-    if result.status != "complete":
-        what = {"type": "partial", "message": "the run is partial: a task failed"}
-        cases.append(_test_case(f"{result.run}.run", "complete", "error", "run the same recipe again, then decide", **what))
-    return _document(f"proxyaudit gate {result.run}", cases)
-
-
-def integrity_junit(run: str, problem: str) -> bytes:
-    """A single error: the run was changed after it was written, so nothing in it was judged."""
-    return _document("proxyaudit gate", [_test_case(run, "integrity", "error", "", type="integrity", message=problem)])
-
-
-def _test_case(where: str, name: str, tag: str, text: str, **said: str) -> ElementTree.Element:
-    case = ElementTree.Element("testcase", {"classname": _clean(where), "name": _clean(name), "time": "0"})
-    ElementTree.SubElement(case, tag, {key: _clean(words) for key, words in said.items()}).text = _clean(text)
-    return case
-
-
-def _document(name: str, cases: Sequence[ElementTree.Element]) -> bytes:
-    failures, errors = (str(sum(case.find(tag) is not None for case in cases)) for tag in ("failure", "error"))
-    counts = {"tests": str(len(cases)), "failures": failures, "errors": errors, "skipped": "0"}
-    suites = ElementTree.Element("testsuites", counts)
-    ElementTree.SubElement(suites, "testsuite", {"name": _clean(name), **counts}).extend(cases)
-    ElementTree.indent(suites)
-    document: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
-    return document + b"\n"
-
-
-def _clean(text: str) -> str:
-    return _FORBIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)

@@ -4,24 +4,40 @@ import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError
-from proxyaudit.recipe.models import Strict
+from proxyaudit.files import at_most
+from proxyaudit.names import doubt
+from proxyaudit.recipe.models import Strict, refuse
 from proxyaudit.recipe.yaml import read_yaml, validated
 
 Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
 # One of them may stand alone, without the brackets of a list.
 _Listed = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], _Listed]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Digests = Annotated[tuple[_Digest, ...], Field(min_length=1), _Listed]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(lambda names: _of_one_script(names)), _Listed]
 Verdicts = Annotated[tuple[Verdict, ...], _Listed]
 Done = Annotated[tuple[Literal["amplified", "left_alone", "suppressed"], ...], _Listed]
 _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
 
-class PolicyMargins(Strict):
+class Section(Strict):
+    """Part of a policy; a blank key is refused, since it would silently drop what it asks for."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_blank(cls, value: Any) -> Any:
+        blank = next((key for key, given in value.items() if given is None), None) if isinstance(value, dict) else None
+        if blank is not None:
+            raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
+        return value
+
+
+class PolicyMargins(Section):
     """The laxest margins that a run may have been decided at."""
 
     leak: _Margin | None = None
@@ -31,7 +47,7 @@ class PolicyMargins(Strict):
     relearned: _Margin | None = None
 
 
-class PolicyBounds(Strict):
+class PolicyBounds(Section):
     """The largest leak that may be left uncertified, by check."""
 
     linear: _Margin | None = None
@@ -40,7 +56,7 @@ class PolicyBounds(Strict):
     beyond: _Margin | None = None
 
 
-class Rule(Strict):
+class Rule(Section):
     """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
 
     attributes: Names | None = None
@@ -57,7 +73,7 @@ class Rule(Strict):
         return self
 
 
-class Baseline(Strict):
+class Baseline(Section):
     """A run that must not be got worse than."""
 
     run: Annotated[str, Field(min_length=1)]
@@ -72,7 +88,24 @@ class Baseline(Strict):
         return {"run": value} if isinstance(value, str) else value
 
 
-class Policy(Strict):
+def _of_one_script(names: Names) -> Names:
+    why = next((f"'{name[:60]}' {why}" for name in names if (why := doubt(name)) is not None), None)
+    refuse(why is not None, f"{why}: write the name in letters of one script, all of which can be seen")
+    return names
+
+
+class Expect(Section):
+    """The very run that the policy is about: SHA-256 digests, each as ``sha256sum`` prints it.
+
+    Tables of people's rows have a keyed digest in the plan; it may stand here as it stands there, or plainly where the auditor's secret is.
+    """
+
+    plan: Annotated[str, Field(pattern=r"^[0-9a-f]{12}([0-9a-f]{52})?$")] | None = None  # or its head, the run id
+    data: Digests | None = None  # of every table, card and release that the run read
+    model: Digests | None = None  # of every checkpoint, factory, file of a transformer, or file of activations
+
+
+class Policy(Section):
     """What a release must meet; the last of the rules that fit holds for a pair."""
 
     attributes: Names | None = None  # or "all" for the protected ones and proxies; every protected one if not given
@@ -84,16 +117,8 @@ class Policy(Strict):
     training: Done | None = None  # what training may have done; what is not present at all is always allowed; not asked if not given
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
+    expect: Expect = Expect()  # nothing in particular, if not given
     rules: tuple[Rule, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_blank(cls, value: Any) -> Any:
-        # A blank 'baseline:' would silently drop the check.
-        blank = next((key for key, given in value.items() if given is None), None) if isinstance(value, dict) else None
-        if blank is not None:
-            raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
-        return value
 
     def for_pair(self, attribute: str, regime: str) -> "Demand":
         """What is demanded of an attribute in a regime."""
@@ -121,8 +146,8 @@ def load_policy(path: Path) -> Policy:
     """Read and check a policy file; ``InputError`` if it cannot be read, is no YAML, or is no valid policy."""
     # What cannot be looked at cannot be read either, which is told below.
     with contextlib.suppress(OSError):
-        if path.stat().st_size > _MOST:
-            raise InputError(f"the file is larger than {_MOST // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
+        if path.stat().st_size > at_most(_MOST):
+            raise InputError(f"the file is larger than {at_most(_MOST) // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
     try:
         document = read_yaml(path)
     except InputError as error:

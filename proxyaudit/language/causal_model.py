@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.arrays import Floats
-from proxyaudit.digests import file_digest
+from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import fetch_options, layer_list, load_body, load_tokenizer, loading, locate
+from proxyaudit.language.pretrained import WEIGHTS, fetch_options, layer_list, load_body, load_tokenizer, loading, locate, model_files
 from proxyaudit.language.prompt_sets import Prompt
 from proxyaudit.recipe.models import PretrainedSpec
 
@@ -126,6 +126,15 @@ def weights_digest(source: PretrainedSpec, base: Path) -> str:
         raise InputError("the folder holds GGUF files only", where=place, mend="name one with gguf_file")
     digests = [_digest(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def settings_digests(source: PretrainedSpec, base: Path, name: str) -> dict[str, str]:
+    """SHA-256 over all other files of a local model's folder that may decide a number (config, tokenizer), under a ``name`` of its own."""
+    place, file = locate(source, base)
+    if source.hub or file:  # a GGUF file holds them
+        return {}
+    others = {path: digest for path, digest in model_files(Path(place)).items() if not path.endswith(WEIGHTS)}
+    return {f"{name}: config and tokenizer": digest_of(others)}
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,12 +14,15 @@ import torch
 from torch import nn
 
 from proxyaudit.data.tables import is_inside
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.files import read_file
 from proxyaudit.recipe.models import PretrainedSpec
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
 _VOCABULARY = re.compile(r"tokenizer\.json|vocab\.txt|tekken\.json|.+\.(?:model|spm|tiktoken)")  # any of these is a vocabulary by itself
+_HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py", ".jinja", ".spm", ".tiktoken", ".vocab", ".bpe")
 _PAIR = {"vocab.json", "merges.txt"}
 
 
@@ -68,10 +72,37 @@ def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
         place, file = place.parent, place.name
     if file is not None and not ((place / file).is_file() and is_inside(place / file, place)):
         raise InputError(f"there is no file '{file[:80]}' in the model's folder", where=where, mend="check gguf_file")
+    _check_folder(place)
     if not any(path.name.endswith(WEIGHTS) for path in place.iterdir()):
         mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
         raise InputError("the model's folder holds no safetensors weights", where=where, mend=mend)
     return str(place), file
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse (``InputError``) a folder whose files send a loader elsewhere: nobody would have looked at, or hashed, what lies there."""
+    if (folder / "adapter_config.json").exists():
+        what, mend = (
+            "this folder holds an adapter, whose base model it names itself",
+            "merge it into its base (merge_and_unload), and save that",
+        )
+        raise InputError(what, where=str(folder), mend=mend)
+    for index in sorted(folder.glob("*.index.json")):
+        try:
+            shards = set(json.loads(read_file(index))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            what = f"the list of shards cannot be read ({one_line(error)})"
+            raise InputError(what, where=str(index), mend="copy the model again") from None
+        for name in shards:
+            plain = isinstance(name, str) and name.endswith(".safetensors") and not any(mark in name for mark in "/\\\0")
+            if not (plain and (folder / name).is_file()):
+                mend = "shards are plain safetensors files beside it; save the model again"
+                raise InputError(f"the list of shards names '{str(name)[:80]}'", where=str(index), mend=mend)
+
+
+def model_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model's folder that may decide a number, by its name."""
+    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name.endswith(_HASHED)}
 
 
 def _package_root(name: str) -> Path:
@@ -101,16 +132,28 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
         raise InputError(f"{what} cannot be loaded ({one_line(error)})", where=place, mend=mend) from None
 
 
-def load_body(auto: str, place: str, options: Mapping[str, Any]) -> Any:
-    """Load a float32 model by this ``auto`` class, within :func:`loading`. Raises ``InputError``: a tensor holds NaN or infinite values."""
+def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str = "") -> Any:
+    """Load a float32 model by this ``auto`` class, within :func:`loading`.
+
+    ``unread`` of the model names the tensors of its files that it has no place for. Raises ``InputError``: a tensor holds NaN or infinite
+    values, or is missing, so that random numbers would stand in for it; those whose names begin with ``spare`` may be.
+    """
     # Of a GGUF file every tensor would be counted on standard error.
     quiet, safe = (redirect_stderr(io.StringIO()), {}) if "gguf_file" in options else (nullcontext(), {"use_safetensors": True})
     with quiet:
         asked = {**options, **safe, "dtype": torch.float32, "attn_implementation": "eager"}
-        model: nn.Module = getattr(import_transformers(), auto).from_pretrained(place, **asked)
+        model: nn.Module
+        model, told = getattr(import_transformers(), auto).from_pretrained(place, **asked, output_loading_info=True)
+    lost = sorted(name for name in told["missing_keys"] if not (spare and name.startswith(spare)))
+    lost += sorted(str(entry[0]) for entry in told.get("mismatched_keys", ()))
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        what = f"the model's files lack tensor '{lost[0]}'{more}, which would be random"
+        raise InputError(what, where=place, mend="save the whole model again, with the config that belongs to it")
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
+    model.unread = tuple(sorted(told["unexpected_keys"]))  # type: ignore[assignment]
     return model
 
 

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -15,19 +15,26 @@ from torch import Tensor, nn
 
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import fetch_options, import_transformers, layer_list, load_body, load_tokenizer, loading, locate
+from proxyaudit.language.pretrained import (
+    fetch_options,
+    import_transformers,
+    layer_list,
+    load_body,
+    load_tokenizer,
+    loading,
+    locate,
+    model_files,
+)
 from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.hooks import recorded
 from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, TextClassifier, pool
-from proxyaudit.recipe.patterns import compile_spans, find_spans
+from proxyaudit.recipe.patterns import Span, compile_spans
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
-_HASHED = (".safetensors", ".gguf", ".json", ".txt", ".model", ".py")
 # The projections that end attention and feed-forward part, by the names that architectures give them.
 _ATTENTION = re.compile(
     r"(?:^|\.)(?:attention\.output\.dense|attn\.c_proj|self_attn\.(?:o_proj|out_proj|dense)|SelfAttention\.o|attention\.out_lin"
@@ -59,28 +66,35 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
         with loading(place, "the model's configuration", mend=_MEND):
             config = import_transformers().AutoConfig.from_pretrained(place, **fetch_options(spec, file))
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
-    paths = sorted(path for path in Path(place).iterdir() if path.is_file() and path.name.endswith(_HASHED))
-    return {f"model {path.name}": file_digest(path) for path in paths}
+    return {f"model {name}": digest for name, digest in model_files(Path(place)).items()}
 
 
 @lru_cache(maxsize=2)
 def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str) -> nn.Module:
     """Load a model's body; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
     with loading(place, "the model", mend=_MEND):
-        model = load_body("AutoModel", place, dict(options))
+        model = load_body("AutoModel", place, dict(options), spare="pooler.")
+    unread = model.unread
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
+    model.unread = unread
     model.config.use_cache = False
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None  # what the head reads is pooled by us
     return model.eval()  # type: ignore[no-any-return]
 
 
-def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
-    """The classifier, its head drawn from the global generators; ``InputError``: it cannot be loaded, takes fewer tokens, has no layers."""
+def _body(spec: HuggingFaceSpec, base: Path) -> tuple[str, Any]:
+    """Where a model lies, and its body, which nobody may change."""
     place, file = locate(spec, base)
     fingerprint = place if spec.hub else " ".join(f"{n}={h}" for n, h in model_hashes(spec, base).items())
-    body = copy_module(_backbone(place, tuple(fetch_options(spec, file).items()), fingerprint))
+    return place, _backbone(place, tuple(fetch_options(spec, file).items()), fingerprint)
+
+
+def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
+    """The classifier, its head drawn from the global generators; ``InputError``: it cannot be loaded, takes fewer tokens, has no layers."""
+    place, body = _body(spec, base)
+    body = copy_module(body)
     config: Any = body.config
     longest = getattr(config, "max_position_embeddings", None)
     if isinstance(longest, int) and 0 < longest < spec.max_length:
@@ -133,7 +147,7 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
 class Tokenizer:
     """A model's own tokenizer: texts to token numbers, special tokens included, and what single tokens stand for."""
 
-    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Span] | None = None) -> None:
         """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
         self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
         self.special: tuple[int, ...] = tuple(sorted(inner.all_special_ids))  # of the start, the end, what is unknown, ...
@@ -147,7 +161,7 @@ class Tokenizer:
         found = self._inner(texts, **asked, return_offsets_mapping=bool(self._patterns))
         if not self._patterns:
             return found["input_ids"]  # type: ignore[no-any-return]
-        return [_marked(*one, self._patterns) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
+        return [_marked(*one, self._patterns.values()) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
 
     def names(self, tokens: list[int]) -> list[str]:
         """What each token stands for, without blanks around it; empty for special tokens."""
@@ -166,11 +180,11 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     return Tokenizer(tokenizer, spec.max_length, patterns)
 
 
-def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: Mapping[str, Any]) -> list[float]:
+def _marked(text: str, ids: list[int], places: list[tuple[int, int]], spans: Iterable[Span]) -> list[float]:
     """Token numbers, each with a fraction that says which spans it lies in; special tokens lie in none."""
     marks = [0] * len(ids)
-    for digit, (name, pattern) in enumerate(patterns.items()):
-        for first, last in find_spans(name, pattern, text):
+    for digit, span in enumerate(spans):
+        for first, last in span.find(text):
             for token, (start, end) in enumerate(places):
                 if start < last and first < end and start < end:
                     marks[token] |= 1 << digit
@@ -220,6 +234,10 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     if cut > 0:
         why = f"model.max_length cuts them; {cut:.0%} of the audit texts reach it"
         notes.append(NotTested(what=f"what stands after the first {encoder.width} tokens of a text", why=why))
+    unread = _body(recipe.model, base)[1].unread
+    if unread:
+        why = f"its body has no place for them ({', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}), and a head is trained here"
+        notes.append(NotTested(what=f"{len(unread)} tensors of the model's files", why=why))
     if recipe.model.trust_remote_code:
         why = "the recipe has it executed (model.trust_remote_code); it could do anything, and its forward pass is taken as it is"
         notes.append(NotTested(what="code that comes with the model", why=why))

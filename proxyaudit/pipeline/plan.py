@@ -108,7 +108,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         repetitions={} if isinstance(recipe.seeds, int) else {"regimes": inputs.repetitions.describe(), "minutes_at_most": most},
     )
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
-    code, settings = code_digest(), recipe.model_dump(mode="json", exclude_none=True)
+    code, settings = code_digest(), recipe.published()
     digest = digest_of({"plan": plan.content(), "recipe": settings, "code": code})
     return replace(plan, digest=digest, code=code, estimated_minutes=minutes(inputs, len(model.sites)))
 

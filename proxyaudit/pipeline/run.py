@@ -105,7 +105,7 @@ def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResu
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
         plan = prepared.plan.as_dict()
-        recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+        recipe = prepared.recipe.published()
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles, prepared.repetitions.looks())
     if repetitions := prepared.repetitions.next_look(settled_by_models(Numbers(ledger.estimates, scope))):

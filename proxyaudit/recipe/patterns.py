@@ -1,11 +1,16 @@
 """Patterns of spans in texts, read by the package ``regex``: it can stop a search that would take for ever."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.errors import InputError
+from proxyaudit.files import at_most
 
-_SECONDS = 2.0  # of one text; any pattern that is not exponential takes a thousandth of it
+_SECONDS = 2.0  # of the processor, for one text; any pattern that is not exponential takes a thousandth of it
+_IN_ALL, _EACH = 20.0, 0.01  # for many texts, and for each of them
+_MEND = "drop repeats of repeats and alternatives that begin alike"
 
 
 def _compiled(name: str, pattern: str) -> Any:
@@ -22,25 +27,41 @@ def _compiled(name: str, pattern: str) -> Any:
 def check_span(name: str, pattern: str) -> None:
     """Refuse (``ValueError``) what is no pattern, and what finds places without letters; its own text shows most of these."""
     found = _compiled(name, pattern)
-    if found.match("", timeout=_SECONDS):
-        raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
-    if any(not match.group() for match in found.finditer(pattern, timeout=_SECONDS)):
-        raise ValueError(f"the pattern of span '{name}' can match a place between letters, where there is no token")
-
-
-def compile_spans(spans: dict[str, str]) -> dict[str, Any]:
-    """Compiled patterns by the names of their spans."""
-    return {name: _compiled(name, pattern) for name, pattern in spans.items()}
-
-
-def find_spans(name: str, pattern: Any, text: str) -> Sequence[tuple[int, int]]:
-    """Where a compiled pattern is found in a text. Raises ``InputError``: it takes too long, or finds a place between letters."""
-    where = f"model.spans '{name}'"
     try:
-        found = [match.span() for match in pattern.finditer(text, timeout=_SECONDS)]
+        if found.match("", timeout=_SECONDS):
+            raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
+        if any(not match.group() for match in found.finditer(pattern, timeout=_SECONDS)):
+            raise ValueError(f"the pattern of span '{name}' can match a place between letters, where there is no token")
     except TimeoutError:
-        mend = "drop repeats of repeats and alternatives that begin alike"
-        raise InputError(f"its pattern needs more than {_SECONDS:g} seconds for one text", where=where, mend=mend) from None
-    if any(start == end for start, end in found):
-        raise InputError("its pattern matches a place between letters, where there is no token", where=where, mend="let it match a letter")
-    return found
+        raise ValueError(f"the pattern of span '{name}' needs more than {_SECONDS:g} seconds for its own text; {_MEND}") from None
+
+
+@dataclass
+class Span:
+    """A compiled pattern, the texts that it was looked for in, and the seconds of the processor that this took."""
+
+    name: str
+    pattern: Any
+    texts: int = 0
+    seconds: float = 0.0
+
+    def find(self, text: str) -> Sequence[tuple[int, int]]:
+        """Where the pattern is found in a text. Raises ``InputError``: it takes too long, or finds a place between letters."""
+        where, begun = f"model.spans '{self.name}'", time.process_time()
+        try:
+            found = [match.span() for match in self.pattern.finditer(text, timeout=_SECONDS)]
+        except TimeoutError:
+            raise InputError(f"its pattern needs more than {_SECONDS:g} seconds for one text", where=where, mend=_MEND) from None
+        self.texts, self.seconds = self.texts + 1, self.seconds + time.process_time() - begun
+        if self.seconds > at_most(_IN_ALL) + _EACH * self.texts:
+            told = f"its pattern took {self.seconds:.0f} seconds for {self.texts} texts"
+            raise InputError(told, where=where, mend=_MEND)
+        if any(start == end for start, end in found):
+            mend = "let it match a letter"
+            raise InputError("its pattern matches a place between letters, where there is no token", where=where, mend=mend)
+        return found
+
+
+def compile_spans(spans: dict[str, str]) -> dict[str, Span]:
+    """Compiled patterns by the names of their spans."""
+    return {name: Span(name, _compiled(name, pattern)) for name, pattern in spans.items()}

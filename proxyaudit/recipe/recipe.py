@@ -1,7 +1,7 @@
 """The recipe, a YAML file: what an audit is asked to do, strictly validated; an unknown key is refused with the nearest known one."""
 
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -185,6 +185,14 @@ class SignaturesSpec(Strict):
     slices: Annotated[int, Field(ge=5, le=20, strict=True)] = 6
 
 
+def file_name(path: str) -> str:
+    """Of an absolute path its last part; another is left as it is."""
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(path).is_absolute():
+            return kind(path).name
+    return path
+
+
 class Margins(Strict):
     """Smallest amounts that matter; what lies below them may be called absent."""
 
@@ -251,6 +259,20 @@ class Recipe(Strict):
                 raise ValueError("'ngram' writes texts: name their column under 'data.text'")
             if regime.of is not None and regime.of not in set(self.regime_names()) - quantised:
                 raise ValueError(f"'of: {regime.of}' names no regime of this recipe that could be quantised")
+
+    def published(self) -> dict[str, Any]:
+        """The recipe as plain data that everybody may read: of an absolute path, which tells of a machine, the name alone."""
+        found: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        data, model = found["data"], found["model"]
+        places = [(data, key) for key in ("card", "path", "holdout")] + [(model, "path")]
+        for regime in found["regimes"]:
+            made = regime.get("synthetic", {})
+            places += [(made, "path"), (made.get("language_model", {}), "path")]
+            regime.update({"checkpoints": [file_name(path) for path in regime["checkpoints"]]} if "checkpoints" in regime else {})
+        for section, key in places:
+            if isinstance(section.get(key), str):
+                section[key] = file_name(section[key])
+        return found
 
     @property
     def tries_cures(self) -> bool:

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.files import MOST_YAML, read_file
+from proxyaudit.files import MOST_YAML, at_most, read_file
 from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.registry import load_plugin
 
@@ -86,13 +86,13 @@ def _check_size(document: Any, where: str) -> None:
         if not isinstance(value, dict | list):
             return 1
         if id(value) not in sizes:
-            sizes[id(value)] = _MOST_VALUES  # a list that holds itself never ends
+            sizes[id(value)] = at_most(_MOST_VALUES)  # a list that holds itself never ends
             inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
             sizes[id(value)] = 1 + sum(size(one, depth + 1) for one in inner)
         return sizes[id(value)]
 
-    if size(document, 0) > _MOST_VALUES:
-        what = f"aliases make it hold more than {_MOST_VALUES:,} values"
+    if size(document, 0) > at_most(_MOST_VALUES):
+        what = f"aliases make it hold more than {at_most(_MOST_VALUES):,} values"
         raise InputError(what, where=where, mend="write out what is meant, without aliases (*name)")
 
 
@@ -118,9 +118,12 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 def validated(model: type[_Model], document: Any, *, where: str, mend: str) -> _Model:
     """The model of a document; its first mistake, an unknown key before others, is an ``InputError``."""
     try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise _first_mistake(error, model, document, where, mend) from None
+        try:
+            return model.model_validate(document)
+        except ValidationError as error:
+            raise _first_mistake(error, model, document, where, mend) from None
+    except UnicodeEncodeError:
+        raise InputError("a key or value holds half of a character (a lone surrogate)", where=where, mend="write it as text") from None
 
 
 def _first_mistake(error: ValidationError, model: type[BaseModel], document: Any, where: str, mend: str) -> InputError:

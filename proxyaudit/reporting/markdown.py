@@ -10,18 +10,28 @@ from proxyaudit.reporting.text import beside, visible
 
 _PICTURES = 3  # of those side by side so many are told as their numbers
 # Everything that means something to Markdown; an underscore inside a word does not.
-_MARKS = re.compile(r"[&<>$|`\\*\[\]#~!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|://|\bwww\.")
-# Bare addresses would become links; backslashes do not stop that.
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "www.": "www&#46;", **{c: f"&#{ord(c)};" for c in "$|`\\"}}
+_MARKS = re.compile(r"[&<>$|`\\*\[\]#~!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: f"&#{ord(c)};" for c in "$|`\\"}}
+# What code hosts turn into a person, an issue, a mail address, a picture or a link once Markdown is done; escapes do not stop that.
+_LINKED = re.compile(r"@(?=\w)|[#!&$](?=\d)|[~%](?=[\w\"])|\bGH-(?=\d)|\bwww\.|:(?=//|(?!\d\d:)[\w+-]+:)", re.IGNORECASE)
+_SPLIT = "&#8203;"  # a blank of no width
 
 
 def escape(text: str) -> str:
-    r"""``text`` so that Markdown shows it as it is: no HTML, no link, no table cell, no formula.
+    r"""``text`` so that Markdown shows it as it is: no HTML, no link, no table cell, no formula, and nobody is called.
 
     >>> escape("a|b <i>*x*</i> gaussian_copula")
     'a&#124;b &lt;i&gt;\\*x\\*&lt;/i&gt; gaussian_copula'
     """
-    return _MARKS.sub(lambda match: _ENTITIES.get(match[0], "\\" + match[0]), visible(text))
+    pieces, done, shown = [], 0, visible(text)
+    for match in _LINKED.finditer(shown):
+        pieces.append(_plain(shown[done : match.end()]))
+        done = match.end()
+    return _SPLIT.join([*pieces, _plain(shown[done:])])
+
+
+def _plain(text: str) -> str:
+    return _MARKS.sub(lambda match: _ENTITIES.get(match[0], "\\" + match[0]), text)
 
 
 def render_markdown(pack: EvidencePack) -> str:

@@ -18,7 +18,7 @@ import torch
 from proxyaudit.data.columns import MISSING
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.language.causal_model import CausalModel, load_causal, same_base, sample_continuations, weights_digest
+from proxyaudit.language.causal_model import CausalModel, load_causal, same_base, sample_continuations, settings_digests, weights_digest
 from proxyaudit.recipe.models import LanguageModelSpec, PretrainedSpec
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -205,6 +205,7 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
         if isinstance(recipe.model, PretrainedSpec):
             shared = same_base(spec, recipe.model, base)
         found.hashes[f"language model of {regime}"] = digest
+        found.hashes.update(settings_digests(spec, base, f"language model of {regime}"))
         base_shared = {True: "yes", None: "not known", False: "no"}[shared]
         # Without the folders that lead to it.
         called = "/".join(part for part in (spec.package, spec.path if spec.hub else Path(spec.path).name, spec.gguf_file) if part)

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.rounding import is_rounded, step_of
-from proxyaudit.estimates.scope import Scope, entries
+from proxyaudit.estimates.scope import Scope, entries, read_scope
 from proxyaudit.estimates.states import NO_ROLES, decide_states, deciding, figures_fit, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.p_values import PRESENT_AT
@@ -253,9 +253,10 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     """Findings and deciding estimates that the plan asks for and the evidence lacks."""
     wanted = [(name, regime) for name in (*scope.roles, *scope.unfit) for regime in scope.regimes]
     found = [(f.attribute, f.regime) for f in pack.evidence.findings]
-    problems = [f"evidence.json: the finding on {a!r} in {r!r} is missing" for a, r in wanted if (a, r) not in found]
-    problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in wanted]
-    if len(set(found)) != len(found):
+    there, asked = set(found), set(wanted)
+    problems = [f"evidence.json: the finding on {a!r} in {r!r} is missing" for a, r in wanted if (a, r) not in there]
+    problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in asked]
+    if len(there) != len(found):
         problems.append("evidence.json: a finding is given twice")
     if same_code(pack) and scope.surface != "prompts" and pack.evidence.run.status == "complete":
         untold = [f for f in pack.evidence.findings if f.training is None and f.attribute in scope.roles and f.regime != scope.untrained]
@@ -314,7 +315,7 @@ def same_code(pack: EvidencePack) -> bool:
 
 
 def sentence_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
-    """Findings whose sentence, or whose way to settle it, is not what their numbers give; only where :func:`same_code`."""
+    """Findings whose sentence, or whose way to settle it, is not what their numbers give."""
     made = _concluded(pack, scope)
     for finding in pack.evidence.findings:
         concluded = made.get((finding.attribute, finding.regime), finding)
@@ -322,6 +323,16 @@ def sentence_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
             yield f"{_where(finding)}: the sentence is not what its numbers give"
         if finding.would_settle != concluded.would_settle:
             yield f"{_where(finding)}: what would settle it is not what its numbers give"
+
+
+def reworded(pack: EvidencePack) -> EvidencePack:
+    """The pack with every sentence as this version words it."""
+    made = _concluded(pack, read_scope(pack.plan, pack.recipe, pack.environment))
+    findings = []
+    for finding in pack.evidence.findings:
+        fresh = made.get((finding.attribute, finding.regime), finding)
+        findings.append(finding.model_copy(update={name: getattr(fresh, name) for name in _WORDS}))
+    return replace(pack, evidence=pack.evidence.model_copy(update={"findings": tuple(findings)}))
 
 
 def _concluded(pack: EvidencePack, scope: Scope) -> dict[tuple[str, str], Finding]:
@@ -352,4 +363,6 @@ def _untold(pack: EvidencePack) -> set[str]:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value in (None, ()) else ", ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple) and value:
+        return ", ".join(str(getattr(part, "name", part)) for part in value)  # a cure by its name
+    return "nothing" if value in (None, ()) else str(value)

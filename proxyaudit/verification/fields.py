@@ -23,6 +23,8 @@ _SURELY: Final = 5.0  # standard errors beyond which chance explains nothing
 
 def field_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
     """Numbers that name a regime, a subject or a reader that the audit does not have."""
+    if not pack.evidence.not_tested:
+        yield "evidence.json: not_tested is empty, and every audit leaves something out"
     known = {*scope.regimes, *map(str, listed(pack.plan, "references")), *REFERENCES}
     questions, decides = all_questions(), {e.id for e in deciding(pack.evidence.estimates)}
     columns = _columns(pack.plan)
@@ -98,13 +100,9 @@ def _largest_area(leak: float, classes: int) -> float:
     return 0.5 + t - t**2 / 2
 
 
-def omission_problems(pack: EvidencePack, scope: Scope, *, same_code: bool) -> Iterator[str]:
-    """What the list of what was not tested leaves out; of packs of another version only that it says something."""
+def omission_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
+    """What the list of what was not tested leaves out of what this version says."""
     said = {(item.what, item.why) for item in pack.evidence.not_tested}
-    if not said:
-        yield "evidence.json: not_tested is empty, and every audit leaves something out"
-    if not same_code:
-        return
     for note in standing_notes(scope):
         if (note.what, note.why) not in said:
             yield f"evidence.json: not_tested leaves out {note.what[:80]!r}, which every such audit says"

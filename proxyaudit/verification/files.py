@@ -16,10 +16,14 @@ from proxyaudit.recipe.yaml import parse_yaml
 _HEADER_KEYS = {"dtype", "shape", "data_offsets"}
 
 
-def check_bytes(folder: Path, required: tuple[str, ...], optional: tuple[str, ...] | None) -> list[str]:
-    """Compare every byte of a folder, with ``required`` and ``optional`` files (``None``: any), with its manifest; a line per fault."""
+def check_bytes(folder: Path, required: tuple[str, ...], optional: tuple[str, ...] | None, *, skip: tuple[str, ...] = ()) -> list[str]:
+    """Compare every byte of a folder, with ``required`` and ``optional`` files (``None``: any), with its manifest; a line per fault.
+
+    Files in ``skip`` may differ, or be missing.
+    """
     problems = _manifest_problems(folder)
-    problems += [line for line in check_manifest(folder, required=required) if line not in problems]
+    wanted = tuple(name for name in required if name not in skip)
+    problems += [line for line in check_manifest(folder, required=wanted, skip=skip) if line not in problems]
     listed = manifest_document(folder).get("files")
     if optional is not None and isinstance(listed, dict):
         known = {*required, *optional}

@@ -1,20 +1,22 @@
 """Verify a run directory, or a folder of ``mitigate``: bytes first, then what follows. Commands that decide take runs from here only."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
-from proxyaudit.estimates.scope import read_scope
+from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, is_complete, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
 from proxyaudit.files import MOST_PAGE, read_file
-from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.first import report_page
+from proxyaudit.reporting.html import page_html
+from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
@@ -27,10 +29,9 @@ _REQUIRED = (*PACK_FILES, "report.html", "report.md")
 _PAGE, _RECIPE = "mitigation.md", "mitigated.yaml"  # beside the figures of a mitigation
 OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote {}"
-# No decision rests on them: what a page or a sentence says is not read, the fields beside it are.
 _OLDER = "older schema"
 _LOOSELY = "figures of some controls, the basis and the origin cannot be made again"
-_TOLERATED = {"sentences", "reports", _OLDER}
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def find_folder(path: Path) -> Path:
@@ -49,11 +50,14 @@ def find_folder(path: Path) -> Path:
     raise InputError(f"{what} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
 
 
-def verify_folder(folder: Path) -> Verification:
-    """Check all that can be checked of a run directory, or a folder of ``mitigate``; ``InputError`` if its schema is not known here."""
+def verify_folder(folder: Path, *, pages: bool = True) -> Verification:
+    """Check all that can be checked of a run directory, or a folder of ``mitigate``; ``InputError`` if its schema is not known here.
+
+    Without ``pages`` the reports of a run are left out, bytes and all: they are about to be made again.
+    """
     if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
         return _verify_mitigation(folder)
-    problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES)
+    problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES, skip=() if pages else REPORT_FILES)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     checks = [Check("files", f"{len(list(folder.iterdir()))} files, {size:,} bytes against {MANIFEST}", problems)]
     if problems:
@@ -62,10 +66,11 @@ def verify_folder(folder: Path) -> Verification:
     documents = [path for path in sorted(folder.glob("*.json")) if path.name != MANIFEST]
     checks.append(_form(folder, documents, folder / "recipe.yaml", "an array"))
     try:
-        pack = read_pack(folder)
+        pack = read_pack(folder, skip=() if pages else REPORT_FILES)
     except IntegrityError as error:
         return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
-    return Verification(folder, "run", (*checks, *_pack_checks(pack), *_report_checks(pack, folder)))
+    shown = _report_checks(pack, folder) if pages else []
+    return Verification(folder, "run", (*checks, *_pack_checks(pack, folder.resolve().name), *shown))
 
 
 def _form(folder: Path, documents: Iterable[Path], recipe: Path, what: str) -> Check:
@@ -74,14 +79,15 @@ def _form(folder: Path, documents: Iterable[Path], recipe: Path, what: str) -> C
     return Check("form", f"canonical JSON, no key twice, no byte of {what} unaccounted for", [*lines, *yaml_problems(recipe)])
 
 
-def _pack_checks(pack: EvidencePack) -> list[Check]:
+def _pack_checks(pack: EvidencePack, name: str) -> list[Check]:
     scope, evidence = read_scope(pack.plan, pack.recipe, pack.environment), pack.evidence
-    same = again.same_code(pack)
-    identity = [*again.identity_problems(pack), *omission_problems(pack, scope, same_code=same), *field_problems(pack, scope)]
+    identity = [*again.identity_problems(pack), *field_problems(pack, scope)]
+    if _RUN_ID.fullmatch(name) and name != evidence.run.id:
+        identity.append(f"the folder is named as run {name} and holds run {evidence.run.id[:12]!r}")
     checks = [Check("identity", "what plan, recipe and evidence say of the run", identity)]
     checks.append(Check("plan digest", "made again from plan.json and recipe.yaml", again.digest_problems(pack)))
     numbers = again.number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=scope.surface == "outputs")
-    numbers += [*figure_problems(pack), *(again.rounding_problems(evidence) if same else [])]
+    numbers += [*figure_problems(pack), *(again.rounding_problems(evidence) if again.same_code(pack) else [])]
     checks.append(Check("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = again.control_problems(evidence, scope.margins, scope.verdict_sites)
     checks.append(Check("controls", f"{len(evidence.controls)} controls against their figures", controls))
@@ -91,21 +97,30 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
     checks.append(Check("verdicts", f"{len(evidence.findings)} concluded again", verdicts))
     if evidence.schema_version != SCHEMA_VERSION:
         checks.append(Check(_OLDER, f"schema {evidence.schema_version} says less than {SCHEMA_VERSION}: {_LOOSELY}", skipped=True))
-    if not same:
-        return [*checks, Check("sentences", _OTHER_VERSION.format("them"), skipped=True)]
-    return [*checks, Check("sentences", f"{len(evidence.findings)} written again", list(again.sentence_problems(pack, scope)))]
+    return [*checks, _word_check(pack, scope)]
+
+
+def _word_check(pack: EvidencePack, scope: Scope) -> Check:
+    """Sentences, and what every audit says it left out, written again; what another version worded otherwise is no fault."""
+    written, same = [*again.sentence_problems(pack, scope), *omission_problems(pack, scope)], again.same_code(pack)
+    if written and not same:
+        return Check("sentences", f"{_OTHER_VERSION.format('them')}, and {len(written)} would be worded otherwise here", skipped=True)
+    return Check("sentences", f"{len(pack.evidence.findings)} written again", written)
 
 
 def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     rendered_by = manifest_document(folder).get("rendered_by")
     if not isinstance(rendered_by, str):
         return [Check("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]
-    if rendered_by != rendering_digest():
-        return [Check("reports", f"{_OTHER_VERSION.format('them')}; 'proxyaudit report' renders them from the evidence", skipped=True)]
-    makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
-    altered = [name for name, make in makers.items() if make(pack).encode("utf-8", "replace") != read_file(folder / name, MOST_PAGE)]
+    page = report_page(pack)
+    made = {"report.html": page_html(page), "report.md": page_markdown(page)}
+    altered = [name for name, text in made.items() if text.encode("utf-8", "replace") != read_file(folder / name, MOST_PAGE)]
+    if altered and rendered_by != rendering_digest():
+        # Nobody can tell another version's page from a forged one: a reader is shown what the evidence gives.
+        shown = "'proxyaudit report RUN --out DIR' shows what the evidence gives, and without --out puts it into the run"
+        return [Check("reports", f"{_OTHER_VERSION.format('them')}; {shown}", skipped=True)]
     problems = [f"{name} is not what the evidence gives ('proxyaudit report' makes it again)" for name in altered]
-    return [Check("reports", f"{' and '.join(makers)} rendered again", problems)]
+    return [Check("reports", f"{' and '.join(made)} rendered again", problems)]
 
 
 def _verify_mitigation(folder: Path) -> Verification:
@@ -161,12 +176,13 @@ def _page(document: dict[str, Any], folder: Path) -> Check:
     return Check("page", f"{_PAGE} rendered again", [] if same else [f"{_PAGE} is not what {MITIGATION_FILE} gives"])
 
 
-def read_verified(path: Path, notes: list[str] | None = None) -> EvidencePack:
-    """Read the run that ``path`` means, checked as ``proxyaudit verify`` does: bytes, and what follows from the numbers.
+def read_verified(path: Path, notes: list[str] | None = None, *, strict: bool = True, pages: bool = True) -> EvidencePack:
+    """Read the run that ``path`` means, checked as ``proxyaudit verify --strict`` does: bytes, pages, and what follows from the numbers.
 
-    ``notes`` takes a line where words of the run could not be checked here, since another version wrote them. ``InputError`` if there is
-    no such run, more than one, or one that did not end; ``IntegrityError`` if a file is missing, was changed or was added, a verdict does
-    not follow from the pack, or anything but words could not be checked.
+    Sentences alone may be those of another version: they are not taken over, but written again. ``notes`` takes a line on them. Where not
+    ``strict`` it takes one on all that could not be checked here, and words stay as they are; without ``pages`` the reports are not
+    looked at. ``InputError`` if there is no such run, more than one, or one that did not end; ``IntegrityError`` if a file is missing, was
+    changed or was added, a verdict does not follow from the pack, or (``strict``) anything else could not be checked.
     """
     folder = find_run(path)
     if not is_complete(folder) and (folder / "evidence.json").exists():
@@ -174,16 +190,14 @@ def read_verified(path: Path, notes: list[str] | None = None) -> EvidencePack:
         # last write was cut off. Either way the evidence cannot be trusted.
         mend = "run the recipe again or use an untouched copy"
         raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
-    pack, found = read_pack(folder), verify_folder(folder)
-    problem = next(iter(found.problems), None)
-    if problem is None and not _TOLERATED.issuperset(found.skipped):
-        problem = f"it could not be checked here: {', '.join(sorted({*found.skipped} - _TOLERATED))}"
-    if problem is not None:
-        raise IntegrityError(f"{problem} [{path}]; run the recipe again or use an untouched copy")
-    if found.skipped and notes is not None:
-        run = pack.evidence.run
-        skipped = " and ".join(name for name in found.skipped if name != _OLDER)
-        loosely = f"; {_LOOSELY} of its older schema" if _OLDER in found.skipped else ""
-        words = f"another version wrote its {skipped}, which were not checked here"
-        notes.append(f"run {run.name} ({run.id}) was verified in part: {words}{loosely}")
-    return pack
+    pack, found = read_pack(folder, skip=() if pages else REPORT_FILES), verify_folder(folder, pages=pages)
+    if found.problems:
+        raise IntegrityError(f"{found.problems[0]} [{path}]; run the recipe again or use an untouched copy")
+    skipped = {check.name: f"{check.name} ({check.detail})" for check in found.checks if check.state == "skipped"}
+    if strict and (unknown := {name: told for name, told in skipped.items() if name != "sentences"}):
+        mend = "'proxyaudit report' makes the pages again" if set(unknown) == {"reports"} else "run the recipe again"
+        raise IntegrityError(f"this takes a run that is verified, and it is in part only: {'; '.join(unknown.values())} [{path}]; {mend}")
+    if skipped and notes is not None:
+        run, again_from = pack.evidence.run, "; its words were written again from its numbers" if strict else ""
+        notes.append(f"run {run.name} ({run.id}) is verified in part: {'; '.join(skipped.values())}{again_from}")
+    return again.reworded(pack) if strict and skipped else pack

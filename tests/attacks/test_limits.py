@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 
+from proxyaudit import files
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.pack import read_pack, write_pack
 from proxyaudit.files import LIMITS, MOST_YAML, hold, open_plain, read_file, write_file
+from proxyaudit.gating import policy
 from proxyaudit.gating.policy import load_policy
+from proxyaudit.recipe import patterns, yaml
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.recipe.yaml import parse_yaml
 from tests.conftest import build_pack
@@ -125,3 +129,22 @@ def test_two_writers_of_one_file_leave_one_of_both(tmp_path: Path) -> None:
     for data in (b"a", b"b"):
         write_file(tmp_path / "f", canonical_json(data.decode()))
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_the_guide_tells_the_limits_that_are_kept() -> None:
+    page = (Path(files.__file__).parent / "docs" / "limits.md").read_text(encoding="utf-8").split("## What is read at most")[1]
+    rows = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", page.split("## ")[0], re.MULTILINE))
+    told = {name: [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", text)] for name, text in rows.items()}
+    megabyte = 2**20
+    assert told == {
+        "what": [],
+        "---": [],
+        "recipe, card, set of prompts, `recipe.yaml` of a run": [files.MOST_YAML / megabyte, yaml._DEEPEST, yaml._MOST_VALUES],
+        "policy": [policy._MOST / 1024],
+        "`evidence.json` and other JSON": [files.MOST_JSON / megabyte],
+        "`arrays.safetensors`, signatures": [files.MOST_ARRAYS / megabyte],
+        "a report": [files.MOST_PAGE / megabyte],
+        "a table, once it is expanded": [files.MOST_TABLE / megabyte],
+        "pattern of a span": [patterns._SECONDS, patterns._IN_ALL],
+    }
+    assert patterns._EACH == 0.01

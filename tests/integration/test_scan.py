@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from released_packs import bytes_only
 from safetensors.numpy import load_file, save, save_file
 
 from proxyaudit.audits.scan.inputs import open_signatures, read_checkpoint, read_inputs, read_references
@@ -28,6 +29,11 @@ from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.planted.models import ATTRIBUTE, NETS, TARGET
 from proxyaudit.types import Evidence, RunInfo
 from tests.helpers.series import Series, known_of, make_series
+
+
+@pytest.fixture(autouse=True)
+def _packs_without_an_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    bytes_only(monkeypatch)
 
 
 @dataclass(frozen=True)

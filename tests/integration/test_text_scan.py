@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from released_packs import bytes_only
 from safetensors.numpy import save_file
 from text_versions import classifier, tiny_base
 from text_world import MAX_TOKENS, texts
@@ -34,6 +35,11 @@ model: {{kind: huggingface, path: base, max_length: {MAX_TOKENS}, tune: full}}
 signatures: true
 seeds: 1
 """
+
+
+@pytest.fixture(autouse=True)
+def _packs_without_an_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    bytes_only(monkeypatch)
 
 
 @dataclass(frozen=True)

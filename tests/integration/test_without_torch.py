@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 import venv
 from pathlib import Path
 
 import pytest
+from released_packs import todays_pack
 
 import proxyaudit
 
 ROOT = Path(proxyaudit.__file__).resolve().parents[1]
-PACKS = ROOT / "tests" / "fixtures" / "packs"
 HEAVY = ("torch", "functorch", "torchgen", "sdv", "rdt", "copulas", "ctgan", "transformers", "tokenizers", "peft", "accelerate", "captum")
 PROGRAM = """
 import importlib.util, sys
@@ -44,9 +43,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_packs_are_checked_decided_compared_and_shown(light: Path, tmp_path: Path) -> None:
-    with tarfile.open(PACKS / "run-1.0.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    run = next(path.parent for path in tmp_path.rglob("manifest.json"))
+    run = todays_pack(tmp_path)
     commands = [f"verify {run} --json", f"gate {run} --json", f"compare {run} {run} --json", f"report {run} --json"]
     found = subprocess.run([light, "-c", PROGRAM, *commands], capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
     assert found.returncode == 0, found.stderr

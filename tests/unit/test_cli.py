@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from released_packs import bytes_only
 
 from proxyaudit.cli import console
 from proxyaudit.cli import main as cli
@@ -265,8 +266,9 @@ def test_hostile_names_do_not_steer_the_terminal(
 
 
 def test_report_mends_a_changed_report_but_not_changed_evidence(
-    pack: EvidencePack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pack: EvidencePack, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bytes_only(monkeypatch)
     run = tmp_path / "reports" / "a" / "b"
     write_pack(pack, run, reports={"report.html": "stale", "report.md": "stale"})
     assert cli.main(["report", "reports", "--json"]) == 0

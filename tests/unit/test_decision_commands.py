@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from released_packs import bytes_only
 
 from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
@@ -15,7 +16,6 @@ from proxyaudit.evidence.pack import EvidencePack, write_pack
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown
-from proxyaudit.verification.checks import Verification
 from tests.unit.small_packs import estimate, finding, small_pack
 
 BEFORE = small_pack([estimate("linear", 0.001, "absent"), estimate("expressed", 0.01, "absent")], [finding("removed")])
@@ -27,7 +27,7 @@ FOGGY = small_pack(UNSURE, [finding("inconclusive")], digest="f" * 64)
 @pytest.fixture(autouse=True)
 def _made_up_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs made up of a few numbers have none of what `verify` recomputes; `tests/attacks/test_verify.py` holds both commands to it."""
-    monkeypatch.setattr("proxyaudit.verification.run.verify_folder", lambda folder: Verification(folder, "run", ()))
+    bytes_only(monkeypatch)
 
 
 def written(folder: Path, **packs: EvidencePack) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from proxyaudit.errors import InputError
 from proxyaudit.gating import Policy, gate, load_policy
-from proxyaudit.gating.decide import integrity_junit, junit
+from proxyaudit.gating.junit import junit, refused_junit
 from proxyaudit.gating.policy import parse_policy
 from proxyaudit.types import Control, Training
 from tests.unit.small_packs import MARGINS, estimate, finding, small_pack
@@ -65,10 +65,13 @@ def test_what_is_judged_by_default_and_what_when_asked():
     assert decided({}, finding("exposed", attribute="zip", role="proxy")).exit_code == 1  # the only attribute there is
 
 
-def test_the_regime_that_a_probe_compared_with_is_not_judged():
-    pack = small_pack(NUMBERS, [finding("exposed", regime="ours"), finding("removed", regime="vendor")], kind="activations")
-    assert gate(replace(pack, recipe={"real": "ours"}), Policy()).exit_code == 0
-    assert gate(pack, Policy()).exit_code == 1
+def test_the_regime_that_a_probe_compared_with_is_judged_unless_it_is_called_real():
+    """Whoever ran the probe chose what to compare with: it may be the very regime that is exposed."""
+    for name, own in (("ours", 1), ("vendor", 1), ("real", 0)):
+        pack = small_pack(NUMBERS, [finding("exposed", regime=name), finding("removed", regime="other")], kind="activations")
+        assert gate(replace(pack, recipe={"real": name}), Policy()).exit_code == own
+        assert gate(pack, Policy()).exit_code == 1
+        assert gate(replace(pack, recipe={"real": name}), parse_policy({"regimes": ["other"]})).exit_code == 0
 
 
 def test_an_attribute_without_a_finding_in_a_regime_is_undecided():
@@ -248,7 +251,7 @@ def test_junit_says_the_same_as_the_exit_code():
     assert {case.get("classname") for case in suite} == {"small.model"}
     partial = ElementTree.fromstring(junit(decided({}, finding("removed"), status="partial")))
     assert partial.get("errors") == "1"
-    broken = ElementTree.fromstring(integrity_junit("run", "evidence.json does not match its hash"))
+    broken = ElementTree.fromstring(refused_junit("run", "integrity", "evidence.json does not match its hash"))
     assert broken.find("testsuite/testcase/error").get("message") == "evidence.json does not match its hash"
 
 

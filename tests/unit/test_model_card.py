@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from released_packs import bytes_only
 
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
@@ -76,7 +77,10 @@ def test_what_cannot_be_read_is_said(pack: EvidencePack, monkeypatch: pytest.Mon
         update_card(CARD, pack)
 
 
-def test_the_command_writes_a_card_and_leaves_the_run_sound(pack: EvidencePack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_card_and_leaves_the_run_sound(
+    pack: EvidencePack, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bytes_only(monkeypatch)
     run, card = tmp_path / "run", tmp_path / "README.md"
     write_pack(pack, run)
     card.write_bytes(CARD.replace("\n", "\r\n").encode())

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from released_packs import edit, unpack
 
 import proxyaudit
 
@@ -18,15 +19,18 @@ def test_all_is_sorted_complete_and_small():
         assert getattr(proxyaudit, name).__doc__
 
 
-def test_audit_opens_a_run_as_tables(pack, tmp_path):
-    from proxyaudit.evidence.pack import write_pack
-
-    write_pack(pack, tmp_path / "run", reports={"report.html": "", "report.md": ""})
-    audit = proxyaudit.open_audit(tmp_path)
-    assert list(audit.findings["verdict"]) == [f.verdict for f in pack.evidence.findings]
-    assert len(audit.estimates) == len(pack.evidence.estimates)
+def test_audit_opens_a_run_as_tables(tmp_path):
+    run = unpack("probe", tmp_path)
+    with pytest.warns(UserWarning, match="is verified in part: older schema"):
+        audit = proxyaudit.open_audit(tmp_path)
+    found = audit.pack.evidence
+    assert list(audit.findings["verdict"]) == [f.verdict for f in found.findings]
+    assert len(audit.estimates) == len(found.estimates) > 0
     assert "<table" in audit._repr_html_()
-    assert audit.pack.evidence.run.name in repr(audit)
+    assert found.run.name in repr(audit)
+    edit(run, lambda d: d["findings"][0].update(verdict="removed"))
+    with pytest.raises(proxyaudit.IntegrityError, match="verdict is removed"):
+        proxyaudit.open_audit(run)
 
 
 def test_an_audit_shows_itself_in_a_notebook(make_pack):

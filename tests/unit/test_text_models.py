@@ -28,7 +28,7 @@ from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import Int8Linear, quantise
 from proxyaudit.models.text import TextClassifier, pool
 from proxyaudit.models.training import train_model
-from proxyaudit.recipe.patterns import check_span, compile_spans, find_spans
+from proxyaudit.recipe.patterns import check_span, compile_spans
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import TrainingData
 
@@ -190,20 +190,20 @@ def test_repeats_of_repeats_take_no_time(pattern: str) -> None:
     check_span("a", pattern)
     found = compile_spans({"a": pattern})["a"]
     for text in ("a" * 60 + "!", "x" + "y" * 60, "ab" * 30):
-        find_spans("a", found, text)
+        found.find(text)
 
 
 def test_a_pattern_that_takes_for_ever_is_refused_when_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxyaudit.recipe.patterns._SECONDS", 0.3)
     found = compile_spans({"a": "(a|aa)+c"})["a"]
     with pytest.raises(InputError, match=r"more than 0\.3 seconds"):
-        find_spans("a", found, "a" * 60)
+        found.find("a" * 60)
 
 
 def test_a_span_found_between_letters_is_refused_when_it_is() -> None:
     found = compile_spans({"a": "(?<=q)(?=u)"})["a"]
     with pytest.raises(InputError, match="a place between letters"):
-        find_spans("a", found, "quite")
+        found.find("quite")
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])

@@ -22,6 +22,7 @@ from proxyaudit.data.sitting_out import NOTE, stay
 from proxyaudit.data.splits import group_numbers, row_hashes
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.few_people import hide_few
+from proxyaudit.names import check_names, check_regime_names
 from proxyaudit.probes.row_blocks import WhitenedRows, in_blocks
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import REFERENCES, NotTested
@@ -147,7 +148,7 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
     checked: Acts = {}
     for regime, given in _named(acts, "regimes").items():
         sites = _named(given, f"sites of regime '{regime}'")
-        if regime in REFERENCES:
+        if regime.lower() in REFERENCES:
             raise InputError(f"'{regime}' is reserved for a reference", where="--activations", mend="choose another name")
         if not sites:
             raise InputError(f"regime '{regime}' has no sites", where="--activations", mend="give one (n, d) matrix for each site")
@@ -165,6 +166,7 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
     for option, name in (("--real", real), ("--untrained", untrained)):
         if name is not None and name not in checked:
             raise InputError(f"'{name}' is none of the regimes ({', '.join(checked)})", where=option, mend="name one of them")
+    check_regime_names(checked, real, "--activations")
     if real is not None and real == untrained:
         raise InputError(f"'{real}' cannot be both", where="--untrained", mend="name the network before training, or leave it out")
     if rows < FEWEST_ROWS:
@@ -183,6 +185,7 @@ def make_inputs(
     checked = check_regimes(acts, len(table), request.real, request.untrained)
     named = [*attributes, *request.condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)
+    check_names(attributes, "attribute", where, map(str, table.columns))
     del acts  # what nobody else holds goes as it is put in order, site by site
     order = _own_order(checked, [table[column] for column in named])
     if published:

@@ -15,8 +15,9 @@ from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.language.causal_model import load_causal, weights_digest
+from proxyaudit.language.causal_model import load_causal, settings_digests, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
+from proxyaudit.names import check_names, check_regime_names
 from proxyaudit.pipeline.plan import versions
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
@@ -87,12 +88,16 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
     if not request.models:
         raise InputError("no model was given", where="--model", mend="write --model PATH")
     for name in request.models:
-        if name in REFERENCES:
+        if name.lower() in REFERENCES:
             raise InputError(f"'{name}' is reserved for a reference", where="--model", mend="choose another name")
+    check_regime_names(request.models, request.real, "--model")
+    check_names([request.prompts.attribute], "attribute", "--set")
     if request.real is not None and request.real not in request.models:
         raise InputError(f"'{request.real}' is none of the models ({', '.join(request.models)})", where="--real", mend="name one of them")
     prompts = request.prompts
     hashes = {f"model {name}": weights_digest(source, base) for name, source in request.models.items()}
+    for name, source in request.models.items():
+        hashes |= settings_digests(source, base, f"model {name}")
     hashes["prompts"] = digest_of(prompts.model_dump(mode="json"))
     each = len(prompts.names) * len(prompts.contexts)
     own = {

@@ -25,7 +25,6 @@ from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
 from proxyaudit.files import temporary_folder
 from proxyaudit.models.base import TrainedModel
@@ -38,6 +37,7 @@ from proxyaudit.models.module import code_of, factory_path, model_code
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
+from proxyaudit.verification.run import read_verified
 
 FEWEST_ROWS = 200
 _MODEL = "the model"
@@ -75,11 +75,11 @@ class Inputs:
 
 
 def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path], consent: Consent = NO_CONSENT) -> Known:
-    """A run's signatures, its hashes checked (``IntegrityError`` if it was changed); nothing is executed here.
+    """A run's signatures, the run verified (``IntegrityError`` if it was changed); nothing is executed here.
 
     Without ``base`` the factory or base model is looked for ``near``; ``InputError``: it, the run, signatures or consent are missing.
     """
-    pack = read_pack(run, skip=REPORT_FILES)
+    pack = read_verified(run)
     signatures = read_signatures(run)
     if signatures.document.plan_digest != pack.plan.get("digest"):
         raise IntegrityError(f"the signatures belong to another run [{run}]")

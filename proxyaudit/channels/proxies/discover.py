@@ -25,6 +25,7 @@ from proxyaudit.data.scrubbing import FUNCTION_WORDS
 from proxyaudit.data.text import lines_of
 from proxyaudit.data.text_features import STYLES, Terms, TextFeature, feature_table, frequent_terms
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.names import check_names
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -82,6 +83,7 @@ def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
         why = f"the {len(plan.proxies)} that carry most in the training rows were followed"
         notes.append(NotTested(what=f"proxy use of {more} more input columns", why=why))
     attributes, discovered = _as_attributes(recipe, dataset, found, notes)
+    check_names([a.name for a in (*dataset.attributes, *attributes)], "column", "data.discover")
     dataset = replace(dataset, attributes=(*dataset.attributes, *attributes), notes=tuple(notes))
     return dataset, replace(plan, pairs=pairs, discovered=discovered)
 

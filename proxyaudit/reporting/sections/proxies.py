@@ -1,5 +1,6 @@
 """The columns, or words and ways of writing, that stand in for an attribute: how much each carries and moves, and by which way."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -88,12 +89,12 @@ def proxies(report: Report) -> Section | None:
     views = proxy_views(report.pack)
     if not views:
         return None
-    words = views[0].words
+    words, own = views[0].words, _paths_by_place(report.pack)
     through = f": the part of it that runs through the attribute's own direction inside the model. {words.first}"
     blocks: list[Block] = [para(words.opening, _WHOLE, f": {words.whole}; ", _PART, through)]
     for index, view in enumerate(views):
         # The first kinds of training have pictures, all have tables.
-        of = {regime: _path_rows(report, view, regime) for regime in view.regimes[:_PICTURES]}
+        of = {regime: _path_rows(report, view, regime, own[view.attribute, regime]) for regime in view.regimes[:_PICTURES]}
         # One scale for all kinds of training, so that they can be compared.
         ends = [charts.forest_limits([hundredths_row(row) for row in rows], None) for rows in of.values() if rows]
         limits = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
@@ -104,9 +105,17 @@ def proxies(report: Report) -> Section | None:
     return Section("proxies", "Proxies and their paths", tuple(blocks))
 
 
-def _path_rows(report: Report, view: ProxyView, regime: str) -> list[charts.ForestRow]:
-    mine = [e for e in report.pack.evidence.estimates if (e.attribute, e.regime) == (view.attribute, regime)]
-    totals, parts = ({e.subject: e for e in mine if e.channel == name} for name in ("path_total", "path"))
+def _paths_by_place(pack: EvidencePack) -> dict[tuple[str | None, str], list[Estimate]]:
+    """What is drawn, by attribute and regime: packs may hold very many numbers."""
+    found: dict[tuple[str | None, str], list[Estimate]] = defaultdict(list)
+    for e in pack.evidence.estimates:
+        if e.channel in ("path_total", "path"):
+            found[e.attribute, e.regime].append(e)
+    return found
+
+
+def _path_rows(report: Report, view: ProxyView, regime: str, own: Sequence[Estimate]) -> list[charts.ForestRow]:
+    totals, parts = ({e.subject: e for e in own if e.channel == name} for name in ("path_total", "path"))
     looks = report.style(regime)
     return [charts.ForestRow(unit, totals[unit], looks, None, parts.get(unit)) for unit in view.followed if unit in totals][:_ROWS]
 

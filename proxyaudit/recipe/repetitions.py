@@ -33,7 +33,8 @@ def _written(value: Any) -> str:
 
 def _number(value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    refuse(not whole, "write a whole number, or {tables: 3, models: 3}, with 'up_to' where more may be trained")
+    given = f" (given: {str(value)[:60]!r})" if isinstance(value, str | int | float) else ""
+    refuse(not whole, f"'seeds' should be a valid integer, or {{tables: 3, models: 3}} with 'up_to' where more may be trained{given}")
     return value
 
 

@@ -341,7 +341,9 @@ def test_looks_do_not_inflate_errors():
         one = found[world.name]
         assert one["coverage"] >= 0.93
         if world.truth == 1:
-            assert one["absent"] <= 0.012  # .01, of 4,000 numbers
+            assert one["numbers"] >= 2000
+            # More often than the level says (see the page of the studies), and never more often for having looked again.
+            assert one["absent"] <= one["absent at one look"]
             assert one["present"] <= 0.05
 
 

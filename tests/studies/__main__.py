@@ -122,7 +122,7 @@ def _crossed(asked: argparse.Namespace, seed: int) -> None:
 
 
 def _looks(asked: argparse.Namespace, seed: int) -> None:
-    cases = [(seed, world, block) for world in range(len(crossed.LOOKS)) for block in range(crossed.BLOCKS)]
+    cases = [(seed, world, block) for block in range(crossed.LOOK_BLOCKS) for world in range(len(crossed.LOOKS))]
     run("looks", cases, crossed.run_looks_block, asked.jobs, asked.most)
 
 

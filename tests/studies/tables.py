@@ -215,13 +215,13 @@ def looks_table(lines: Lines) -> str:
         [
             name,
             f"{found['numbers']:,.0f}",
-            *(f"{found[key]:.4f}" for key in ("absent", "by the mean alone", "present", "coverage")),
+            *(f"{found[key]:.4f}" for key in ("absent", "absent at one look", "present", "coverage")),
             f"{found['models']:.1f}",
         ]
         for name, found in crossed.look_rates(lines).items()
     ]
     return markdown(
-        ["truth, rule, repetitions", "numbers", "called absent", "by the mean alone", "called present", "coverage", "models trained"], rows
+        ["truth, rule, repetitions", "numbers", "called absent", "absent at one look", "called present", "coverage", "models trained"], rows
     )
 
 

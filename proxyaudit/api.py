@@ -108,7 +108,8 @@ def probe(
     legitimately explain the attribute (``condition_on``). The others are compared with regime ``real``, and with the
     same network before training, regime ``untrained``. Margins are the smallest leaks
     that matter, fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
-    is written. Raises ``InputError``: the arrays or labels do not fit, or hold NaN or infinite activations.
+    is written; of what is written a few people sit out (guide ``disclosure``). Raises ``InputError``: the arrays or labels do not fit, or
+    hold NaN or infinite activations.
     """
     from proxyaudit.audits.probe.inputs import ProbeRequest
     from proxyaudit.audits.probe.run import probe_arrays

@@ -15,7 +15,7 @@ from proxyaudit.secret import keyed
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
 
-MOST: Final = 32  # the noise of their absence is then eight times what one person does, whatever the number of rows
+MOST: Final = 96  # the noise of their absence is then fourteen times what one person does, whatever the number of rows
 SHARE: Final = 0.1  # of the people, at most
 
 NOTE: Final = NotTested(

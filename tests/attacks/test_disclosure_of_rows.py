@@ -26,7 +26,7 @@ from proxyaudit.secret import HOME, VARIABLE, auditor_secret, secret_file
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import gap_in
 
-ROWS = 360
+ROWS = 1000
 FIELDS = ("value", "low", "high", "raw", "auroc", "bound")  # of what tells groups apart: smaller where they come closer
 
 
@@ -48,7 +48,7 @@ def told_by_leaving(leavers: int, *, published: bool, seed: int = 2) -> float:
     sex = rng.integers(0, 2, ROWS)
     acts = rng.normal(size=(ROWS, 2))
     acts[:, 0] += 0.8 * (sex - 0.5)
-    fits, far = (acts[:, 0] > 0) == (sex == 1), np.abs(acts[:, 0]) > 0.8
+    fits, far = (acts[:, 0] > 0) == (sex == 1), np.abs(acts[:, 0]) > 0.5
     who = np.concatenate([rng.choice(np.flatnonzero(far & one), leavers // 2, replace=False) for one in (fits, ~fits)])
     before = audited(acts, sex, published=published)
     after = [audited(np.delete(acts, i, 0), np.delete(sex, i), published=published) for i in who]

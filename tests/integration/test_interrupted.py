@@ -1,4 +1,4 @@
-"""A real run whose worker is killed, that is then ended by a signal, and taken up again: the study of kills in small, with a fixed course."""
+"""A real run whose worker is killed, that a signal ends, and that is taken up again: the study of kills in small."""
 
 from __future__ import annotations
 

@@ -108,8 +108,10 @@ class Cache:
         """Make the folder of a kind, and what tells other programs to leave the cache alone."""
         self._make_root()
         folder = self.root / kind
-        if not folder.is_dir():
-            remove(folder)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileExistsError:  # a file; a folder may be another worker's, made a moment ago
+            folder.unlink(missing_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
         ignore = self.root / ".gitignore"
         if not ignore.exists():

@@ -16,7 +16,7 @@ Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
 # One of them may stand alone, without the brackets of a list.
 _Listed = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
-_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Digest = Annotated[str, Field(pattern=r"^(keyed:)?[0-9a-f]{64}$")]
 Digests = Annotated[tuple[_Digest, ...], Field(min_length=1), _Listed]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(lambda names: _of_one_script(names)), _Listed]
 Verdicts = Annotated[tuple[Verdict, ...], _Listed]

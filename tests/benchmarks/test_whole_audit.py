@@ -19,7 +19,6 @@ import pandas as pd
 import pytest
 
 import proxyaudit.pipeline.measure
-import proxyaudit.pipeline.stages
 import proxyaudit.pipeline.synthesize
 import proxyaudit.pipeline.train
 from proxyaudit.audits.plan import plan_audit
@@ -33,7 +32,6 @@ PARTS = {
     "train_model": proxyaudit.pipeline.train,
     "capture": proxyaudit.pipeline.train,
     "plant_placebos": proxyaudit.pipeline.measure,
-    "prepared_again": proxyaudit.pipeline.stages,
 }
 UNAVOIDABLE = ("synthesize", "train_model", "capture")
 RECIPE = """\

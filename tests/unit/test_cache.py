@@ -192,3 +192,20 @@ def test_not_every_record_is_written_at_once(tmp_path: Path) -> None:
     unfinished = Unfinished(Cache(tmp_path), DIGEST)
     put(unfinished.out, "a")
     assert not (tmp_path / PART).exists()
+
+
+def test_workers_that_begin_at_once_do_not_disturb_one_another(tmp_path: Path) -> None:
+    """Each makes the folder of a kind if it is not there; none may take away what another has put into it."""
+    script = (
+        "import sys, pathlib; from proxyaudit.cache import Cache; sys.stdin.readline();"
+        "[Cache(pathlib.Path(sys.argv[1])).commit(f'kind{n}', sys.argv[2] * 64, lambda f: (f / 'x').write_text('x')) for n in range(60)]"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "cache")]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen([*command, mark], stdin=pipe, stderr=pipe, text=True) for mark in "ab"]
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0)] * 2
+    assert all(Cache(tmp_path / "cache").has(f"kind{n}", mark * 64) for n in range(60) for mark in "ab")

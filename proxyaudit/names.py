@@ -43,6 +43,11 @@ def looks(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", seen).translate(_LIKE).split())
 
 
+def passes_for_real(name: str) -> bool:
+    """Whether a name looks like that of training on the real rows."""
+    return looks(name).translate(str.maketrans("1I|", "lll")).casefold() == "real"
+
+
 def twins(names: Iterable[str], others: Iterable[str] = ()) -> tuple[str, str] | None:
     """Two of the ``names`` that look alike, whatever their case, or one of them and one of ``others`` that does in its very case."""
     seen: dict[str, str] = {}
@@ -69,7 +74,7 @@ def check_regime_names(regimes: Iterable[str], real: str | None, where: str) -> 
     """The same of regimes that a caller names, and refuse one that seems to be the ``real`` one where another is compared with."""
     regimes = list(regimes)
     for name in regimes:
-        if looks(name).casefold() == "real" and (name != "real" or real not in (None, "real")):
+        if passes_for_real(name) and (name != "real" or real not in (None, "real")):
             mend = "call the model that was trained on the real rows 'real', and choose another name for every other"
             raise InputError(f"regime '{name[:80]}' seems to be the one that the others are compared with", where=where, mend=mend)
     check_names(regimes, "regime", where)

@@ -16,7 +16,8 @@ Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
 # One of them may stand alone, without the brackets of a list.
 _Listed = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
-_Digest = Annotated[str, Field(pattern=r"^(keyed:)?[0-9a-f]{64}$")]
+# As a plan lists them: of a file, of rows by a key of the auditor's, of a model on a hub its name and commit.
+_Digest = Annotated[str, Field(pattern=r"^((keyed:)?[0-9a-f]{64}|[^\s@]+@[^\s@]+)$")]
 Digests = Annotated[tuple[_Digest, ...], Field(min_length=1), _Listed]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(lambda names: _of_one_script(names)), _Listed]
 Verdicts = Annotated[tuple[Verdict, ...], _Listed]
@@ -95,9 +96,9 @@ def _of_one_script(names: Names) -> Names:
 
 
 class Expect(Section):
-    """The very run that the policy is about: SHA-256 digests, each as ``sha256sum`` prints it.
+    """The very run that the policy is about: digests as its plan and report list them; of a file as ``sha256sum`` prints it.
 
-    Tables of people's rows have a keyed digest in the plan; it may stand here as it stands there, or plainly where the auditor's secret is.
+    Tables of people's rows have a keyed digest in the plan; the plain one may stand in its place where the auditor's secret is at hand.
     """
 
     plan: Annotated[str, Field(pattern=r"^[0-9a-f]{12}([0-9a-f]{52})?$")] | None = None  # or its head, the run id

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.names import passes_for_real
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.repetitions import Seeds, design_of
@@ -227,7 +228,7 @@ class Recipe(Strict):
             refuse(name.lower() in REFERENCES, f"regime name '{name}' is reserved for a reference; choose another 'name'")
         # Checkpoints may be those of training on the real rows; no release is.
         own = [name for regime in self.regimes if not regime.real for name in regime.names if regime.checkpoints is None or name != "real"]
-        taken = next((name for name in own if name.lower() == "real"), None)
+        taken = next((name for name in own if passes_for_real(name)), None)
         refuse(taken is not None, f"regime name '{taken}' is reserved for training on the real rows; choose another 'name'")
         plain = [name.lower() for name in names]
         doubled = sorted({name for name in names if plain.count(name.lower()) > 1})

@@ -79,6 +79,7 @@ def parse_plain_yaml(data: bytes) -> Any:
 def _check_size(document: Any, where: str) -> None:
     """Refuse what aliases make larger than any recipe, or nested deeper (``InputError``)."""
     sizes: dict[int, int] = {}
+    most = at_most(_MOST_VALUES)
 
     def size(value: Any, depth: int) -> int:
         if depth > _DEEPEST:
@@ -86,13 +87,13 @@ def _check_size(document: Any, where: str) -> None:
         if not isinstance(value, dict | list):
             return 1
         if id(value) not in sizes:
-            sizes[id(value)] = at_most(_MOST_VALUES)  # a list that holds itself never ends
+            sizes[id(value)] = most  # a list that holds itself never ends
             inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
             sizes[id(value)] = 1 + sum(size(one, depth + 1) for one in inner)
         return sizes[id(value)]
 
-    if size(document, 0) > at_most(_MOST_VALUES):
-        what = f"aliases make it hold more than {at_most(_MOST_VALUES):,} values"
+    if size(document, 0) > most:
+        what = f"aliases make it hold more than {most:,} values"
         raise InputError(what, where=where, mend="write out what is meant, without aliases (*name)")
 
 

@@ -146,7 +146,9 @@ def test_what_a_policy_leaves_unjudged_is_listed_everywhere() -> None:
     assert not gate(pack, parse_policy({"attributes": "all", "regimes": "all"})).not_judged
 
 
-@pytest.mark.parametrize(("names", "real"), [(("real", "vendor"), "vendor"), (("Real", "vendor"), None), (("r\u0435al", "b"), None)])
+@pytest.mark.parametrize(
+    ("names", "real"), [(("real", "vendor"), "vendor"), (("Real", "vendor"), None), (("r\u0435al", "b"), None), (("rea1", "b"), None)]
+)
 def test_no_regime_passes_for_the_real_one(names: tuple[str, ...], real: str | None) -> None:
     with pytest.raises(InputError, match="compared with"):
         check_regime_names(names, real, "here")

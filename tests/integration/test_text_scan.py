@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from released_packs import bytes_only
 from safetensors.numpy import save_file
 from text_versions import classifier, tiny_base
@@ -16,8 +17,11 @@ from text_world import MAX_TOKENS, texts
 
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
+from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.manifest import replace_files
 from proxyaudit.evidence.pack import EvidencePack, find_run, write_pack
 from proxyaudit.evidence.signatures import read_signatures, signature_files
+from proxyaudit.language.pretrained import model_files
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import save_weights
 from proxyaudit.pipeline.plan import prepare_file
@@ -190,3 +194,29 @@ def test_what_cannot_be_a_context_or_a_frozen_checkpoint(made: Made, tmp_path: P
         prepare_file(made.base / "recipe.yaml", ("signatures={contexts: text}",))
     with pytest.raises(InputError, match="not that of the frozen transformer"):
         prepare_file(made.base / "recipe.yaml", ("model.tune=head",))
+
+
+@pytest.mark.parametrize("more", [{}, {"hub": True}])
+def test_a_pack_cannot_say_that_code_of_a_model_is_trusted(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: dict[str, bool]
+) -> None:
+    """All of it fits, hashes included: the sender of the pack made them."""
+    monkeypatch.setenv("PROXYAUDIT_RUN_CODE", "any")
+    base, run = Path(shutil.copytree(made.base / "base", tmp_path / "base")), Path(shutil.copytree(made.run, tmp_path / "run"))
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(
+        json.dumps({**config, "model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}})
+    )
+    (base / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    recipe = yaml.safe_load((run / "recipe.yaml").read_bytes())
+    recipe["model"] |= {"trust_remote_code": True, **more}
+    plan = json.loads((run / "plan.json").read_bytes())
+    others = {name: digest for name, digest in plan["hashes"].items() if not name.startswith("model ")}
+    plan["hashes"] = others | {f"model {name}": digest for name, digest in model_files(base).items()}
+    replace_files(run, {"recipe.yaml": yaml.safe_dump(recipe).encode(), "plan.json": canonical_json(plan)})
+    given = ["scan", "--signatures", str(run), "--model", str(made.base / "clean.safetensors"), "--inputs", str(made.base / "fresh.csv")]
+    capsys.readouterr()
+    assert main([*given, "--base", str(tmp_path)]) == 2
+    line = capsys.readouterr().err
+    assert ("code that lies elsewhere" if more else "--run-code evil.py@sha256:") in line
+    assert not (tmp_path / "ran").exists()

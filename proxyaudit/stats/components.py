@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
+from scipy import special
 
 from proxyaudit.arrays import Floats, Places
 
@@ -18,6 +19,7 @@ Part = tuple[float, float]
 """A variance, or a mean square, and its degrees of freedom."""
 
 REPETITIONS, TABLES, MODELS, RESIDUAL = "repetitions", "tables", "models", "residual"
+UNLIKE: Final = 0.01  # level at which a number varies more than the others
 NOTHING: Final[Part] = (0.0, 0.0)
 
 
@@ -115,6 +117,12 @@ class Spread:
 
 
 def _drawn(own: Part, prior: Part) -> Part:
-    """A mean square drawn towards what other numbers tell of it, each with its degrees of freedom."""
+    """A mean square drawn towards what other numbers tell of it, each with its degrees of freedom.
+
+    Where it is surely larger than theirs (F test), its number is unlike them and they do not speak for it: their degrees of freedom would
+    make the interval of a number that varies more than all others too narrow (Phipson et al. 2016).
+    """
     (size, df), (shared, more) = own, prior
+    if more == 0 or (shared < size and special.fdtrc(df, more, size / max(shared, 1e-300)) < UNLIKE):
+        return own
     return (more * shared + df * size) / (more + df), more + df

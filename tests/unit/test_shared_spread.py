@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import special
@@ -54,6 +56,15 @@ def test_one_number_unlike_the_others_keeps_its_own_spread() -> None:
     prior = SharedSpread({REPETITIONS: (0.01, 8.0)})
     odd = numbers[-1]
     assert crossed_interval(prior.applied(odd)).se >= crossed_interval(odd).se - 1e-12
+
+
+def test_a_number_that_surely_varies_more_than_the_others_is_judged_alone() -> None:
+    odd = Measured(np.array([0.01, 0.03, 0.08]), np.zeros(4), np.arange(4))
+    alone, like = crossed_interval(odd), odd.seed_values.var(ddof=1)
+    for ratio, unlike in ((like / 2, False), (like / 6, False), (like / 20, True), (like / 900, True)):
+        found = crossed_interval(replace(odd, prior={REPETITIONS: (float(ratio), 8.0)}))
+        assert (found == alone) is unlike
+        assert found.se >= alone.se * (1 - 1e-12)
 
 
 def test_few_numbers_share_nothing() -> None:

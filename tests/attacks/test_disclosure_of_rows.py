@@ -59,7 +59,7 @@ def told_by_leaving(leavers: int, *, published: bool, seed: int = 2) -> float:
 
 
 def test_two_audits_do_not_tell_the_sex_of_the_one_person_who_left_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Chance and five of a hundred, and what 32 draws scatter about it (a study of 200 people is told in the guide).
+    # Chance and five of a hundred, and what 32 draws scatter about it (the guide tells of 72).
     assert told_by_leaving(32, published=True) <= 0.55 + 1.645 * (0.25 / 32) ** 0.5
     assert told_by_leaving(12, published=False) >= 0.9  # rounded, but nobody sits out
     unprotected(monkeypatch)

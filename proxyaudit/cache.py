@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import platform
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from proxyaudit.data.cures import Cure
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError, MachineError, machine_error
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.files import alive, hold
+from proxyaudit.files import hold, is_left_over, this_process
 
 CACHE_FOLDER = ".proxyaudit-cache"  # beside the runs
 INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE, CURE = "inputs", "synthesize", "encode", "train", "measure", "cure"
@@ -80,7 +78,7 @@ class Cache:
     def _commit(self, kind: str, digest: str, write: Callable[[Path], None]) -> Path:
         self._make_folder(kind)
         target = self.folder(kind, digest)
-        work = target.parent / f"{_WORK}{digest[:32]}-{_host()}-{os.getpid()}"
+        work = target.parent / f"{_WORK}{this_process()}-{digest[:32]}"
         remove(work)
         work.mkdir(mode=0o700)
         try:
@@ -138,8 +136,8 @@ class Cache:
 
     def sweep(self) -> None:
         """Remove what killed tasks of this machine left half done."""
-        for work in self.root.glob(f"*/{_WORK}*-{_host()}-*"):
-            if not alive(int(work.name.rpartition("-")[2])):
+        for work in self.root.glob(f"*/{_WORK}*"):
+            if is_left_over(work.name, _WORK):
                 remove(work)
 
     def forget(self, kind: str, digest: str = "") -> None:
@@ -189,10 +187,6 @@ def remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.chmod(0o700)
     shutil.rmtree(path, ignore_errors=True)
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "host"
 
 
 def _sync(path: Path) -> None:

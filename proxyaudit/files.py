@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import platform
+import re
 import shutil
 import stat
 import tempfile
@@ -55,11 +57,10 @@ def read_file(path: Path, most: int = MOST_JSON) -> bytes:
 def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the new one, never half of one."""
     # Two processes that write one file must not write one temporary file.
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{this_process()}-{path.name}")
     # Left by a process that was killed; and a link planted under the temporary name must not carry the write elsewhere.
     for left in path.parent.glob(f"{TEMPORARY}*-{escape(path.name)}"):
-        writer = left.name.removeprefix(TEMPORARY).split("-")[0]
-        if left == temporary or (writer.isdigit() and not alive(int(writer))):
+        if left == temporary or is_left_over(left.name, TEMPORARY):
             left.unlink(missing_ok=True)
     try:
         with temporary.open("xb") as handle:
@@ -91,23 +92,35 @@ def hold(path: Path) -> IO[bytes]:
     return handle
 
 
-def alive(process: int) -> bool:
-    """Whether a process of this machine still runs."""
+def this_process() -> str:
+    """Machine and number of this process, as names of what it makes for a moment carry them: disks are shared by machines."""
+    return f"{_machine()}-{os.getpid()}"
+
+
+def is_left_over(name: str, prefix: str) -> bool:
+    """Whether a name that begins with ``prefix`` and :func:`this_process` is that of a process of this machine that runs no more."""
+    machine, _, rest = name.removeprefix(prefix).partition("-")
+    process = rest.split("-")[0]
+    if machine != _machine() or not process.isdigit():
+        return False
     try:
-        os.kill(process, 0)
+        os.kill(int(process), 0)
     except OSError as error:
-        return not isinstance(error, ProcessLookupError)
-    return True
+        return isinstance(error, ProcessLookupError)
+    return False
+
+
+def _machine() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "host"
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """An empty folder that goes when the block ends; those of processes of ours that were killed go first."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
-        writer = left.name.removeprefix(_SCRATCH).split("-")[0]
-        if writer.isdigit() and not alive(int(writer)):
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        if is_left_over(left.name, _SCRATCH):
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{this_process()}-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 

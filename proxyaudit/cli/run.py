@@ -108,7 +108,7 @@ def run(
         pack = read_pack(result.folder)
     show_audit(result.folder, pack, reused=result.reused, json=json, sentences=False)
     if again := pack.environment.get("made_anew") if not result.reused else None:
-        console.warn(f"proxyaudit: {again} kept results were damaged and were made anew")
+        console.warn(f"proxyaudit: kept results that were damaged and were made anew: {again}")
     if result.status != "complete":
         for failure in pack.environment.get("failures", ()):
             console.warn(f"proxyaudit: failed: {failure}")

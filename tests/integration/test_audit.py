@@ -221,8 +221,8 @@ def forget(recipe: Path, out: Path, regime: str) -> None:
                 Cache(out / CACHE_FOLDER).forget(task.kind, task.digest)
 
 
-@pytest.mark.parametrize("spoil", ["bytes", "cut", "gone", "marker"])
-def test_a_spoilt_cache_entry_is_computed_again(copy: Done, spoil: str) -> None:
+@pytest.mark.parametrize("spoil", ["bytes", "cut", "gone", "marker", "file"])
+def test_a_spoilt_cache_entry_is_computed_again(copy: Done, spoil: str, capsys: pytest.CaptureFixture[str]) -> None:
     entries = sorted(finished(copy.out, "measure"))
     path = entries[0] / "arrays.safetensors"
     sound = path.read_bytes()
@@ -232,6 +232,9 @@ def test_a_spoilt_cache_entry_is_computed_again(copy: Done, spoil: str) -> None:
         path.write_bytes(sound[: len(sound) // 2])
     elif spoil == "gone":
         path.unlink()
+    elif spoil == "file":
+        shutil.rmtree(entries[0])
+        entries[0].write_text("a file")
     else:
         (entries[0] / "done.json").write_text("{")
     before = finished(copy.out)
@@ -239,6 +242,7 @@ def test_a_spoilt_cache_entry_is_computed_again(copy: Done, spoil: str) -> None:
     assert run(copy.recipe, copy.out) == 0
     assert evidence_bytes(copy.out) == copy.evidence
     assert path.read_bytes() == sound
+    assert "kept results that were damaged and were made anew: 1" in capsys.readouterr().err
     assert {folder for folder, moment in finished(copy.out).items() if before.get(folder) != moment} == {entries[0]}
 
 

@@ -19,6 +19,7 @@ import proxyaudit.cache
 from proxyaudit.cache import PART, Cache, Unfinished
 from proxyaudit.errors import InputError, MachineError, machine_error
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.files import this_process, write_file
 
 DIGEST = "d" * 64
 
@@ -152,13 +153,19 @@ def test_leftovers_of_dead_processes_are_swept_and_those_of_living_ones_stay(tmp
     cache.commit("train", DIGEST, write)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    host = proxyaudit.cache._host()
-    left, kept = ((tmp_path / "train" / f".work-x-{host}-{process}") for process in (dead.pid, os.getpid()))
-    left.mkdir()
-    kept.mkdir()
+    mine = this_process()
+    machine = mine.partition("-")[0]
+    names = (mine, f"{machine}-{dead.pid}", f"another{machine}-{dead.pid}")
+    kept, left, elsewhere = (tmp_path / "train" / f".work-{name}-x" for name in names)
+    for folder in (kept, left, elsewhere):
+        folder.mkdir()
     cache.sweep()
-    assert not left.exists()
-    assert kept.exists()
+    assert [folder.exists() for folder in (kept, left, elsewhere)] == [True, False, True]
+    files = [tmp_path / f".writing-{name}-a.json" for name in names]
+    for file in files:
+        file.touch()
+    write_file(tmp_path / "a.json", b"{}")
+    assert [file.exists() for file in files] == [False, False, True]  # one of this very process is of an earlier one of its number
 
 
 def put(out: Measurement, site: str) -> None:

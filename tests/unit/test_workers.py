@@ -13,6 +13,7 @@ import pytest
 
 import proxyaudit.workers
 from proxyaudit.errors import InputError, MachineError, TaskError
+from proxyaudit.files import this_process
 from proxyaudit.workers import TRIES, Lost, Workers
 
 
@@ -38,7 +39,7 @@ def test_processes_are_kept_and_have_a_temporary_folder_of_their_own_that_goes_w
         assert scripts == {None}  # the script that runs the audit is not run again
         (folder,) = folders
         assert Path(folder).is_dir()
-        assert f"proxyaudit-{os.getpid()}-" in Path(folder).name
+        assert Path(folder).name.startswith(f"proxyaudit-{this_process()}-")
     assert not Path(folder).exists()
     assert not any(alive(process) for process in processes)
 

@@ -25,7 +25,7 @@ def escape(text: str) -> str:
     """
     pieces, done, shown = [], 0, visible(text)
     for match in _LINKED.finditer(shown):
-        pieces.append(_plain(shown[done : match.end()]))
+        pieces.append(_plain(shown[done : match.start()]) + ("&#58;" if match[0] == ":" else _plain(match[0])))
         done = match.end()
     return _SPLIT.join([*pieces, _plain(shown[done:])])
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from released_packs import edit, sign_again
 
 from proxyaudit.cli.main import main
 from proxyaudit.digests import code_digest
 from proxyaudit.estimates.questions import READERS, all_questions
 from proxyaudit.estimates.states import figures_fit, passes
+from proxyaudit.evidence.manifest import replace_files
 from proxyaudit.probes import flexible
 from proxyaudit.types import Estimate
 from proxyaudit.verification.run import verify_folder
@@ -197,3 +200,36 @@ def test_readers_of_evidence_are_those_that_are_run() -> None:
     assert all_questions()["nonlinear"].readers == READERS
     assert all_questions()["linear"].readers == ()
     assert "bound" in Estimate.model_fields
+
+
+SHAPELESS: dict[str, tuple[str, Edit]] = {
+    "a note that is no text": ("plan.json", lambda d: d["notes"].append({"what": {"a": 1}, "why": "x"})),
+    "a regime that is a number": ("plan.json", lambda d: d["regimes"].append(3)),
+    "margins of text": ("plan.json", lambda d: d.update(margins={"leak": "0.02"})),
+    "levels that are one": ("plan.json", lambda d: d["attributes"][0].update(levels="f")),
+    "a number of failures": ("environment.json", lambda d: d.update(failures=0.5)),
+    "failures by no regime": ("environment.json", lambda d: d.update(failures_by_regime="none")),
+    "data that are a list": ("recipe.yaml", lambda d: d.update(data=[1])),
+}
+
+
+@pytest.mark.parametrize("name", list(SHAPELESS))
+def test_what_cannot_be_a_plan_is_one_line(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Found by fuzzing: what read such a part ended with a traceback."""
+    file, change = SHAPELESS[name]
+    if file.endswith(".yaml"):
+        document = yaml.safe_load((folder / file).read_bytes())
+        change(document)
+        replace_files(folder, {file: yaml.safe_dump(document).encode()})
+    else:
+        edit(folder, change, file)
+    for command in (["verify", str(folder)], ["gate", str(folder)], ["report", str(folder)], ["compare", str(folder), str(folder)]):
+        assert main(command) == 4
+        assert f"{file} holds what it cannot" in capsys.readouterr().err
+
+
+def test_a_changed_list_of_cures_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example = shutil.copytree(Path(__file__).parents[2] / "reports" / "example", tmp_path / "run")
+    edit(example, lambda d: next(f for f in d["findings"] if len(f["cures"]) > 1)["cures"].pop())
+    assert main(["verify", str(example)]) == 4
+    assert "cures is resampled" in capsys.readouterr().err

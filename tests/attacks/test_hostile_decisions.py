@@ -40,6 +40,8 @@ POLICIES = {
     "two documents": "allow: [removed]\n---\nallow: [exposed]\n",
     "latin": b"allow: [\xe9]",
     "nothing": "",
+    "half a character": '"\\ud800": [removed]',
+    "half a character as a value": 'allow: ["\\ud800"]',
     "wrong case": "allow: [Removed, EXPOSED]",
     "regular expression": "attributes: ['.*']",
     "baseline is a device": "baseline: /dev/zero",

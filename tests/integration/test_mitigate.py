@@ -213,7 +213,7 @@ def test_runs_that_cannot_be_mended(
         ({"recipe": other}, "no such file"),
         ({"recipe": {**pack.recipe, "seeds": "many"}}, "seeds"),
         ({"plan": hashes}, "'data' is not what it was"),
-        ({"plan": {"attributes": None, "regimes": 3}}, "unknown attribute"),
+        ({"plan": {"attributes": [], "regimes": []}}, "unknown attribute"),
         ({"recipe": module}, "'model factory' is not what it was"),
     ]
     texts = {
@@ -230,6 +230,9 @@ def test_runs_that_cannot_be_mended(
     bytes_only(monkeypatch)
     for run, (_, words) in zip(runs, cases, strict=True):
         assert words in refused(capsys, mitigate(run, made.base, tmp_path / "out"))
+    # What cannot be a plan at all is refused where it is read.
+    shapeless = altered(made, tmp_path / "shapeless", plan={"attributes": None, "regimes": 3})
+    assert "plan.json holds what it cannot (regimes" in refused(capsys, mitigate(shapeless, made.base, tmp_path / "out"), wanted=4)
     assert not (tmp_path / "out").exists()
 
 

@@ -14,7 +14,7 @@ from proxyaudit.planted.worlds import World, make_world, sample_case
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence
 
-WORLDS = 20  # a study of 80 is told in the guide
+WORLDS = 20  # the guide tells of more
 
 
 def small_world(index: int) -> World:

@@ -4,23 +4,20 @@ import contextlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from proxyaudit.data.cures import Cure
-from proxyaudit.digests import digest_of, file_digest
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, MachineError, machine_error
-from proxyaudit.estimates.record import Measurement
 from proxyaudit.files import hold, is_left_over, this_process
 
 CACHE_FOLDER = ".proxyaudit-cache"  # beside the runs
 INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE, CURE = "inputs", "synthesize", "encode", "train", "measure", "cure"
 PART = "part"  # kind of what unfinished tasks have kept
-_MARKER, _STEPS = "done.json", "steps.json"
-_EVERY = 2.0  # seconds
+_MARKER = "done.json"
 _WORK, _LOCKS = ".work-", "locks"
 
 
@@ -143,39 +140,6 @@ class Cache:
     def forget(self, kind: str, digest: str = "") -> None:
         """Drop a task's results, or all of a kind."""
         remove(self.folder(kind, digest))
-
-
-class Unfinished:
-    """What a task has measured so far, kept every few seconds in one of two places, so that one that is interrupted goes on from there."""
-
-    def __init__(self, cache: Cache, digest: str) -> None:
-        """Take up what an interrupted task of this digest has kept."""
-        self.cache, self.places = cache, tuple(digest_of([digest, place]) for place in (0, 1))
-        self.saved, self.times, self.done = time.monotonic(), 0, list[str]()
-        self.out = Measurement(keep=self._keep)
-        for folder in (cache.folder(PART, place) for place in self.places if cache.has(PART, place)):
-            steps = json.loads((folder / _STEPS).read_text(encoding="utf-8"))
-            if steps["times"] > self.times:
-                found = Measurement.read(folder)
-                self.times, self.done, self.out = steps["times"], steps["done"], replace(found, keep=self._keep)
-
-    def _keep(self, out: Measurement) -> None:
-        if time.monotonic() - self.saved < _EVERY:
-            return
-        self.times += 1
-        place = self.places[self.times % 2]
-        self.cache.forget(PART, place)  # the other one stays until this one is whole
-        self.cache.commit(PART, place, self._write)
-        self.saved = time.monotonic()
-
-    def _write(self, folder: Path) -> None:
-        self.out.write(folder)
-        (folder / _STEPS).write_text(json.dumps({"times": self.times, "done": self.done}), encoding="utf-8")
-
-    def forget(self) -> None:
-        """Drop what was kept, once the task is finished."""
-        for place in self.places:
-            self.cache.forget(PART, place)
 
 
 def remove(path: Path) -> None:

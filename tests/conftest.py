@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small problems: threads only wa
 os.environ.setdefault("PROXYAUDIT_RUN_CODE", "any")
 os.environ["PROXYAUDIT_SECRET"] = "a secret for tests that everybody knows"
 os.environ["PROXYAUDIT_HOME"] = tempfile.mkdtemp(prefix="proxyaudit-tests-")
+
+# A program that was started in the background ignores it, and so does whatever it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest

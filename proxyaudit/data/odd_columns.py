@@ -23,6 +23,7 @@ _SHARE: Final = 0.001
 
 def people_notes(table: pd.DataFrame, protected: Iterable[str]) -> list[NotTested]:
     """Notes on columns of a table, used or not, that may say whose rows are whose where nobody said so."""
+    table = table.drop_duplicates()  # equal rows belong together anyway
     attributes = {name: level_codes(table[name], cut=False) for name in protected if table[name].nunique() <= _MOST_LEVELS}
     notes = []
     for name in table.columns:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
-from proxyaudit.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task, Unfinished
+from proxyaudit.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.measure import Probing, measure_site
 from proxyaudit.channels.placebos import plant_placebos
@@ -26,6 +26,7 @@ from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.train import read_features
+from proxyaudit.unfinished import Unfinished
 
 SHARED = "site"  # kind of what several measuring tasks would measure alike
 

@@ -16,10 +16,11 @@ import pytest
 from safetensors import SafetensorError
 
 import proxyaudit.cache
-from proxyaudit.cache import PART, Cache, Unfinished
+from proxyaudit.cache import PART, Cache
 from proxyaudit.errors import InputError, MachineError, machine_error
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.files import this_process, write_file
+from proxyaudit.unfinished import Unfinished
 
 DIGEST = "d" * 64
 

@@ -193,13 +193,14 @@ def test_evidence_says_where_the_next_model_may_lie() -> None:
 def test_absence_pays_for_every_look_and_only_where_a_mean_tells_it() -> None:
     one = draft(Y / 1000, GRID)
     once, thrice = (decide_ledger(Drafts([one]), looks={"copula": looks}).estimates[0] for looks in (1, 3))
-    assert (once.p_absent, once.state) == (0.004, "absent")
-    assert thrice.p_absent == pytest.approx(0.012)
+    # Few rows carry these numbers, so that their p-values are told by levels: .004 and .012.
+    assert (once.p_absent, once.state) == (0.01, "absent")
+    assert thrice.p_absent == 0.025
     assert thrice.state == "unknown"
     assert "3 looks" in thrice.method
     assert thrice.p_present == once.p_present
     leak, other = replace(one, measure="leak"), replace(one, regime="real")
-    assert [e.p_absent for e in decide_ledger(Drafts([leak, other]), looks={"copula": 3}).estimates] == [0.004, 0.004]
+    assert [e.p_absent for e in decide_ledger(Drafts([leak, other]), looks={"copula": 3}).estimates] == [0.01, 0.01]
     (top,) = decide_ledger(Drafts([replace(one, absent_p=0.6)]), looks={"copula": 3}).estimates
     assert top.p_absent == 1.0
 

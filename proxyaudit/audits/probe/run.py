@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
-from proxyaudit.cache import Cache, Unfinished
+from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
@@ -34,6 +34,7 @@ from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.secret import public_hashes
+from proxyaudit.unfinished import Unfinished
 from proxyaudit.workers import Lost, Workers
 
 NAME = "probe"

@@ -15,14 +15,16 @@ os.environ.setdefault("PROXYAUDIT_RUN_CODE", "any")
 os.environ["PROXYAUDIT_SECRET"] = "a secret for tests that everybody knows"
 os.environ["PROXYAUDIT_HOME"] = tempfile.mkdtemp(prefix="proxyaudit-tests-")
 
-# A program that was started in the background ignores it, and so does whatever it starts.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import numpy as np
 import pytest
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import Change, Control, Estimate, Evidence, Finding, NotTested, Origin, RunInfo
+
+
+def pytest_configure() -> None:
+    """A program that was started in the background ignores this signal, and so does whatever it starts; tests send it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-import proxyaudit.cache
+import proxyaudit.unfinished
 from proxyaudit.cache import PART, Cache
 from proxyaudit.errors import InputError, MachineError, machine_error
 from proxyaudit.estimates.record import Measurement
@@ -178,7 +178,7 @@ def put(out: Measurement, site: str) -> None:
 
 
 def test_what_an_interrupted_task_measured_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxyaudit.cache, "_EVERY", 0.0)
+    monkeypatch.setattr(proxyaudit.unfinished, "_EVERY", 0.0)
     cache = Cache(tmp_path)
     first = Unfinished(cache, DIGEST)
     for site in ("a", "bb", "ccc"):

@@ -23,6 +23,7 @@ from typing import Any
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, machine_error, safe_line
 from proxyaudit.files import temporary_folder
 
+_LEAVING = 5.0  # seconds that a worker may take to leave
 TRIES = 3  # of one call, before it counts as failed because its workers die
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -52,7 +53,9 @@ class Worker:
         return True
 
     def end(self) -> str:
-        """End it at once; how it ended, in words."""
+        """End it at once, or let it leave where its pipe is closed already; how it ended, in words."""
+        if self.pipe.closed:
+            self.process.join(_LEAVING)
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -87,7 +90,10 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """End every process."""
+        """End every process: those without a call in order, so that they tidy up, the others at once."""
+        for worker in self.crew:
+            if worker.place is None:
+                worker.pipe.close()
         while self.crew:
             self.crew.pop().end()
         self.left.close()

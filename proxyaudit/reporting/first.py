@@ -1,6 +1,7 @@
 """The report of a pack as a page of blocks, which HTML and Markdown share, and its first screen."""
 
 import math
+import re
 import shlex
 from collections.abc import Iterable
 
@@ -31,7 +32,7 @@ _FREE = {"exposed": "No, exposed", "hidden": "No, hidden", "removed": "Yes, remo
 def report_page(pack: EvidencePack) -> b.Page:
     """The report of a pack. Pure: the same pack gives the same page."""
     report, run = Report.of(pack), pack.evidence.run
-    date, partial = run_date(pack.environment), run.status != "complete"
+    date, partial = _minute(run_date(pack.environment)), run.status != "complete"
     return b.Page(
         title=report.summary.question,
         name=f"{run.name}: {report.summary.question}",
@@ -43,6 +44,11 @@ def report_page(pack: EvidencePack) -> b.Page:
         foot=f"Made by proxyaudit from evidence of schema {pack.evidence.schema_version}. This page needs no network and runs no script. "
         "A verdict speaks about the models and rows of this run, not about synthetic data in general.",
     )
+
+
+def _minute(date: str) -> str:
+    """A date of a run as people write it; anything else as it stands."""
+    return f"{date[:10]} {date[11:16]} UTC" if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", date) else date
 
 
 def _first_screen(report: Report) -> tuple[b.Block, ...]:

@@ -1,9 +1,11 @@
 """Text for readers: numbers, and strings from data made visible and harmless."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from proxyaudit.types import Estimate
@@ -54,10 +56,17 @@ def squeeze(text: str, length: int = 20) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """A number with fixed digits and a true minus sign; a dash where there is none.
 
-    >>> number(0.15749), number(-0.00001)
-    ('0.157', '0.000')
+    Halves go up in size, whatever stands before them: published numbers lie on a grid, and .235 must not be 24 points here and .23 there.
+
+    >>> number(0.15749), number(-0.00001), number(0.235, 2), number(23.5, 0)
+    ('0.157', '0.000', '0.24', '24')
     """
-    return DASH if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
+    if value is None:
+        return DASH
+    if not math.isfinite(value):
+        return f"{value}"
+    shown = Decimal(f"{value:.12g}").quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{shown:z.{digits}f}".replace("-", MINUS)
 
 
 def span(low: float | None, high: float | None, digits: int = 3) -> str:

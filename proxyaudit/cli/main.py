@@ -45,6 +45,7 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:  # closed by the caller: else the next file that is opened would take its place
             os.open(os.devnull, os.O_RDWR)
+    # Both stay open as long as the program runs.
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

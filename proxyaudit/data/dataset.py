@@ -290,7 +290,7 @@ def _check_spellings(
 
 
 def file_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
-    """SHA-256 of each table and checkpoint that a recipe names, under the names of :attr:`Dataset.hashes`; none of them is read."""
+    """Digest of each table and checkpoint that a recipe names, as in :attr:`Dataset.hashes` and under its names; none of them is parsed."""
     hashes = find_source(recipe.data, base).hashes
     if recipe.data.holdout is not None:
         hashes["holdout"] = file_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout"))

@@ -15,6 +15,8 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.stats.intervals import Measured, cluster_sums
 
+_HIDDEN = 0.1  # share of people and of rows, at most, that are given another model's values
+_ALIKE = 0.1  # of the spread of all other rows, that two models differ by there, where they are one model but for few people
 _TIMES = 4.0  # the largest contribution of a person, that digits may not be finer than where few people carry the number
 
 
@@ -37,11 +39,14 @@ def coarseness(measured: Measured) -> float:
 
 
 def hide_few(arrays: Sequence[NDArray[Any]], clusters_n: Ints) -> list[NDArray[Any]]:
-    """Outputs or activations ``(n, d)`` of several models on the same rows, none of which differs from an earlier one by few people.
+    """Outputs or activations ``(n, d)`` of several models on the same rows, none of which is an earlier one but for few people.
 
-    Where ten people make up most of the squared difference to an earlier one, they are given what that one gives them.
+    Where ten people make up most of the squared difference to an earlier one, and everybody else gets nearly the same from both, the ten
+    are given what the earlier one gives them. Never more than a tenth of people or rows: an audit is of the models that were handed in, and
+    models that differ throughout are not made alike because a few people weigh most in their difference.
     """
     kept: list[NDArray[Any]] = []
+    people = len(np.unique(clusters_n))
     for array in arrays:
         for before in kept:
             if before.shape != array.shape:
@@ -49,7 +54,15 @@ def hide_few(arrays: Sequence[NDArray[Any]], clusters_n: Ints) -> list[NDArray[A
             with np.errstate(over="ignore", invalid="ignore"):
                 squares = ((array.astype(np.float64) - before) ** 2).sum(axis=1)
             few = heaviest(cluster_sums(squares, clusters_n))
-            if len(few):
-                array = np.where(np.isin(clusters_n, few)[:, None], before, array)
+            theirs = np.isin(clusters_n, few)
+            if len(few) and max(len(few) / people, theirs.mean()) <= _HIDDEN and _alike(array[~theirs], squares[~theirs]):
+                array = np.where(theirs[:, None], before, array)
         kept.append(array)
     return kept
+
+
+def _alike(array_nd: NDArray[Any], squares_n: Floats) -> bool:
+    """Whether rows differ by little, with these squared differences, beside how they differ among themselves."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = ((array_nd - array_nd.mean(axis=0, dtype=np.float64)) ** 2).sum()
+    return bool(squares_n.sum() <= _ALIKE * spread)

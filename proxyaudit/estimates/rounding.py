@@ -122,7 +122,9 @@ class Grid:
 def bound(value: float | None, step: float, margin: float | None) -> float | None:
     """The next point of the grid above; of a bound within the margin at most the margin."""
     found = Grid(step).above(value)
-    return margin if None not in (value, found, margin) and value <= margin < found else found  # type: ignore[operator]
+    if value is None or found is None or margin is None:
+        return found
+    return margin if value <= margin < found else found
 
 
 def p_value(p: float | None, *, roughly: bool = False) -> float | None:

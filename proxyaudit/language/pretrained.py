@@ -153,6 +153,7 @@ def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str =
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
+    # Torch declares every attribute of a module as a tensor or a module.
     model.unread = tuple(sorted(told["unexpected_keys"]))  # type: ignore[assignment]
     return model
 

@@ -1,6 +1,5 @@
 """Text for readers: numbers, and strings from data made visible and harmless."""
 
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ _INVISIBLE = re.compile(
 )
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+_WHOLE = 1e15  # from here on numbers in double precision hardly have decimals
 
 
 def visible(text: str) -> str:
@@ -58,13 +58,13 @@ def number(value: float | None, digits: int = 3) -> str:
 
     Halves go up in size, whatever stands before them: published numbers lie on a grid, and .235 must not be 24 points here and .23 there.
 
-    >>> number(0.15749), number(-0.00001), number(0.235, 2), number(23.5, 0)
-    ('0.157', '0.000', '0.24', '24')
+    >>> number(0.15749), number(-0.00001), number(0.235, 2), number(23.5, 0), number(1e40, 0)[:4]
+    ('0.157', '0.000', '0.24', '24', '1000')
     """
     if value is None:
         return DASH
-    if not math.isfinite(value):
-        return f"{value}"
+    if not abs(value) < _WHOLE:  # no halves there, and no number of an audit: a pack that somebody made up may hold it
+        return f"{value:.{digits}f}".replace("-", MINUS)
     shown = Decimal(f"{value:.12g}").quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
     return f"{shown:z.{digits}f}".replace("-", MINUS)
 

@@ -121,9 +121,7 @@ def find_run(path: Path) -> Path:
     complete = [run for run in found if is_complete(run)]
     if len(complete) == 1:
         ended = (complete[0] / MANIFEST).stat().st_mtime_ns
-        newer = [
-            run for run in found if run != complete[0] and max((entry.lstat().st_mtime_ns for entry in run.iterdir()), default=0) >= ended
-        ]
+        newer = [run for run in found if run != complete[0] and _touched(run) >= ended]
         if newer:
             what = f"the complete run below this folder ({complete[0].name}) is older than one that did not end ({newer[0].name})"
             raise StaleError(f"{what} [{path}]; end that one by the same command, or name the run that you mean")

@@ -265,12 +265,19 @@ def encode_rows(
     order = rng.permutation(len(rows))
     y = dataset.target_codes(rows)[order]
     if len(np.unique(y)) < 2:
-        raise TaskError(f"all training rows of regime '{regime.name}' are of one class of '{dataset.target}'")
+        raise TaskError(_one_class(regime, dataset.target))
     summary: dict[str, float | int | str] = {}
     counts = np.bincount(y, minlength=len(dataset.classes))
     if counts.min() >= SMALLEST_CELL:
         summary |= {f"share of {name}": round(float(count) / len(rows), 4) for name, count in zip(dataset.classes, counts, strict=True)}
     return TrainingData(dataset.encoder.transform(rows)[order], y, weight_n[order].astype(np.float32), summary)
+
+
+def _one_class(regime: Regime, target: str) -> str:
+    if regime.kind == "synthetic" and regime.synthetic is not None:
+        more = "more epochs or more rows" if regime.synthetic.epochs is not None else "more rows"
+        return f"the synthesizer of '{regime.name}' made one class of '{target}' only; give it {more}, or take another synthesizer"
+    return f"all training rows of regime '{regime.name}' are of one class of '{target}'; a model needs rows of each"
 
 
 def _draw(table: pd.DataFrame, n: int, rng: np.random.Generator, name: str) -> pd.DataFrame:

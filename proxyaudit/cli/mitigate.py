@@ -45,5 +45,5 @@ def mitigate(
         console.write_line(f"Mitigation: {result.folder / 'mitigation.md'}")
         console.write_line(f"Audit:      {result.audit.folder / 'report.html'}")
     if result.audit.status != "complete":
-        console.warn("proxyaudit: the new audit is partial; run the same command again to try what failed once more")
+        console.warn("proxyaudit: the new audit is partial; what did not fail stands. Mend what failed, or run the same command again")
         raise Exit(ProxyauditError.exit_code)

@@ -112,7 +112,7 @@ def run(
     if result.status != "complete":
         for failure in pack.environment.get("failures", ()):
             console.warn(f"proxyaudit: failed: {failure}")
-        console.warn("proxyaudit: the run is partial; run the same command again to try what failed once more")
+        console.warn("proxyaudit: the run is partial; what did not fail stands. Mend what failed, or run the same command again")
         raise Exit(ProxyauditError.exit_code)
 
 

@@ -273,3 +273,24 @@ def test_no_module_of_regimes_imports_sdv() -> None:
     spec = importlib.util.find_spec("proxyaudit.regimes")
     assert spec is not None
     assert "import sdv" not in Path(str(spec.origin)).read_text()
+
+
+@pytest.mark.parametrize(
+    ("regime", "words"),
+    [
+        (
+            Regime("tvae", "synthetic", synthetic=SyntheticSpec(sdv="tvae", epochs=2)),
+            "the synthesizer of 'tvae' made one class of 'y' only; give it more epochs",
+        ),
+        (
+            Regime("copula", "synthetic", synthetic=SyntheticSpec(sdv="gaussian_copula")),
+            "made one class of 'y' only; give it more rows, or take another",
+        ),
+        (Regime("vendor", "release"), "all training rows of regime 'vendor' are of one class of 'y'; a model needs rows of each"),
+    ],
+    ids=["a synthesizer of epochs", "one without", "a release"],
+)
+def test_rows_of_one_class_are_told_with_what_would_help(regime: Regime, words: str, tmp_path: Path) -> None:
+    _, data = setup(tmp_path, ["real"])
+    with pytest.raises(TaskError, match=words):
+        make_training_data(regime, data, {regime.name: data.train.assign(y="no")}, 50, stream(0))

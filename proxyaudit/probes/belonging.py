@@ -5,7 +5,7 @@ neighbours hardly more than between farther ones. Rows of one person, household 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,11 +20,8 @@ from proxyaudit.seeding import stream
 
 NEIGHBOURS = 64
 _SHARE, _FEWEST = 12, 24  # at most a twelfth of the rows are neighbours; of fewer than these no curve of agreement can be seen
-_SEVERAL, _TELLING_RANK = (
-    6,
-    8,
-)  # nearest rows that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's.
-# In fewer dimensions what bends sharply looks the same.
+_SEVERAL = 6  # nearest rows that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's
+_TELLING_RANK = 8  # in fewer dimensions what bends sharply looks the same
 _MANY = 640  # rows; of fewer only very close likeness is told from what a few categories tell
 _QUERIES = 4000
 _AT_ONCE = 300
@@ -49,6 +46,15 @@ class Neighbours:
     near_qk: Ints
     features_np: Floats
     rank: int  # dimensions that distances are of
+    without: dict[int, torch.Tensor] = field(default_factory=dict)  # by place, what turns residuals into those of a fit without these rows
+
+    def sets(self, start: int, stop: int) -> tuple[Ints, torch.Tensor]:
+        """Rows asked about with their neighbours ``(s, 1 + k)``, and the matrices ``(s, 1 + k, 1 + k)`` that leave them out of the fit."""
+        sets = np.concatenate([self.rows_q[start:stop, None], self.near_qk[start:stop]], axis=1)
+        if start not in self.without:
+            part = torch.as_tensor(self.features_np[sets], dtype=torch.float32)
+            self.without[start] = torch.linalg.inv(torch.eye(sets.shape[1]) - part @ part.transpose(1, 2))
+        return sets, self.without[start]
 
 
 def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
@@ -129,15 +135,12 @@ def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: in
     fit with all (Cook & Weisberg 1982).
     """
     excess, several, missed = [], [], []
-    phi = torch.as_tensor(neighbours.features_np, dtype=torch.float32)
-    rows, near = neighbours.rows_q[queries], neighbours.near_qk[queries]
-    far = slice(1 + near.shape[1] // 2, None)
-    for start in range(0, len(rows), _AT_ONCE):
-        sets = np.concatenate([rows[start : start + _AT_ONCE, None], near[start : start + _AT_ONCE]], axis=1)
-        part = phi[sets]
-        hat = part @ part.transpose(1, 2)
-        own = torch.linalg.solve(torch.eye(sets.shape[1]) - hat, torch.as_tensor(left_nk[sets], dtype=torch.float32)).double().numpy()
-        own = np.clip(own, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).reshape(*sets.shape, -1, classes)
+    far = slice(1 + neighbours.near_qk.shape[1] // 2, None)
+    left = torch.as_tensor(left_nk, dtype=torch.float32)
+    first, last, _ = queries.indices(len(neighbours.rows_q))
+    for start in range(first, last, _AT_ONCE):
+        sets, without = neighbours.sets(start, min(start + _AT_ONCE, last))
+        own = (without @ left[sets]).clamp(-_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).double().numpy().reshape(*sets.shape, -1, classes)
         farther = own[:, far].mean(axis=1)
         excess.append((own[:, 0] * (own[:, 1] - farther)).sum(axis=2))
         several.append((own[:, 0] * (own[:, 1 : 1 + _SEVERAL].mean(axis=1) - farther)).sum(axis=2))

@@ -6,6 +6,7 @@ others are worth asking only where they may yet be present.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from proxyaudit.recipe.effort import SETTLED_AT
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.stats.intervals import Measured, in_every_seed
 from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT
+
+TOGETHER: Final = "rows that belong together"
 
 
 def standing(measured: Measurement, attribute: str, sites: Iterable[str], verdict_sites: Sequence[str]) -> Standing:
@@ -32,7 +35,9 @@ def closed_tests(first: Measurement, attribute: str, site: str, margins: Margins
     record = SITE_LEAKS.find(first, attribute, site)
     if record is None or record.silent or record.reason:
         return frozenset()
-    return frozenset(
+    # Whether rows belong together hangs on the rows, which all models share.
+    rows = [TOGETHER] if record.agreement is not None and not record.agreement.hinted else []
+    return frozenset(rows) | frozenset(
         name
         for name, test in record.tests.items()
         if name != "linear"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS
-from proxyaudit.channels.leak.closed import closed_tests, standing
+from proxyaudit.channels.leak.closed import TOGETHER, closed_tests, standing
 from proxyaudit.channels.leak.eraser import check_eraser
 from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.levels import best_question, halves
@@ -113,12 +113,13 @@ def _closed(view: ModelView, site: str, out: Measurement) -> dict[str, frozenset
     if view.recipe.effort == "everything" or not view.decides:
         return found
     for attribute in dataset.attributes:
+        closed: frozenset[str] = frozenset()
+        if view.first is not None:
+            removable, margins = STANDINGS.read(view.first, attribute.name).removable, view.recipe.margins
+            closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
         if site not in verdict and standing(out, attribute.name, (), verdict).settled:
-            found[attribute.name] = frozenset({"nonlinear", "quarters", "quarters nonlinear"})
-        elif view.first is not None:
-            removable = STANDINGS.read(view.first, attribute.name).removable
-            margins = view.recipe.margins
-            found[attribute.name] = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
+            closed = (closed & {TOGETHER}) | {"nonlinear", "quarters", "quarters nonlinear"}
+        found[attribute.name] = closed
     return found
 
 
@@ -190,22 +191,24 @@ class SiteProbe:
         """All tests."""
         white, probing = self.whitened, self.probing
         rank = white.z_nr.shape[1]
+        record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, silent=rank == 0)
+        closed = probing.closed.get(self.attribute.name, frozenset())
         # A verdict of absence or presence rests on sites whose non-linear channel is asked too.
-        dropped_p = self.guards.unseen(self.acts, probing.margins.nonlinear) if probing.nonlinear else None
-        record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, dropped_p, silent=rank == 0)
+        if probing.nonlinear and not record.silent and TOGETHER not in closed:
+            record = replace(record, agreement=self.guards.agreement())
         if record.silent:
-            return record
-        record = replace(record, agreement=self.guards.agreement() if probing.nonlinear else None)
+            return self._unseen(record)
         try:
             if self.classes:
                 score = cross_fit_classes(white.z_nr, self.labels, self.classes, self.folds)
             else:
                 score = cross_fit_values(white.z_nr, self.labels, self.folds)
         except TooFewRowsError as error:
-            return replace(record, reason=str(error))
+            return self._unseen(replace(record, reason=str(error)))
         tests = {"linear": self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
         more = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ())) if probing.nonlinear else ()
-        settled, closed = tests["linear"].p_present <= probing.unless_linear, probing.closed.get(self.attribute.name, frozenset())
+        settled = tests["linear"].p_present <= probing.unless_linear
+        record = record if settled else self._unseen(record)
         if settled:
             tests |= dict.fromkeys(more, LeakTest(SETTLED if probing.unless_linear == SETTLED_AT else _FOUND_ALREADY))
         else:
@@ -224,6 +227,12 @@ class SiteProbe:
             else:
                 tests |= self._beyond(probing.strata[self.attribute.name])
         return replace(record, tests=tests, effort=effort)
+
+    def _unseen(self, record: SiteRecord) -> SiteRecord:
+        """With what no reader is given, which speaks against absence alone: it is not asked where a linear reader plainly finds it."""
+        if not self.probing.nonlinear:
+            return record
+        return replace(record, dropped_p=self.guards.unseen(self.acts, self.probing.margins.nonlinear))
 
     def _target(self, chosen: Bools | Ints | slice, strata: Ints | None = None) -> Target:
         labels, groups = self.labels[chosen], None if self.groups is None else self.groups[chosen]

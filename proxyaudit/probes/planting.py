@@ -14,8 +14,9 @@ from scipy import sparse
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.directions import standardised
+from proxyaudit.stats.plant_solver import is_carried
 from proxyaudit.stats.score_law import ScoreLaw
-from proxyaudit.stats.spike_in import Plant, Prior, is_carried, plant_values, planted_probabilities
+from proxyaudit.stats.spike_in import Plant, Prior, plant_values, planted_probabilities
 
 Streams = Callable[[str], np.random.Generator]
 

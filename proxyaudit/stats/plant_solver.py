@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from proxyaudit.arrays import Floats, Ints, Singles
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
 
 LEAK_TOLERANCE = 1e-3  # relative
 _LARGEST_SLOPE = 64.0
 _LARGEST_STEP = 2.0
+_UNSATURATED = 4.0  # log-odds
 _MOST_STEPS = 120
 _MOST_CORRECTIONS = 6
 _MOST_STUCK = 15
@@ -25,6 +26,7 @@ _NEAR_LEAK = 0.05  # of a leak: rates off by that much move it too little to mis
 _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
 _GROWTH, _LONGEST = 0.08, 1 / 64  # of runs: per row from the nearer end, and of all rows at most
 _NEARLY = 0.02
+_LEAST_LEAK, _HALVINGS = 1e-4, 8  # in the search for the largest leak that a direction carries
 _AT_ONCE = 100_000  # probabilities of several classes that are solved together: more of them leave the processor's cache
 _FEWEST_ROWS = 1000  # below that all rows cost no more than nodes
 
@@ -36,7 +38,22 @@ class Solved:
     p: Singles  # of two classes ``(n, P)`` of the second, else ``(P, K, n)``
     leaks_p: Floats  # the largest there is where none reaches the wanted one, zero where the rates were never met
     slopes_p: Floats
-    shifts: Floats
+    shifts: Floats  # ``(B, P)`` of two classes, else ``(P, K, B)``
+
+    carried_p: Bools | None = None  # of a rough solution: elsewhere it is the most there is, which needs no correction
+
+    def put(self, other: "Solved", at: Ints, to: Ints) -> None:
+        """Take over the leaks, slopes and shifts of some columns of another solution."""
+        self.leaks_p[to], self.slopes_p[to] = other.leaks_p[at], other.slopes_p[at]
+        if self.p.ndim == 2:
+            self.shifts[:, to] = other.shifts[:, at]
+        else:
+            self.shifts[to] = other.shifts[at]
+
+    def of(self, part: slice) -> "Solved":
+        """Some columns of a rough solution of several classes."""
+        carried = None if self.carried_p is None else self.carried_p[part]
+        return Solved(self.p, self.leaks_p[part], self.slopes_p[part], self.shifts[part], carried)
 
 
 def is_carried(found_p: Floats, leaks_p: Floats) -> NDArray[np.bool_]:
@@ -111,7 +128,7 @@ class BinaryPlants:
     def solve(self, scores_np: Singles, leaks_p: Floats, start: Solved | None = None) -> Solved:
         """Plants along scores, each with its own leak, from where another solution left slopes and shifts, if one is given."""
         count, open_p = len(leaks_p), np.arange(len(leaks_p))
-        search = _Search(leaks_p, None if start is None else start.slopes_p)
+        search = _Search(leaks_p, np.abs(scores_np).max(axis=0) if start is None else None, start)
         shift = np.zeros((len(self.wanted), count)) if start is None else start.shifts.copy()
         p = np.empty((len(scores_np), count), dtype=np.float32)
         p[:] = 0.5 / self.one
@@ -120,7 +137,7 @@ class BinaryPlants:
             score = scores_np if len(open_p) == count else scores_np[:, open_p]
             part, leak, miss, steep = self._at(score, search.slope[open_p], shift[:, open_p])
             off = (np.abs(miss) / np.minimum(self.wanted, 1 - self.wanted)).max(axis=0)
-            done, nearer = _nearer(leak, off, leaks_p[open_p], out.leaks_p[open_p])
+            done, nearer = _nearer(leak, off, leaks_p[open_p], out.leaks_p[open_p], start, open_p)
             at = open_p[nearer]
             out.p[:, at], out.leaks_p[at] = part[:, nearer], leak[nearer]
             before = search.slope[open_p]
@@ -176,7 +193,7 @@ class SeveralPlants:
     def solve(self, scores_pkn: Singles, leaks_p: Floats, start: Solved | None = None) -> Solved:
         """Plants along scores, each with its own leak, from where another solution left slopes and shifts, if one is given."""
         count, open_p = len(leaks_p), np.arange(len(leaks_p))
-        search = _Search(leaks_p, None if start is None else start.slopes_p)
+        search = _Search(leaks_p, np.abs(scores_pkn).max(axis=(1, 2)) if start is None else None, start)
         shift = np.zeros((count, *self.wanted.shape)) if start is None else start.shifts.copy()
         p = np.repeat(self.prior_kn[None], count, axis=0)
         out = Solved(p, np.zeros(count), search.slope.copy(), shift.copy())
@@ -185,7 +202,7 @@ class SeveralPlants:
             part, leak = self._at(scores, search.slope[open_p], shift[open_p])
             means = self._rates(part)
             off = (np.abs(means - self.wanted) / self.wanted).max(axis=(1, 2))
-            done, nearer = _nearer(leak, off, leaks_p[open_p], out.leaks_p[open_p])
+            done, nearer = _nearer(leak, off, leaks_p[open_p], out.leaks_p[open_p], start, open_p)
             at = open_p[nearer]
             out.p[at], out.leaks_p[at] = part[nearer], leak[nearer]
             before = search.slope[open_p]
@@ -246,16 +263,34 @@ class SeveralPlants:
         return [free[:, :, some] * (self.sizes[some] / self.sizes[some].sum()).astype(np.float32) for some in where]
 
 
+def _rough(on_nodes: BinaryPlants | SeveralPlants, nodes: Singles, leaks_p: Floats) -> Solved:
+    """Plants on nodes: of the wanted leak, or near the largest that there is, which is searched for."""
+    found = on_nodes.solve(nodes, leaks_p)
+    short = np.flatnonzero(~is_carried(found.leaks_p, leaks_p))
+    low, high = np.maximum(found.leaks_p[short], _LEAST_LEAK), leaks_p[short].copy()
+    for _ in range(_HALVINGS):
+        going = np.flatnonzero(high > (1 + _NEARLY) * low)
+        if not len(going):
+            break
+        middle, columns = np.sqrt(low * high)[going], short[going]
+        some = on_nodes.solve(nodes[:, columns] if nodes.ndim == 2 else nodes[columns], middle)
+        met = is_carried(some.leaks_p, middle)
+        low[going], high[going] = np.where(met, middle, low[going]), np.where(met, high[going], middle)
+        found.put(some, np.flatnonzero(met), columns[met])
+    found.carried_p = is_carried(found.leaks_p, leaks_p)
+    return found
+
+
 def solve_binary(plants: BinaryPlants, scores_np: Singles, leaks_p: Floats) -> tuple[Singles, Floats]:
     """Probabilities ``(n, P)`` of the second class and the leaks that they carry."""
     if len(scores_np) < _FEWEST_ROWS:
         found = plants.solve(scores_np, leaks_p)
         return found.p, found.leaks_p
     runs = Runs.of(len(scores_np), plants.strata)
-    rough = plants.on_nodes(runs).solve(runs.nodes(scores_np), leaks_p)
-    wanted, told = _reached(rough, leaks_p)
-    found = plants.solve(scores_np, wanted, start=rough)
-    if len(again := np.flatnonzero(told & ~_is_met(found.leaks_p, leaks_p, wanted))):
+    rough = _rough(plants.on_nodes(runs), runs.nodes(scores_np), leaks_p)
+    found = plants.solve(scores_np, leaks_p, start=rough)
+    assert rough.carried_p is not None
+    if len(again := np.flatnonzero(rough.carried_p & ~is_carried(found.leaks_p, leaks_p))):
         whole = plants.solve(np.ascontiguousarray(scores_np[:, again]), leaks_p[again])
         found.p[:, again], found.leaks_p[again] = whole.p, whole.leaks_p
     return found.p, found.leaks_p
@@ -269,12 +304,12 @@ def solve_several(log_nk: Floats, strata_n: Ints | None, scores_nkp: Singles, le
     single_np, pattern_kp, flat = _single_scores(scores_nkp)
     flat &= n >= _FEWEST_ROWS
 
-    def on_rows(which: Ints, wanted: Floats, start: Solved | None = None) -> None:
+    def on_rows(which: Ints, start: Solved | None = None) -> None:
         step = max(8, _AT_ONCE // (classes * n))
         for part in (slice(at, at + step) for at in range(0, len(which), step)):
-            begun = None if start is None else Solved(start.p, start.leaks_p[part], start.slopes_p[part], start.shifts[part])
+            begun = None if start is None else start.of(part)
             rows_last = np.ascontiguousarray(scores_nkp[..., which[part]].transpose(2, 1, 0), dtype=np.float32)
-            found = plants.solve(rows_last, wanted[part], start=begun)
+            found = plants.solve(rows_last, leaks_p[which[part]], start=begun)
             p[..., which[part]], leaks[which[part]] = found.p.transpose(1, 2, 0), found.leaks_p
 
     again, some = np.flatnonzero(~flat), np.flatnonzero(flat)
@@ -282,23 +317,12 @@ def solve_several(log_nk: Floats, strata_n: Ints | None, scores_nkp: Singles, le
         runs = Runs.of(n, strata_n)
         nodes = runs.nodes(single_np[:, some])
         on_nodes = np.ascontiguousarray((nodes[:, None] * pattern_kp[:, some]).transpose(2, 1, 0), dtype=np.float32)
-        rough = plants.on_nodes(runs).solve(on_nodes, leaks_p[some])
-        wanted, told = _reached(rough, leaks_p[some])
-        on_rows(some, wanted, rough)
-        again = np.concatenate([again, some[told & ~_is_met(leaks[some], leaks_p[some], wanted)]])
-    on_rows(again, leaks_p[again])
+        rough = _rough(plants.on_nodes(runs), on_nodes, leaks_p[some])
+        on_rows(some, rough)
+        assert rough.carried_p is not None
+        again = np.concatenate([again, some[rough.carried_p & ~is_carried(leaks[some], leaks_p[some])]])
+    on_rows(again)
     return p, leaks
-
-
-def _reached(rough: Solved, leaks_p: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """The leak to be met on all rows, which is what nodes carry where that is less than is wanted, and where they carry any."""
-    told = rough.leaks_p > 0
-    return np.where(is_carried(rough.leaks_p, leaks_p) | ~told, leaks_p, rough.leaks_p), told
-
-
-def _is_met(found_p: Floats, leaks_p: Floats, wanted_p: Floats) -> NDArray[np.bool_]:
-    """Whether rows agree with nodes: exactly where the leak is carried, nearly where it is the most there is."""
-    return np.where(wanted_p == leaks_p, is_carried(found_p, wanted_p), found_p > (1 - _NEARLY) * wanted_p)
 
 
 def _single_scores(scores_nkp: Singles) -> tuple[Singles, Singles, NDArray[np.bool_]]:
@@ -311,19 +335,26 @@ def _single_scores(scores_nkp: Singles) -> tuple[Singles, Singles, NDArray[np.bo
     return single, pattern, np.asarray((sizes - pattern**2 * most).max(axis=0) < 1e-4 * most)
 
 
-def _nearer(leak: Floats, off: Floats, wanted: Floats, before: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _nearer(leak: Floats, off: Floats, wanted: Floats, before: Floats, start: Solved | None, open_p: Ints) -> tuple[Bools, Bools]:
     """Which plants are exact, and which are so or carry more of what is wanted than before, at rates that hold."""
     even = off < _RATE_TOLERANCE
     done = even & (np.abs(leak - wanted) < LEAK_TOLERANCE * wanted)
+    if start is not None and start.carried_p is not None:
+        done = done | ~start.carried_p[open_p]
     return done, done | (even & (leak < wanted) & (leak > before))
 
 
 class _Search:
     """Slopes ``(P,)`` on their way to the wanted leaks: bracketed power laws."""
 
-    def __init__(self, leaks_p: Floats, slopes_p: Floats | None) -> None:
+    def __init__(self, leaks_p: Floats, longest_p: Floats | None, start: Solved | None) -> None:
+        """Begin where another solution ended, or where the largest score of each column does not yet saturate it."""
         self.wanted = leaks_p
-        self.slope = np.sqrt(8 * np.log(2.0) * leaks_p) if slopes_p is None else slopes_p.copy()
+        if longest_p is None:
+            assert start is not None
+            self.slope = start.slopes_p.copy()
+        else:
+            self.slope = np.minimum(np.sqrt(8 * np.log(2.0) * leaks_p), _UNSATURATED / np.maximum(longest_p, 1e-12))
         self.low, self.high = np.zeros(len(leaks_p)), np.full(len(leaks_p), np.inf)
         self.last_slope, self.last_leak = np.full((2, len(leaks_p)), np.nan)
         self.stuck = np.zeros(len(leaks_p), dtype=np.int64)  # steps since the rates were last near

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyaudit.seeding import stream
-from proxyaudit.stats.spike_in import Plant, Prior, is_carried, plant_at_leak, plant_values, planted_probabilities, plants_at_leak
+from proxyaudit.stats import plant_solver
+from proxyaudit.stats.plant_solver import is_carried
+from proxyaudit.stats.spike_in import Plant, Prior, plant_at_leak, plant_values, planted_probabilities, plants_at_leak
 
 
 def balanced_leak(probabilities_nk, prior):
@@ -172,3 +174,37 @@ def test_nearly_even_classes_carry_plants_however_many_rows_are_summed(n, classe
         rates = np.bincount(rng.integers(0, classes, n), minlength=classes) / n
         _, found = planted_probabilities(rng.normal(size=(n, classes, 3)).astype(np.float32), Prior.of_rates(rates, n), leaks)
         assert is_carried(found, leaks).all()
+
+
+@pytest.mark.parametrize("shape", ["normal", "rare", "heavy", "two values"])
+@pytest.mark.parametrize(("classes", "strata"), [(2, 1), (2, 3), (4, 1), (4, 2)])
+def test_plants_solved_on_nodes_first_are_those_that_all_rows_give(monkeypatch, shape, classes, strata):
+    rng = stream(0, "nodes", shape, classes, strata)
+    n, leaks = 3000, np.array([0.004, 0.02, 0.1, 0.3])
+    score = {
+        "normal": rng.normal(size=n),
+        "rare": np.where(rng.random(n) < 0.04, np.abs(rng.normal(size=n)), 0.0),
+        "heavy": rng.normal(size=n) ** 3,
+        "two values": (rng.random(n) < 0.3).astype(float),
+    }[shape]
+    score = (score - score.mean()) / score.std()
+    where = rng.integers(0, strata, n)
+    codes = rng.choice(classes, n, p=rng.dirichlet(np.full(classes, 8.0)))
+    prior = Prior.of_codes(codes, classes, where if strata > 1 else None)
+    scores = np.repeat(score[:, None], 4, axis=1) if classes == 2 else score[:, None, None] * rng.normal(size=(1, classes, 4))
+    p, found = planted_probabilities(scores, prior, leaks)
+    monkeypatch.setattr(plant_solver, "_FEWEST_ROWS", 10**9)
+    exact, reached = planted_probabilities(scores, prior, leaks)
+    carried = is_carried(reached, leaks)
+    assert carried.any()
+    assert np.array_equal(is_carried(found, leaks), carried)
+    # Both leaks are the wanted one within a thousandth.
+    assert np.abs(p - exact)[..., carried].max() < 2e-3
+    assert (found[~carried] >= 0.95 * reached[~carried]).all()
+
+
+def test_solving_leaves_the_scores_as_they_are():
+    score = stream(0, "kept").normal(size=(2000, 1)).astype(np.float32)
+    before = score.copy()
+    planted_probabilities(score, Prior.of_rates(np.array([0.5, 0.5]), 2000), np.array([0.05]))
+    assert np.array_equal(score, before)

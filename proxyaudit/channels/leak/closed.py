@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from proxyaudit.arrays import Ints
-from proxyaudit.channels.closed import Standing
+from proxyaudit.channels.base import ModelView
+from proxyaudit.channels.closed import STANDINGS, Standing
 from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.recipe.effort import SETTLED_AT
@@ -20,6 +21,7 @@ from proxyaudit.stats.intervals import Measured, in_every_seed
 from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT
 
 TOGETHER: Final = "rows that belong together"
+LINEAR: Final = frozenset({"linear"})
 
 
 def standing(measured: Measurement, attribute: str, sites: Iterable[str], verdict_sites: Sequence[str]) -> Standing:
@@ -28,6 +30,29 @@ def standing(measured: Measurement, attribute: str, sites: Iterable[str], verdic
     linear = [one.linear for site in verdict_sites if (one := records[site]) is not None and one.linear is not None]
     removable = all(one is not None and _may_be_absent(one) for one in records.values())
     return Standing(any(one.p_present <= SETTLED_AT for one in linear), removable)
+
+
+def closed_at(view: ModelView, site: str, out: Measurement) -> dict[str, frozenset[str]]:
+    """What of each attribute need not be asked at a site: settled at a verdict site of this model, or closed by the first repetition."""
+    dataset, verdict = view.dataset, view.model.verdict_sites
+    if view.recipe.effort == "everything":
+        return {}
+    if not view.decides:
+        # A reference is compared with at verdict sites; its other sites are a picture, for which one model will do.
+        return {} if site in verdict or not view.repetition else {a.name: LINEAR for a in dataset.attributes}
+    found: dict[str, frozenset[str]] = {}
+    for attribute in dataset.attributes:
+        closed: frozenset[str] = frozenset()
+        settled = site not in verdict and standing(out, attribute.name, (), verdict).settled
+        if view.first is not None:
+            first, margins = STANDINGS.read(view.first, attribute.name), view.recipe.margins
+            closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=first.removable)
+            # That a second place holds it too changes no verdict.
+            closed |= LINEAR if settled and first.settled else frozenset()
+        if settled:
+            closed = (closed & (LINEAR | {TOGETHER})) | {"nonlinear", "quarters", "quarters nonlinear"}
+        found[attribute.name] = closed
+    return found
 
 
 def closed_tests(first: Measurement, attribute: str, site: str, margins: Margins, clusters_n: Ints, *, removable: bool) -> frozenset[str]:

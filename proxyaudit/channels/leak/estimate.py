@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from proxyaudit.channels.closed import ASKED_ONCE
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, SiteRecord
 from proxyaudit.data.attributes import Attribute
@@ -192,12 +193,13 @@ def _add_effort(out: Drafts, attribute: str, regime: str, site: str, records: Se
 
 def _add_references(out: Drafts, facts: Facts, attribute: Attribute, regime: str, site: str, records: Sequence[SiteRecord]) -> None:
     """The placebos' 95th percentile at every site, and that of permuted labels at verdict sites."""
-    linear = [one.linear for one in records if one.linear is not None]
+    asked = [one.linear for one in records if one.linear is None or one.linear.reason != ASKED_ONCE]
+    linear = [one for one in asked if one is not None]
     outputs = site == OUTPUT_SITE
     base = Draft("", attribute.name, "placebo", None if outputs else site, unit=unit_of(attribute), decides=False, reference_for=regime)
     # Where one model has no linear test there is no percentile over models.
     relayed = np.array([np.mean(column) for column in zip(*(one.placebos for one in linear), strict=False)])
-    if len(relayed) and len(linear) == len(records):
+    if len(relayed) and len(linear) == len(asked):
         context = f"{regime}: 95th percentile of {len(relayed)} placebos" + (", output leak" if outputs else "")
         measure = "output_leak" if outputs else "leak"
         draft = replace(base, channel=_channel_of(facts, site), measure=measure, context=context, method="label-planted on the inputs")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS
-from proxyaudit.channels.leak.closed import TOGETHER, closed_tests, standing
+from proxyaudit.channels.leak.closed import LINEAR, TOGETHER, closed_at, standing
 from proxyaudit.channels.leak.eraser import check_eraser
 from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.levels import best_question, halves
@@ -93,7 +93,7 @@ def measure(view: ModelView, out: Measurement) -> None:
             measure_shared_site(acts, dataset, profiled, site=site, placebos=view.placebos, remember=view.remember, out=out)
             continue
         probing = full if site in model.verdict_sites else profiled
-        probing = replace(probing, closed=_closed(view, site, out))
+        probing = replace(probing, closed=closed_at(view, site, out))
         measure_site(acts, dataset, probing, site=site, placebos=view.placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margins = recipe.margins.model_copy(update={"nonlinear": recipe.margins.leak})
@@ -104,23 +104,6 @@ def measure(view: ModelView, out: Measurement) -> None:
     for site in model.verdict_sites:
         if (erasure := check_eraser(view.captured.acts[site], dataset, recipe.margins.leak, recipe.seed, site)) is not None:
             ERASURES.write(out, erasure, site)
-
-
-def _closed(view: ModelView, site: str, out: Measurement) -> dict[str, frozenset[str]]:
-    """What of each attribute need not be asked at a site: settled at a verdict site of this model, or closed by the first repetition."""
-    found: dict[str, frozenset[str]] = {}
-    dataset, verdict = view.dataset, view.model.verdict_sites
-    if view.recipe.effort == "everything" or not view.decides:
-        return found
-    for attribute in dataset.attributes:
-        closed: frozenset[str] = frozenset()
-        if view.first is not None:
-            removable, margins = STANDINGS.read(view.first, attribute.name).removable, view.recipe.margins
-            closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
-        if site not in verdict and standing(out, attribute.name, (), verdict).settled:
-            closed = (closed & {TOGETHER}) | {"nonlinear", "quarters", "quarters nonlinear"}
-        found[attribute.name] = closed
-    return found
 
 
 def log_odds(outputs_nc: Floats) -> Floats:
@@ -194,10 +177,14 @@ class SiteProbe:
         record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, silent=rank == 0)
         closed = probing.closed.get(self.attribute.name, frozenset())
         # A verdict of absence or presence rests on sites whose non-linear channel is asked too.
-        if probing.nonlinear and not record.silent and TOGETHER not in closed:
+        if probing.nonlinear and not record.silent and not closed & (LINEAR | {TOGETHER}):
             record = replace(record, agreement=self.guards.agreement())
         if record.silent:
             return self._unseen(record)
+        if closed >= LINEAR:
+            more = () if self.classes or not probing.nonlinear else ("quarters",)
+            every = ("linear", *((*more, "nonlinear", *(f"{one} nonlinear" for one in more)) if probing.nonlinear else ()))
+            return replace(record, tests=dict.fromkeys(every, LeakTest(ASKED_ONCE)))
         try:
             if self.classes:
                 score = cross_fit_classes(white.z_nr, self.labels, self.classes, self.folds)

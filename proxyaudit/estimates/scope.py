@@ -1,10 +1,14 @@
 """What an audit was asked about: all that a conclusion needs beside the numbers and the controls."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from proxyaudit.types import Role, Surface
+
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,27 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         max_rows=_cap(plan, recipe),
         no_absence=names(plan, "no_absence"),
     )
+
+
+def in_short(sites: Sequence[str], most: int = 8) -> str:
+    """Names of sites as a phrase: those that differ by their numbers alone, none of them missing, from the first to the last.
+
+    >>> in_short(["embeddings", "layer0.mlp", "layer0", "layer1.mlp", "layer1", "layer2.mlp", "layer2", "penultimate"])
+    'embeddings, layer0.mlp to layer2.mlp, layer0 to layer2 and penultimate'
+    >>> in_short(["layer0", "layer1", "layer3"])
+    'layer0, layer1 and layer3'
+    """
+    alike: dict[str, dict[tuple[int, ...], str]] = {}
+    for site in sites:
+        numbers = tuple(map(int, _NUMBER.findall(site)))
+        alike.setdefault(_NUMBER.sub("#", site), {})[numbers] = site
+    said: list[str] = []
+    for named in alike.values():
+        ends = [(min(numbers), max(numbers)) for numbers in zip(*named, strict=True)]
+        whole = len(named) == prod(last - first + 1 for first, last in ends)
+        said += [f"{named[min(named)]} to {named[max(named)]}"] if whole and len(named) > 2 else named.values()
+    said = said if len(said) <= most else [*said[: most - 1], f"{len(said) - most + 1} more"]
+    return f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else "".join(said)
 
 
 def _cap(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> int | None:

@@ -118,7 +118,7 @@ def _unread(inputs: Inputs, model: TrainedModel) -> list[NotTested]:
         return []
     now, then = len(model.sites), len(model.module.fine_taps())
     cost = f"{then - now} more places, about {minutes(inputs, then):g} minutes instead of {minutes(inputs, now):g}"
-    why = f"not asked: only what they add up to after a layer is read; 'sites: {{profile: everything}}' asks them ({cost})"
+    why = f"not asked, only what they add up to after each layer; 'sites: {{profile: everything}}' asks them ({cost})"
     return [NotTested(what=model.unread, why=why)]
 
 

@@ -116,6 +116,7 @@ def _odds(power: float) -> str:
 
 def plan_tables(plan: Mapping[str, Any]) -> None:
     """Draw a plan: what would be trained and measured, what it costs, and its digest."""
+    from proxyaudit.estimates.scope import in_short
     from proxyaudit.reporting.facts import look_words, margin_words, repetition_words
 
     rows, target, sites = plan["rows"], plan["target"], plan["sites"]
@@ -132,7 +133,7 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         ("Rows", f"{rows['train']} real for training, {rows['audit']} real for the audit; {rows['training_size']} per model"),
         ("Model inputs", f"{len(plan['columns'])} encoded columns"),
         ("Verdict sites", ", ".join(map(str, sites["verdict"]))),
-        ("Sites read", ", ".join(map(str, sites["profile"]))),
+        ("Sites read", in_short(sites["profile"], len(sites["profile"]))),
         ("Margins", margin_words(plan)),
         ("Seeds", f"{repetition_words(plan)}, root seed {plan['seed']}"),
         *([("Looks", looks)] if (looks := look_words(plan)) else []),

@@ -12,7 +12,7 @@ from proxyaudit.types import Estimate, Remedy, State, Surface
 _FIXED: Final[Mapping[Remedy, str]] = {
     "names": "more names or templates",
     "merge": "rare levels merged into larger ones",
-    "site": "the parts of the model that were not read (sites.profile)",
+    "site": "the parts of the model that were not read ('sites: {profile: all}' reads each that can be read)",
     "seed": "another seed, since the control of shuffled labels failed here",
 }
 _ORDER: Final[tuple[Remedy, ...]] = ("rows", "models", "names", "merge", "site", "seed")

@@ -1,13 +1,14 @@
 """What a finding says in plain words, and what would settle it: the one writer for audits of models, of activations and of prompts."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, strongest
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.rounding import significant
+from proxyaudit.estimates.scope import in_short
 from proxyaudit.estimates.states import Decision
 from proxyaudit.estimates.training import training_sentence
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Training
@@ -80,7 +81,7 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
         return f"{where}, '{c.attribute}' {acts}: {shown}{beside}; {inner}."
     if decision.verdict == "removed":
         found = f"no channel of this audit found '{c.attribute}', and each could have found it at its margin"
-        return f"{where}, {found}.{_as_sentence(_at_most(c))}"
+        return f"{where}, {found}. {_read_at(numbers.scope.profile)}{_as_sentence(_at_most(c))}"
     place = inside if decision.encoding == "linear" else f"it was found through: {', '.join(decision.mechanisms)}"
     if _only_beyond(decision):
         place = "by itself it tells nothing of it, but whoever holds the true label too can read it" + _COLLIDER.format("the label")
@@ -92,6 +93,12 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
     known = _at_most(c)
     open_ = f"the data cannot tell whether '{c.attribute}' is still in the model{f': {known}' if known else ''}"
     return f"For regime '{c.regime}' {open_}; {shown}."
+
+
+def _read_at(sites: Sequence[str]) -> str:
+    """Which places inside a model the word speaks of."""
+    count = "1 place was" if len(sites) == 1 else f"{len(sites)} places were"
+    return f"Inside, {count} read, each by itself: {in_short(sites)}."
 
 
 def _inside(c: Concluded, numbers: Numbers) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -41,7 +41,8 @@ class TrainedModel:
     taps: dict[str, Tap]  # where each site is read, by site name
     details: dict[str, Any] = field(default_factory=dict)  # how the weights came to be (origin, epochs run, ...), JSON-able
     aliases: dict[str, str] = field(default_factory=dict)  # other names of sites
-    unprofiled: tuple[str, ...] = ()  # sites (of a user's module: blocks) that are not looked at
+    unprofiled: tuple[str, ...] = ()  # blocks that no site looks at
+    unread: str = ""  # in words, what inside the blocks could be read and is not
 
 
 class TabularModule(nn.Module):
@@ -64,6 +65,10 @@ class TabularModule(nn.Module):
     def site_aliases(self) -> dict[str, str]:
         """Return other names of sites."""
         return {}
+
+    def unread(self, sites: Collection[str]) -> str:
+        """Return in words which kinds of places of ``fine_taps`` inside the blocks are not among ``sites``; empty where all are."""
+        return ""
 
     def undecayed(self) -> set[str]:
         """Return names of the parameters that are trained without weight decay."""

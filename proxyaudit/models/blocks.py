@@ -21,6 +21,8 @@ from proxyaudit.types import PENULTIMATE
 _CHECKED_ROWS = 64
 _MOST_FLOATS = 2**27  # of the block's input over all rows: 512 MiB
 _VALUE = "value"
+# What comes back counts as far as it exceeds the untrained model, and that is the same here up to the head.
+_UNTRAINED = "no weight before the head was trained, so no more can come back than from the untrained model"
 _ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.Identity, nn.ReLU, nn.GELU, nn.Tanh, nn.SiLU)
 
 
@@ -82,7 +84,9 @@ def _all_free(module: nn.Module, values: Tensor, text: str) -> LastBlock:
 
 
 def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]]) -> LastBlock:
-    """The head's last hidden layer; without one, the transformer's last layer inside the whole forward pass."""
+    """The head's last hidden layer; without one, the transformer's last layer inside the whole forward pass, where that was trained."""
+    if module.frozen and not len(module.dense):
+        raise NoBlockError(_UNTRAINED, applies=False)
     before = module.block_input()
     if before not in acts:
         raise NoBlockError(f"what the last block reads is not among the audited sites ('{before}')")

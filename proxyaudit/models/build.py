@@ -28,7 +28,7 @@ def build_model(
         module = model_kind(spec).make(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
         if isinstance(module, TabularModule):
             taps, every = module.fine_taps(), tuple(module.site_taps())
-            candidates = Candidates(taps, module.site_aliases(), blocks=tuple((name,) for name in taps))
+            candidates = Candidates(taps, module.site_aliases())
         else:
             candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=spec.described)
             every = tuple(getattr(spec, "sites", ("*",)))
@@ -44,4 +44,8 @@ def build_model(
     details = {"kind": spec.kind, "origin": "pretrained" if spec.pretrained else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
     read = {name: candidates.taps[name] for name in names}
-    return TrainedModel(module, n_classes, names, verdict, read, details, aliases, candidates.unprofiled(names))
+    if not isinstance(module, TabularModule):
+        return TrainedModel(module, n_classes, names, verdict, read, details, aliases, candidates.unprofiled(names))
+    # A block is looked at where its own site is: a head of it is not the whole of it.
+    left = tuple(name for name in every if name not in names)
+    return TrainedModel(module, n_classes, names, verdict, read, details, aliases, left, module.unread(names))

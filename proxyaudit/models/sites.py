@@ -53,7 +53,8 @@ def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, 
 
 def _match(globs: Iterable[str], candidates: Candidates, every: tuple[str, ...], *, where: str) -> set[str]:
     found: set[str] = set()
-    for glob in [g for word in globs for g in (every if word == "all" else (word,))]:
+    words = {"all": every, "everything": ("*",)}
+    for glob in [g for word in globs for g in words.get(word, (word,))]:
         names = {name for name in candidates.taps if fnmatchcase(name, glob)}
         names |= {site for alias, site in candidates.aliases.items() if fnmatchcase(alias, glob)}
         if not names:
@@ -62,7 +63,7 @@ def _match(globs: Iterable[str], candidates: Candidates, every: tuple[str, ...],
             raise InputError(f"site '{glob}' matches nothing{because}", where=where, mend=mend)
         found |= names
     if not found:
-        raise InputError("no site is named", where=where, mend="write 'penultimate', 'all' or names of sites")
+        raise InputError("no site is named", where=where, mend="write 'penultimate', 'all', 'everything' or names of sites")
     return found
 
 

@@ -8,7 +8,7 @@ whose values differ in the last digits: hence the device stands among the versio
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.scope import in_short
 from proxyaudit.models.base import TabularModule, Tap
 from proxyaudit.models.kinds.huggingface import MOST_SPANS, HuggingFaceSpec
 from proxyaudit.types import PENULTIMATE
@@ -29,6 +30,7 @@ SPAN_STEPS = 2**MOST_SPANS
 VARIABLE = "PROXYAUDIT_DEVICE"
 CPU = torch.device("cpu")
 _BATCH_ROWS, _BATCH_TOKENS = 64, 6144
+_PARTS = {"head": "attention heads", "attention": "attention outputs", "mlp": "MLP outputs"}
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,13 @@ class TextClassifier(TabularModule):
             if number < len(self.layers) - 1 or not self.same_as_last:
                 sites[f"layer{number}"] = Tap(f"backbone.{layer.name}", "output", in_tuple=layer.is_tuple)
         return sites | self._head_sites()
+
+    def unread(self, sites: Collection[str]) -> str:
+        """What inside the layers is not among ``sites``, by kind, and of how many layers."""
+        left = [name.split(".") for name in self.fine_taps() if "." in name and name not in sites]
+        kinds = [word for part, word in _PARTS.items() if any(place.startswith(part) for _, place in left)]
+        layers = len({layer for layer, _ in left})
+        return f"{in_short(kinds)} of {layers} layer{'s' if layers > 1 else ''}" if left else ""
 
     def site_aliases(self) -> dict[str, str]:
         """The last layer, where its pooled output is the very thing that the head reads."""

@@ -16,7 +16,7 @@ from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.row_sums import rows_digest
-from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
@@ -75,6 +75,8 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
     most = minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(model.sites))
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
+    notes = (*_unread(inputs, model), *dataset.notes, *release_notes(dataset, inputs.releases))
+    notes = (*notes, *lineage.notes, *effort, *lone_tables(recipe, regimes))
     plan = Plan(
         name=recipe.name,
         seed=recipe.seed,
@@ -96,10 +98,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         permutations=permutations_needed(cells),
         tasks=1
         + sum(2 * inputs.seeds_of(r) + (len(inputs.repetitions.tables_of(r.name)) if r.kind == "synthetic" else 0) for r in regimes),
-        notes=[
-            note.model_dump()
-            for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort, *lone_tables(recipe, regimes))
-        ],
+        notes=[note.model_dump() for note in notes],
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
@@ -111,6 +110,16 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     code, settings = code_digest(), recipe.published()
     digest = digest_of({"plan": plan.content(), "recipe": settings, "code": code})
     return replace(plan, digest=digest, code=code, estimated_minutes=minutes(inputs, len(model.sites)))
+
+
+def _unread(inputs: Inputs, model: TrainedModel) -> list[NotTested]:
+    """What inside the blocks is not read, with the option that reads it and what that takes."""
+    if not model.unread or not isinstance(model.module, TabularModule):
+        return []
+    now, then = len(model.sites), len(model.module.fine_taps())
+    cost = f"{then - now} more places, about {minutes(inputs, then):g} minutes instead of {minutes(inputs, now):g}"
+    why = f"not asked, only what they add up to after each layer; 'sites: {{profile: everything}}' asks them ({cost})"
+    return [NotTested(what=model.unread, why=why)]
 
 
 def _without_absence(inputs: Inputs) -> list[str]:

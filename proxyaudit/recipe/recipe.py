@@ -166,7 +166,7 @@ OneOrMany = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if
 
 
 class SitesSpec(Strict):
-    """Verdict sites and profiled sites, as globs over site names (``all`` for every site)."""
+    """Verdict sites and profiled sites, as globs over site names; ``all`` is one or more of every block, ``everything`` all there are."""
 
     verdict: OneOrMany = ("penultimate",)
     profile: OneOrMany = ("all",)

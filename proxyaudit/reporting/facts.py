@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxyaudit.estimates.channel import all_channels
-from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
+from proxyaudit.estimates.scope import entries, has_kind, in_short, listed, mapping, margins_of, sites_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import DASH, at_most, beside, count_word, join_words, percent
 from proxyaudit.reporting.words import REFERENCE_WORDS
@@ -21,6 +21,10 @@ _HOW = {
 _CROSSED = "a synthesizer fitted on the real training rows, once per table; several models are trained on each"
 _TEXTS = {"real": "real texts", "synthetic": "synthetic texts", "scrubbed": "real texts with words masked"}
 _KINDS = {"real": "real rows", "synthetic": "synthetic rows", "release": "a release made elsewhere", "checkpoints": "trained elsewhere"}
+_TEXT_SITES = (
+    ". Each is read as one vector a text: embeddings before the transformer's first layer, layer0 and so on after each layer "
+    "(layer0.head0, layer0.attention and layer0.mlp are parts of one), pooled, dense0 and penultimate in the head"
+)
 _SPLIT = (
     "The audit rows are the same for every kind of training, and no synthesizer of this run saw them. They fall into three parts that "
     "rotate: subspaces are fitted on one, readers on another, effects measured on the third. Rows that belong together, and exact "
@@ -98,7 +102,7 @@ def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         yield "Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)
     for key, term in (("verdict", "Verdict sites"), ("profile", "Sites read")):
         if names := sites_of(plan, key):
-            yield term, ", ".join(names)
+            yield term, f"{in_short(names, len(names))}{_TEXT_SITES if key == 'profile' and reads_text(pack) else ''}"
     if plan.get("seeds") is not None:
         yield "Trained models", f"{repetition_words(plan)}, each with its own seed"
         if looks := look_words(plan):

@@ -100,6 +100,18 @@ def test_default_sites_hold_one_of_each_block(folders: Path) -> None:
             build(folders, "bert", sites=SitesSpec(verdict=verdict), head_hidden=(6,))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_read_is_one_phrase_and_bars_nothing(folders: Path, kind: str) -> None:
+    default, wide = build(folders, kind), build(folders, kind, sites=SitesSpec(profile=("everything",)))
+    assert default.unread == "attention heads, attention outputs and MLP outputs of 2 layers"
+    assert (default.unprofiled, wide.unprofiled, wide.unread) == ((), (), "")
+    assert set(wide.sites) == set(module_of(wide).fine_taps()) > set(default.sites)
+    # A head of a layer is not the layer.
+    some = build(folders, kind, sites=SitesSpec(profile=("layer0.head*", "layer?.mlp", "layer1.head0", "layer1.attention")))
+    assert some.unprofiled[:2] == ("embeddings", "layer0")
+    assert some.unread == "attention heads and attention outputs of 2 layers"
+
+
 def test_pooling_reads_the_tokens_of_the_mask_alone() -> None:
     value = torch.arange(24, dtype=torch.float32).reshape(2, 4, 3)
     mask = torch.tensor([[True, True, False, False], [True, True, True, True]])
@@ -293,7 +305,10 @@ def test_the_last_block_is_the_heads_or_the_transformers(folders: Path) -> None:
     np.testing.assert_allclose(block.module(block.values).detach().numpy(), acts["penultimate"], atol=1e-5)
     with pytest.raises(NoBlockError, match="'pooled'"):
         last_block(with_hidden, x, {})
-    linear = build(folders, "gpt2")
+    with pytest.raises(NoBlockError, match="no more can come back than from the untrained model") as frozen:
+        last_block(build(folders, "bert"), x, acts)
+    assert not frozen.value.applies  # a frozen transformer under a linear head: nothing before the head was trained
+    linear = build(folders, "gpt2", tune="full")
     acts = capture(linear, x).acts
     block = last_block(linear, x, acts)
     assert block.text == "the transformer's last layer"

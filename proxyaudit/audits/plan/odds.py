@@ -73,7 +73,7 @@ class _Odds:
         return {
             "linear leak": least(inside, linear),
             "non-linear leak": least(inside, nonlinear),
-            "other sites": least(others, linear, nonlinear),
+            "other sites": 0.0 if self.prepared.model.unprofiled else least(others, linear, nonlinear),
             "beyond the label": least(inside, linear, nonlinear),
             "outputs": shown * power_of_absence(self.rows, columns, margins.leak, self.rates),
             "use": self._passes(*self._effect(), ABSENT_AT),

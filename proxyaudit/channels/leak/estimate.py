@@ -16,6 +16,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts, unit_of
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
+from proxyaudit.estimates.scope import in_short
 from proxyaudit.estimates.states import FAILED_AT
 from proxyaudit.stats.p_values import holm
 
@@ -87,7 +88,7 @@ def _deciding(facts: Facts, attribute: Attribute, run: Run, records: Records) ->
         for test, channel in _tests(facts, attribute, run, site, records).items():
             yield _leak(facts, channel, attribute, run, site, test, records)
     if not run.is_reference and facts.unprofiled:
-        why = f"not every part of the model was looked at: nothing of {', '.join(facts.unprofiled)} is among the profiled sites"
+        why = f"not every part of the model was looked at: nothing of {in_short(facts.unprofiled)} is among the profiled sites"
         base = Draft("elsewhere", attribute.name, run.regime, measure="unprofiled", unit=unit_of(attribute), reason=why, remedy="site")
         yield replace(base, margin=facts.margins.leak)
     if not facts.bare:

@@ -49,7 +49,8 @@ def _risk(report: Report) -> str:
         parts.append("Where the verdict is inconclusive it may be there without having been found.")
     margin = report.summary.margins.get("leak")
     below = f"less than {percent(margin)} of all there is to know" if margin is not None else "less than the margin"
-    return " ".join([*parts, f"That {below} can be read, or by readers that this audit does not have, is never excluded."])
+    beyond = "by readers that this audit does not have, or at places that it did not read"
+    return " ".join([*parts, f"That {below} can be read, or more {beyond}, is never excluded."])
 
 
 def _untested(report: Report) -> str:

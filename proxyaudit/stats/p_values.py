@@ -1,5 +1,6 @@
 """p-values: from null distributions, and corrected for looking at many cells at once."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import stats
 PRESENT_AT = 0.05  # what is found, after the correction for looking at many numbers
 ABSENT_AT = 0.01  # what is certified not to be there
 FOUND = 0.8  # share of plants that a positive control must find
+_SHARE = 0.95
 
 
 def permutation_p(observed: float, null: NDArray[np.float64]) -> float:
@@ -54,3 +56,12 @@ def weighted_holm(p_values: Sequence[float], weights: Sequence[float] | NDArray[
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
+
+
+def exceeded_by_few(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """The smallest of some values that one further value of their kind exceeds with a probability of at most .05.
+
+    Of m values that is the ``ceil(.95 (m + 1))``-th (Vovk et al. 2005), the largest of fewer than 19; an interpolated percentile of 40
+    is exceeded by 7 %.
+    """
+    return float(np.sort(values)[min(math.ceil(_SHARE * (len(values) + 1)), len(values)) - 1])

@@ -18,7 +18,7 @@ from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
 from proxyaudit.estimates.scope import in_short
 from proxyaudit.estimates.states import FAILED_AT
-from proxyaudit.stats.p_values import holm
+from proxyaudit.stats.p_values import exceeded_by_few, holm
 
 _CUT = "of the number cut at its quartiles (value by value where it has few), inverted along planted"
 _QUESTION = "of the yes-or-no question about its value that half of the rows answer best, on the other half, inverted along planted"
@@ -204,7 +204,7 @@ def _add_references(out: Drafts, facts: Facts, attribute: Attribute, regime: str
         context = f"{regime}: 95th percentile of {len(relayed)} placebos" + (", output leak" if outputs else "")
         measure = "output_leak" if outputs else "leak"
         draft = replace(base, channel=_channel_of(facts, site), measure=measure, context=context, method="label-planted on the inputs")
-        out.add(draft, value=float(np.quantile(relayed, 0.95)))
+        out.add(draft, value=exceeded_by_few(relayed))
     if linear and site in facts.verdict_sites:
         context = f"{regime}: 95th percentile of permuted labels"
         draft = replace(base, channel="linear", regime="floor", measure="leak", context=context, method=METHODS["linear"])

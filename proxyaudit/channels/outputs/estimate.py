@@ -10,6 +10,7 @@ from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, shows_sign
 from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, auroc, gap_in, gaps_within_label, largest_gap, surely_flat, weighted_sum
 from proxyaudit.stats.intervals import LEVEL, Measured, SharedSpread, crossed_interval, over_seeds, p_above, p_below
+from proxyaudit.stats.p_values import exceeded_by_few
 
 FEWEST_IN_LABEL = 30
 METHOD = "largest difference in mean predicted probability over pairs of groups; simultaneous interval"
@@ -97,7 +98,7 @@ def placebo_gap(facts: Facts, attribute: Attribute, run: Run) -> float | None:
         codes = (column > np.median(column)).astype(np.int64) if attribute.classes == 0 else column
         means = [outputs[codes == k].mean(axis=0) for k in np.unique(codes)]
         sizes.append(float((np.max(means, axis=0) - np.min(means, axis=0)).max()))
-    return float(np.quantile(sizes, 0.95))
+    return exceeded_by_few(sizes)
 
 
 def _task(facts: Facts, run: Run) -> Draft:

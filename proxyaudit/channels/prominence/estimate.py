@@ -12,6 +12,7 @@ from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import Draft, Drafts
 from proxyaudit.estimates.training import FEWEST_PLACEBOS, LARGER, PROMINENCE
 from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, over_seeds, p_above
+from proxyaudit.stats.p_values import exceeded_by_few
 
 METHOD = {
     "units": "mean over standardised units of the share of variance explained, minus what chance gives (Hermann & Lampinen 2020)",
@@ -19,7 +20,6 @@ METHOD = {
 }
 _UNIT, _LOG = "share of variance", "log ratio"
 _OF_PLACEBOS = "label-planted on the inputs, with the attribute's input leak, base rates and association with the label"
-_PERCENTILE = 0.95
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _add_placebos(out: Drafts, base: Draft, mine: _Models, untrained: _Models) -
     if count < FEWEST_PLACEBOS:
         out.add(replace(said, reason=f"only {count} placebos could be matched, of at least {FEWEST_PLACEBOS}"))
     else:
-        out.add(said, value=float(np.quantile(after[:count] - before[:count], _PERCENTILE)))
+        out.add(said, value=exceeded_by_few(after[:count] - before[:count]))
 
 
 def _add_kept(out: Drafts, base: Draft, mine: _Models, real: _Models, untrained: _Models | None) -> None:

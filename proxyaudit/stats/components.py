@@ -19,7 +19,7 @@ Part = tuple[float, float]
 """A variance, or a mean square, and its degrees of freedom."""
 
 REPETITIONS, TABLES, MODELS, RESIDUAL = "repetitions", "tables", "models", "residual"
-UNLIKE: Final = 0.01  # level at which a number varies more than the others
+UNLIKE, ALIKE = 0.01, 0.2  # p-values of a number's varying more than the others: surely more, and nothing that speaks for it
 NOTHING: Final[Part] = (0.0, 0.0)
 
 
@@ -96,6 +96,11 @@ class Spread:
             return size * (1 + t), df
         return self._sum({TABLES: m + t * m, MODELS: t + t * m, RESIDUAL: max(1 - t - m - t * m, 0.0)}, prior)
 
+    def alone(self) -> list[Part]:
+        """Independent parts whose sum is at least the variance of the mean, as its own repetitions tell them."""
+        cells = self.tables * self.models
+        return [(size / cells, df) for source, (size, df) in self.squares.items() if source != RESIDUAL]
+
     # Never below what the number itself says: where it is unlike the others, they do not speak for it.
 
     def _repetitions(self, prior: Mapping[str, Part]) -> Part:
@@ -119,10 +124,11 @@ class Spread:
 def _drawn(own: Part, prior: Part) -> Part:
     """A mean square drawn towards what other numbers tell of it, each with its degrees of freedom.
 
-    Where it is surely larger than theirs (F test), its number is unlike them and they do not speak for it: their degrees of freedom would
-    make the interval of a number that varies more than all others too narrow (Phipson et al. 2016).
+    Where it is larger than theirs (F test), its number may be unlike them, and they speak for it the less the surer that is: their degrees
+    of freedom would make the interval of a number that varies more than all others too narrow (Phipson et al. 2016).
     """
     (size, df), (shared, more) = own, prior
-    if more == 0 or (shared < size and special.fdtrc(df, more, size / max(shared, 1e-300)) < UNLIKE):
-        return own
-    return (more * shared + df * size) / (more + df), more + df
+    if more > 0 and shared < size:
+        p = float(special.fdtrc(df, more, size / max(shared, 1e-300)))
+        more *= min(max((p - UNLIKE) / (ALIKE - UNLIKE), 0.0), 1.0)
+    return ((more * shared + df * size) / (more + df), more + df) if more > 0 else own

@@ -117,7 +117,7 @@ def _coverage(asked: argparse.Namespace, seed: int) -> None:
 
 
 def _crossed(asked: argparse.Namespace, seed: int) -> None:
-    cases = [(seed, world, block) for world in range(len(crossed.WORLDS)) for block in range(crossed.BLOCKS)]
+    cases = [(seed, world, block) for world, one in enumerate(crossed.WORLDS) for block in range(one.blocks)]
     run("crossed", cases, crossed.run_block, asked.jobs, asked.most)
 
 

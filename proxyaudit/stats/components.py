@@ -8,6 +8,7 @@ as fewer, since the sum is never taken as less than one of its terms.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 import numpy as np
@@ -19,7 +20,9 @@ Part = tuple[float, float]
 """A variance, or a mean square, and its degrees of freedom."""
 
 REPETITIONS, TABLES, MODELS, RESIDUAL = "repetitions", "tables", "models", "residual"
-UNLIKE, ALIKE = 0.01, 0.2  # p-values of a number's varying more than the others: surely more, and nothing that speaks for it
+UNLIKE: Final = 0.01  # level at which a number varies more than the others
+ALIKE: Final = 0.5  # p-value from which on nothing speaks for that
+ENOUGH: Final = 2.0  # degrees of freedom; two repetitions would not show that a number is unlike the others
 NOTHING: Final[Part] = (0.0, 0.0)
 
 
@@ -34,6 +37,12 @@ class Spread:
     @classmethod
     def of(cls, values_s: Floats, places: Places = ()) -> Self | None:
         """From the number in each repetition ``(S,)``; ``None`` where fewer than two differ: equal repetitions are one."""
+        return cls._of(tuple(values_s.tolist()), places)
+
+    @classmethod
+    @lru_cache(maxsize=256)  # a number is asked several times in a row
+    def _of(cls, values: tuple[float, ...], places: Places) -> Self | None:
+        values_s = np.array(values, dtype=np.float64)
         if len({table for table, _ in places}) < 2:
             return cls._alone(np.unique(values_s))
         rows, columns = (np.unique([place[axis] for place in places], return_inverse=True)[1] for axis in (0, 1))
@@ -105,7 +114,9 @@ class Spread:
 
     def _repetitions(self, prior: Mapping[str, Part]) -> Part:
         own = self.squares[REPETITIONS]
-        size, df = _drawn(own, prior.get(REPETITIONS, NOTHING))
+        if own[1] < ENOUGH:
+            return own
+        size, df = _drawn(own, prior.get(REPETITIONS, NOTHING), ALIKE)
         return max(own[0], size), df
 
     def _sum(self, weights: Mapping[str, float], prior: Mapping[str, Part]) -> Part:
@@ -121,14 +132,15 @@ class Spread:
         return total, max(fewest, total**2 / below) if below > 0 else fewest
 
 
-def _drawn(own: Part, prior: Part) -> Part:
+def _drawn(own: Part, prior: Part, alike: float = UNLIKE) -> Part:
     """A mean square drawn towards what other numbers tell of it, each with its degrees of freedom.
 
-    Where it is larger than theirs (F test), its number may be unlike them, and they speak for it the less the surer that is: their degrees
-    of freedom would make the interval of a number that varies more than all others too narrow (Phipson et al. 2016).
+    Where it is surely larger than theirs (F test), its number is unlike them and they do not speak for it: their degrees of freedom would
+    make the interval of a number that varies more than all others too narrow (Phipson et al. 2016). Up to the p-value ``alike`` they speak
+    for it the less, the more speaks for that.
     """
     (size, df), (shared, more) = own, prior
     if more > 0 and shared < size:
         p = float(special.fdtrc(df, more, size / max(shared, 1e-300)))
-        more *= min(max((p - UNLIKE) / (ALIKE - UNLIKE), 0.0), 1.0)
+        more *= float(p >= UNLIKE) * (min((p - UNLIKE) / (alike - UNLIKE), 1.0) if alike > UNLIKE else 1.0)
     return ((more * shared + df * size) / (more + df), more + df) if more > 0 else own

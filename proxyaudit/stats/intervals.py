@@ -144,7 +144,7 @@ def _usual_half(parts: Sequence[Part], p: float) -> float:
     Whatever the variances, such a 95 % interval holds the truth in 93.7 % at least; Banerjee's is often much wider than it need be.
     """
     total, df = _satterthwaite(parts)
-    share = 1 / (1 + min(df for variance, df in parts if variance > 0))
+    share = 1 / min(df for variance, df in parts if variance > 0) ** 2
     return float(np.sqrt(share * _sure_half(parts, p) ** 2 + (1 - share) * total * special.stdtrit(df, p) ** 2))
 
 

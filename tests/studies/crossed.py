@@ -30,7 +30,7 @@ from proxyaudit.stats.intervals import (
 )
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 
-AUDITS, SIMULATED = 50, 20_000  # audits in a line, numbers of each world at least
+AUDITS, SIMULATED = 50, 20_000  # audits in a line, numbers of each world at least; where tables are crossed, half as many
 ROWS, Z = 60, 1.959964
 Line = dict[str, Any]
 
@@ -56,7 +56,7 @@ class World:
     @property
     def blocks(self) -> int:
         """Lines of this world."""
-        return -(-SIMULATED // (AUDITS * self.numbers))
+        return -(-SIMULATED // (AUDITS * self.numbers * min(self.shape[0], 2)))
 
 
 WORLDS = (
@@ -74,6 +74,7 @@ WORLDS = (
     World("two models", 0.0, 0.2, 0.0, 0.005, shape=(1, 2)),
     World("two models, one number varies 30 times", 0.0, 0.03, 0.0, 0.005, shape=(1, 2), odd=30, flat=True),
 )
+CROSSED = len(WORLDS)
 _GRID = tuple(
     World(f"{models} models, {name}", 0.0, share, 0.0, rows, (1, models), numbers=numbers, **how)  # type: ignore[arg-type]
     for models in (2, 3, 5)

@@ -141,10 +141,10 @@ def _sure_half(parts: Sequence[Part], p: float) -> float:
 def _usual_half(parts: Sequence[Part], p: float) -> float:
     """Half of an interval as published: its square lies between Satterthwaite's and Banerjee's, nearer to his the fewer degrees of freedom.
 
-    Whatever the variances, such a 95 % interval holds the truth in 93.7 % at least; Banerjee's is often much wider than it need be.
+    Whatever the variances, such a 95 % interval holds the truth in at least 93.3 %; Banerjee's is often much wider than it need be.
     """
     total, df = _satterthwaite(parts)
-    share = 1 / min(df for variance, df in parts if variance > 0) ** 2
+    share = 0.5 ** min(df for variance, df in parts if variance > 0)
     return float(np.sqrt(share * _sure_half(parts, p) ** 2 + (1 - share) * total * special.stdtrit(df, p) ** 2))
 
 

@@ -152,7 +152,7 @@ def run_case(seed: int, world: int, index: int) -> Line:
         nexts.append(None if another is None else _holds(another, one.another))
         widths.append(round((interval.high - interval.low) / 2 / (Z * float(np.sqrt(one.variance))), 4))
         # The margin where the truth lies: all of these are wrong.
-        absent.append(p_below(measured, one.truth) <= ABSENT_AT)
+        absent.append(measured.value < one.truth and p_below(measured, one.truth) <= ABSENT_AT)
     return {"hits": hits, "next": nexts, "widths": widths, "absent": absent}
 
 

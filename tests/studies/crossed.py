@@ -30,7 +30,7 @@ from proxyaudit.stats.intervals import (
 )
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 
-AUDITS, SIMULATED = 50, 20_000  # audits in a line, numbers of each world at least; where tables are crossed, half as many
+AUDITS, SIMULATED = 50, 20_000  # audits in a line, numbers of each world at least
 ROWS, Z = 60, 1.959964
 Line = dict[str, Any]
 
@@ -56,10 +56,10 @@ class World:
     @property
     def blocks(self) -> int:
         """Lines of this world."""
-        return -(-SIMULATED // (AUDITS * self.numbers * min(self.shape[0], 2)))
+        return -(-SIMULATED // (AUDITS * self.numbers))
 
 
-WORLDS = (
+WORLDS: tuple[World, ...] = (
     World("tables matter", 0.3, 0.02, 0.05, 0.005),
     World("models matter", 0.02, 0.3, 0.05, 0.005),
     World("nothing but the rest", 0.0, 0.0, 0.3, 0.005),
@@ -76,7 +76,7 @@ WORLDS = (
 )
 CROSSED = len(WORLDS)
 _GRID = tuple(
-    World(f"{models} models, {name}", 0.0, share, 0.0, rows, (1, models), numbers=numbers, **how)  # type: ignore[arg-type]
+    World(f"{models} models, {name}", 0.0, share, 0.0, rows, (1, models), numbers=numbers, **how)
     for models in (2, 3, 5)
     for name, share, rows, numbers, how in (
         ("8 numbers alike", 0.3, 0.0005, 8, {"alike": True}),

@@ -8,6 +8,7 @@ as fewer, since the sum is never taken as less than one of its terms.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 import numpy as np
@@ -20,6 +21,8 @@ Part = tuple[float, float]
 
 REPETITIONS, TABLES, MODELS, RESIDUAL = "repetitions", "tables", "models", "residual"
 UNLIKE: Final = 0.01  # level at which a number varies more than the others
+ALIKE: Final = 0.5  # p-value from which on nothing speaks for that
+ENOUGH: Final = 2.0  # degrees of freedom; two repetitions would not show that a number is unlike the others
 NOTHING: Final[Part] = (0.0, 0.0)
 
 
@@ -34,6 +37,12 @@ class Spread:
     @classmethod
     def of(cls, values_s: Floats, places: Places = ()) -> Self | None:
         """From the number in each repetition ``(S,)``; ``None`` where fewer than two differ: equal repetitions are one."""
+        return cls._of(tuple(values_s.tolist()), places)
+
+    @classmethod
+    @lru_cache(maxsize=256)  # a number is asked several times in a row
+    def _of(cls, values: tuple[float, ...], places: Places) -> Self | None:
+        values_s = np.array(values, dtype=np.float64)
         if len({table for table, _ in places}) < 2:
             return cls._alone(np.unique(values_s))
         rows, columns = (np.unique([place[axis] for place in places], return_inverse=True)[1] for axis in (0, 1))
@@ -96,11 +105,18 @@ class Spread:
             return size * (1 + t), df
         return self._sum({TABLES: m + t * m, MODELS: t + t * m, RESIDUAL: max(1 - t - m - t * m, 0.0)}, prior)
 
+    def alone(self) -> list[Part]:
+        """Independent parts whose sum is at least the variance of the mean, as its own repetitions tell them."""
+        cells = self.tables * self.models
+        return [(size / cells, df) for source, (size, df) in self.squares.items() if source != RESIDUAL]
+
     # Never below what the number itself says: where it is unlike the others, they do not speak for it.
 
     def _repetitions(self, prior: Mapping[str, Part]) -> Part:
         own = self.squares[REPETITIONS]
-        size, df = _drawn(own, prior.get(REPETITIONS, NOTHING))
+        if own[1] < ENOUGH:
+            return own
+        size, df = _drawn(own, prior.get(REPETITIONS, NOTHING), ALIKE)
         return max(own[0], size), df
 
     def _sum(self, weights: Mapping[str, float], prior: Mapping[str, Part]) -> Part:
@@ -116,13 +132,15 @@ class Spread:
         return total, max(fewest, total**2 / below) if below > 0 else fewest
 
 
-def _drawn(own: Part, prior: Part) -> Part:
+def _drawn(own: Part, prior: Part, alike: float = UNLIKE) -> Part:
     """A mean square drawn towards what other numbers tell of it, each with its degrees of freedom.
 
     Where it is surely larger than theirs (F test), its number is unlike them and they do not speak for it: their degrees of freedom would
-    make the interval of a number that varies more than all others too narrow (Phipson et al. 2016).
+    make the interval of a number that varies more than all others too narrow (Phipson et al. 2016). Up to the p-value ``alike`` they speak
+    for it the less, the more speaks for that.
     """
     (size, df), (shared, more) = own, prior
-    if more == 0 or (shared < size and special.fdtrc(df, more, size / max(shared, 1e-300)) < UNLIKE):
-        return own
-    return (more * shared + df * size) / (more + df), more + df
+    if more > 0 and shared < size:
+        p = float(special.fdtrc(df, more, size / max(shared, 1e-300)))
+        more *= float(p >= UNLIKE) * (min((p - UNLIKE) / (alike - UNLIKE), 1.0) if alike > UNLIKE else 1.0)
+    return ((more * shared + df * size) / (more + df), more + df) if more > 0 else own

@@ -2,7 +2,9 @@
 
 Audits are simulated at the level of their numbers: twelve gaps of one regime, three tables and three models each trained on each table.
 What tables, models and the rest bring, and what the rows do, is drawn; the intervals are those of ``stats/intervals.py``. The oracle knows
-all variances. Of two models of one number that differ far more than those of all others the same is asked.
+all variances. Were the margin where the truth lies, how often would a number be called absent? So it is asked of two to eight numbers in
+two, three or five models as well: which vary alike, in proportion to their size, or nothing like each other, beside rows that err little
+or more than models differ.
 """
 
 from __future__ import annotations
@@ -28,9 +30,8 @@ from proxyaudit.stats.intervals import (
 )
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 
-BLOCKS, AUDITS = 20, 50  # 1,000 audits of each world
-NUMBERS, ROWS, Z = 12, 60, 1.959964
-EVEN = np.linspace(0.02, 0.2, NUMBERS)
+AUDITS, SIMULATED = 50, 20_000  # audits in a line, numbers of each world at least
+ROWS, Z = 60, 1.959964
 Line = dict[str, Any]
 
 
@@ -47,9 +48,18 @@ class World:
     unlike: float = 0.0  # standard deviation of the logarithm of how much a number varies
     odd: float = 1.0  # how many times as much the first number varies
     flat: bool = False  # all numbers of one size
+    alike: bool = False  # numbers vary as one of size .03 does, whatever their own size
+    half: bool = False  # not the first number alone varies so many times as much, but the first half of them
+    heavy: bool = False  # effects of models have five degrees of freedom
+    numbers: int = 12
+
+    @property
+    def blocks(self) -> int:
+        """Lines of this world."""
+        return -(-SIMULATED // (AUDITS * self.numbers))
 
 
-WORLDS = (
+WORLDS: tuple[World, ...] = (
     World("tables matter", 0.3, 0.02, 0.05, 0.005),
     World("models matter", 0.02, 0.3, 0.05, 0.005),
     World("nothing but the rest", 0.0, 0.0, 0.3, 0.005),
@@ -63,6 +73,32 @@ WORLDS = (
     World("three models", 0.0, 0.2, 0.0, 0.005, shape=(1, 3)),
     World("two models", 0.0, 0.2, 0.0, 0.005, shape=(1, 2)),
     World("two models, one number varies 30 times", 0.0, 0.03, 0.0, 0.005, shape=(1, 2), odd=30, flat=True),
+)
+CROSSED = len(WORLDS)
+_GRID = tuple(
+    World(f"{models} models, {name}", 0.0, share, 0.0, rows, (1, models), numbers=numbers, **how)
+    for models in (2, 3, 5)
+    for name, share, rows, numbers, how in (
+        ("8 numbers alike", 0.3, 0.0005, 8, {"alike": True}),
+        ("8 numbers alike, rows as much", 0.3, 0.005, 8, {"alike": True}),
+        ("8 numbers alike, rows more", 0.3, 0.015, 8, {"alike": True}),
+        ("4 numbers alike", 0.3, 0.0005, 4, {"alike": True}),
+        ("2 numbers alike, rows some", 0.3, 0.003, 2, {"alike": True}),
+        ("4 numbers in proportion", 0.3, 0.0005, 4, {}),
+        ("8 numbers unlike", 0.1, 0.0005, 8, {"unlike": 1.0}),
+        ("4 numbers unlike, rows some", 0.1, 0.001, 4, {"unlike": 1.0}),
+        ("1 of 8 varies 4 times", 0.1, 0.0005, 8, {"odd": 4.0, "flat": True}),
+        ("1 of 8 varies 30 times", 0.02, 0.0005, 8, {"odd": 30.0, "flat": True}),
+        ("4 of 8 vary 5 times", 0.1, 0.0005, 8, {"odd": 5.0, "half": True, "flat": True}),
+        ("8 numbers alike, heavy tails", 0.3, 0.0005, 8, {"alike": True, "heavy": True}),
+    )
+)
+WORLDS += (
+    *_GRID,
+    World("all alike, 4 numbers, rows as much", 0.2, 0.2, 0.2, 0.005, alike=True, numbers=4),
+    World("1 of 8 varies 4 times", 0.1, 0.1, 0.1, 0.0005, odd=4, flat=True, numbers=8),
+    World("4 of 8 vary 5 times, rows some", 0.1, 0.1, 0.05, 0.001, odd=5, half=True, flat=True, numbers=8),
+    World("tables matter more, heavy tails", 0.3, 0.1, 0.1, 0.005, heavy=True),
 )
 
 
@@ -84,33 +120,40 @@ class Simulated:
 def audit(world: World, rng: np.random.Generator) -> list[Simulated]:
     """The numbers of one audit."""
     tables, models = world.shape
-    sizes = np.full(NUMBERS, 0.03) if world.flat else EVEN
-    times = np.exp(rng.normal(0, world.unlike, NUMBERS)) if world.unlike else np.ones(NUMBERS)
-    times[0] *= world.odd
+    sizes = np.full(world.numbers, 0.03) if world.flat else np.linspace(0.02, 0.2, world.numbers)
+    times = np.exp(rng.normal(0, world.unlike, world.numbers)) if world.unlike else np.ones(world.numbers)
+    times[: world.numbers // 2 if world.half else 1] *= world.odd
+
+    def effects(sd: float, *shape: int) -> Floats:
+        # A t variable of five degrees of freedom has a variance of 5 / 3.
+        return sd * (rng.standard_t(5, shape) * np.sqrt(0.6) if world.heavy else rng.normal(size=shape))
+
     found = []
     for size, factor in zip(sizes, times, strict=True):
-        a, b, e = (size * factor * share for share in (world.tables, world.models, world.rest))
+        a, b, e = ((0.03 if world.alike else size) * factor * share for share in (world.tables, world.models, world.rest))
         rows = rng.normal(size=ROWS) * world.rows * np.sqrt(ROWS)
-        y = size + rows.mean() + rng.normal(0, a, (tables, 1)) + rng.normal(0, b, (1, models)) + rng.normal(0, e, (tables, models))
+        y = size + rows.mean() + effects(a, tables, 1) + effects(b, 1, models) + effects(e, tables, models)
         measured = Measured(y.ravel(), (rows - rows.mean()) / ROWS, np.arange(ROWS), places=places_of(tables, models))
         variance = a**2 / tables + b**2 / models + e**2 / (tables * models) + world.rows**2
-        another = size + rng.normal(0, np.sqrt(a**2 + b**2 + e**2))
-        found.append(Simulated(measured, float(size), float(variance), float(another)))
+        another = size + float(effects(a, 1)[0] + effects(b, 1)[0] + effects(e, 1)[0])
+        found.append(Simulated(measured, float(size), float(variance), another))
     return found
 
 
 def run_case(seed: int, world: int, index: int) -> Line:
-    """Of each number of one audit: whether its interval holds the truth and its prediction interval the next model, and its width."""
+    """Of each number of one audit: whether its interval holds the truth, its prediction interval the next model, its width, and absence."""
     numbers = audit(WORLDS[world], stream(seed, "crossed", world, index))
     shared = SharedSpread.of((one.measured, 0.0) for one in numbers)
-    hits, nexts, widths = [], [], []
+    hits, nexts, widths, absent = [], [], [], []
     for one in numbers:
         measured = shared.applied(one.measured)
         interval, another = crossed_interval(measured), next_interval(measured)
         hits.append(_holds(interval, one.truth))
         nexts.append(None if another is None else _holds(another, one.another))
         widths.append(round((interval.high - interval.low) / 2 / (Z * float(np.sqrt(one.variance))), 4))
-    return {"hits": hits, "next": nexts, "widths": widths}
+        # The margin where the truth lies: all of these are wrong.
+        absent.append(measured.value < one.truth and p_below(measured, one.truth) <= ABSENT_AT)
+    return {"hits": hits, "next": nexts, "widths": widths, "absent": absent}
 
 
 def _holds(interval: Interval, truth: float) -> bool:
@@ -122,8 +165,8 @@ def run_block(seed: int, world: int, block: int) -> Line:
     found = [run_case(seed, world, block * AUDITS + index) for index in range(AUDITS)]
     nexts = [one for line in found for one in line["next"] if one is not None]
     widths = [width for line in found for width in line["widths"]]
-    hits = np.array([line["hits"] for line in found]).sum(axis=0).tolist()
-    told = {"audits": AUDITS, "hits": hits, "next": [sum(nexts), len(nexts)]}
+    hits, absent = (np.array([line[key] for line in found]).sum(axis=0).tolist() for key in ("hits", "absent"))
+    told = {"audits": AUDITS, "hits": hits, "absent": absent, "next": [sum(nexts), len(nexts)]}
     return {**told, "median_width": round(float(np.median(widths)), 4), "mean_width": round(float(np.mean(widths)), 4)}
 
 
@@ -135,12 +178,14 @@ def rates(lines: list[Line]) -> dict[str, dict[str, float]]:
         if not own:
             continue
         audits = sum(line["audits"] for line in own)
-        hits = np.array([line["hits"] for line in own]).sum(axis=0) / audits
+        hits, absent = (np.array([line[key] for line in own]).sum(axis=0) / audits for key in ("hits", "absent"))
         nexts = np.array([line["next"] for line in own]).sum(axis=0)
         found[world.name] = {
             "audits": audits,
             "coverage": float(hits.mean()),
             "worst number": float(hits.min()),
+            "absent": float(absent.mean()),
+            "absent worst": float(absent.max()),
             "next model": float(nexts[0] / nexts[1]) if nexts[1] else float("nan"),
             "median width": float(np.mean([line["median_width"] for line in own])),
             "mean width": float(np.mean([line["mean_width"] for line in own])),

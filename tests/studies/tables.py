@@ -203,10 +203,12 @@ def crossed_table(lines: Lines) -> str:
             *(f"{found[key]:.3f}" for key in ("coverage", "worst number")),
             "-" if math.isnan(found["next model"]) else f"{found['next model']:.3f}",
             *(f"{found[key]:.2f}" for key in ("median width", "mean width")),
+            *(f"{found[key]:.4f}" for key in ("absent", "absent worst")),
         ]
         for name, found in crossed.rates(lines).items()
     ]
-    return markdown(["world", "audits", "coverage", "of the worst number", "of the next model", "median width", "mean width"], rows)
+    heads = ["world", "audits", "coverage", "of the worst number", "of the next model", "median width", "mean width"]
+    return markdown([*heads, "called absent", "of the worst number"], rows)
 
 
 def looks_table(lines: Lines) -> str:

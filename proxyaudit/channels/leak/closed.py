@@ -45,12 +45,10 @@ def closed_at(view: ModelView, site: str, out: Measurement) -> dict[str, frozens
         closed: frozenset[str] = frozenset()
         settled = site not in verdict and standing(out, attribute.name, (), verdict).settled
         if view.first is not None:
-            first, margins = STANDINGS.read(view.first, attribute.name), view.recipe.margins
-            closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=first.removable)
-            # That a second place holds it too changes no verdict.
-            closed |= LINEAR if settled and first.settled else frozenset()
+            removable, margins = STANDINGS.read(view.first, attribute.name).removable, view.recipe.margins
+            closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
         if settled:
-            closed = (closed & (LINEAR | {TOGETHER})) | {"nonlinear", "quarters", "quarters nonlinear"}
+            closed = (closed & {TOGETHER}) | {"nonlinear", "quarters", "quarters nonlinear"}
         found[attribute.name] = closed
     return found
 

@@ -100,10 +100,15 @@ def fit(text: str, room: float) -> str:
     # No letter is narrower than .4 of the size: what is longer than this cannot fit.
     length = min(len(shown), int(room / (0.4 * _SIZE)) + 1)
     cut = squeeze(shown, length)
-    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * _SIZE > room:
+    while length > 3 and width_of(cut) > room:
         length -= 1
         cut = squeeze(shown, length)
     return cut
+
+
+def width_of(text: str) -> float:
+    """About how many pixels wide ``text`` is."""
+    return sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in text) * _SIZE
 
 
 class Drawing:

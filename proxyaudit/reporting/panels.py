@@ -170,7 +170,7 @@ def _free(text: str, x: float, line: float, taken: Sequence[_Words], within: tup
         for step in sorted(range(-40, 41), key=lambda step: (abs(step), -step))
         for side in (end, not end)
     ]
-    room = [one for one in tried if within[0] <= one.line <= within[1] and 52 <= one.left and one.right <= WIDTH]
+    room = [one for one in tried if within[0] <= one.line <= within[1] and one.left >= 52 and one.right <= WIDTH]
     return next((one for one in room if not any(one.over(other) for other in taken)), tried[0])
 
 

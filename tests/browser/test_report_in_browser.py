@@ -58,6 +58,7 @@ def test_nothing_overflows_and_every_chart_is_named(name: str, width: int, pages
     assert len(found["charts"]) > 20
     assert all(title > 5 and description > 5 for title, description in found["charts"])
     assert found["small"] > 7.5, "letters in charts too small to read"
+    assert (found["cut"], found["crossed"]) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["plain", "hostile"])

@@ -34,11 +34,14 @@ PROBE = """
   found.small = Math.min(...letters.map(t => t.getBoundingClientRect().height));
   found.cut = letters.filter(t => { const a = t.getBoundingClientRect(), b = t.ownerSVGElement.getBoundingClientRect();
     return a.width && (a.left < b.left - 1 || a.right > b.right + 1); }).map(t => t.textContent);
-  found.crossed = charts.flatMap(s => { const all = [...s.querySelectorAll('text:not([transform])')].map(t => [t.textContent, t.getBoundingClientRect()]);
+  found.crossed = charts.flatMap(s => {
+    const all = [...s.querySelectorAll('text:not([transform])')].map(t => [t.textContent, t.getBoundingClientRect()]);
     return all.flatMap(([one, a], i) => all.slice(i + 1).filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
-      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > a.height / 3).map(([other]) => one + ' / ' + other)); });
+      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > a.height / 3).map(([other]) => one + ' / ' + other));
+  });
   if (window.axe) {
-    const result = await axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']});
+    const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'];
+    const result = await axe.run(document, {resultTypes: ['violations'], runOnly: rules});
     found.axe = result.violations.map(v => [v.id, v.impact, v.nodes.length, v.nodes[0].html.slice(0, 200),
       v.nodes[0].failureSummary.slice(0, 300)]);
     found.axe_passes = result.passes.length;

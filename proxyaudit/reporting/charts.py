@@ -125,7 +125,7 @@ def forest_chart(
         y = 14 + step * (index + 0.5)
         if row.null_high is not None and row.null_high > 0:
             drawing.area(((scale(0.0), y - 7), (scale(row.null_high), y - 7), (scale(row.null_high), y + 7), (scale(0.0), y + 7)), "km")
-        drawing.text(left - 10, y + 4, fit(row.label, left - 16), anchor="end")
+        drawing.text(left - 10, y + 4, fit(row.label, left - 14), anchor="end")
         lift = 0.0
         if row.part is not None and row.part.value is not None:
             lift = 4.0

@@ -108,7 +108,14 @@ def fit(text: str, room: float) -> str:
 
 def width_of(text: str) -> float:
     """About how many pixels wide ``text`` is."""
-    return sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in text) * _SIZE
+    return sum(_WIDTHS.get(letter, _average(ord(letter))) for letter in text) * _SIZE
+
+
+def _average(code: int) -> float:
+    """The share of the font's size of an average letter of this letter's script."""
+    if code > 0x2E7F:
+        return 1.0
+    return 0.7 if 0x0590 <= code <= 0x08FF else 0.58
 
 
 class Drawing:

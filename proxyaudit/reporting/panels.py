@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from proxyaudit.reporting.charts import WIDTH, Styles
 from proxyaudit.reporting.summary import Profile
-from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale
+from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, width_of
 from proxyaudit.reporting.text import hundredths, number
 from proxyaudit.types import Estimate
 
@@ -127,24 +127,51 @@ def frontier_chart(
     drawing.axis_x(across, bottom, title="AUROC it costs")
     drawing.line(across(0.0), 14, across(0.0), bottom, "kl")
     points = [("as it is", across(0.0), before, None), *((s.name, across(s.cost.value or 0.0), s.left, s.cost) for s in spots)]
-    taken: list[tuple[float, float]] = []
+    taken = [] if margin is None else [_words("too small to count", left + 12, bottom - 5, end=False)]
     for name, x, e, cost in sorted(points, key=lambda point: -abs(point[2].value or 0.0)):
         y, look = up(abs(e.value or 0.0)), style if cost is not None else _MUTED
         _size_interval(drawing, e, up, look.colour, x)
         if cost is not None:
             drawing.interval(cost, across, look.colour, y=y)
         drawing.mark(x, y, look)
-        # The name stands beside its point, lower where another name stands already.
-        line, end = y - 6, x > (left + right) / 2
-        while any(abs(line - other) < 12 and abs(x - at) < 130 for at, other in taken):
-            line += 12
-        taken.append((x, line))
-        drawing.text(x + (-7 if end else 7), line, fit(name, 150), anchor="end" if end else "start")
+        shown = fit(name, 150)
+        box = _free(shown, x, y - 6, taken, (20.0, bottom - 3.0), end=x > (left + right) / 2)
+        taken.append(box)
+        drawing.text(box.left, box.line, shown)
     said = "; ".join(
         f"{name}: {number(abs(e.value or 0.0), 1)} points left" + (f", costs {number(cost.value)}" if cost else "")
         for name, _, e, cost in points
     )
     return drawing.render(ident=ident, title=title, description=said)
+
+
+class _Words(NamedTuple):
+    """Where words stand in a picture: from left to right, on a line."""
+
+    left: float
+    right: float
+    line: float
+
+    def over(self, other: "_Words") -> bool:
+        """Whether one runs into the other."""
+        return abs(self.line - other.line) < 12 and self.left < other.right and other.left < self.right
+
+
+def _words(text: str, x: float, line: float, *, end: bool) -> _Words:
+    """Words that start, or end, at a place."""
+    wide = width_of(text)
+    return _Words(x - wide, x, line) if end else _Words(x, x + wide, line)
+
+
+def _free(text: str, x: float, line: float, taken: Sequence[_Words], within: tuple[float, float], *, end: bool) -> _Words:
+    """Where a name stands: beside its point, on the other side, or some lines up or down, as near as there is room."""
+    tried = [
+        _words(text, x + (-7 if side else 7), line + 6 * step, end=side)
+        for step in sorted(range(-40, 41), key=lambda step: (abs(step), -step))
+        for side in (end, not end)
+    ]
+    room = [one for one in tried if within[0] <= one.line <= within[1] and one.left >= 52 and one.right <= WIDTH]
+    return next((one for one in room if not any(one.over(other) for other in taken)), tried[0])
 
 
 def _points(e: Estimate) -> Estimate:

@@ -100,10 +100,22 @@ def fit(text: str, room: float) -> str:
     # No letter is narrower than .4 of the size: what is longer than this cannot fit.
     length = min(len(shown), int(room / (0.4 * _SIZE)) + 1)
     cut = squeeze(shown, length)
-    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * _SIZE > room:
+    while length > 3 and width_of(cut) > room:
         length -= 1
         cut = squeeze(shown, length)
     return cut
+
+
+def width_of(text: str) -> float:
+    """About how many pixels wide ``text`` is."""
+    return sum(_WIDTHS.get(letter, _average(ord(letter))) for letter in text) * _SIZE
+
+
+def _average(code: int) -> float:
+    """The share of the font's size of an average letter of this letter's script."""
+    if code > 0x2E7F:
+        return 1.0
+    return 0.7 if 0x0590 <= code <= 0x08FF else 0.58
 
 
 class Drawing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 import xml.etree.ElementTree as ElementTree
@@ -15,7 +16,7 @@ from large_pack import large_pack
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Picture, Pictures, Section, Strong
-from proxyaudit.reporting.charts import ForestRow, curve_chart, forest_chart, scatter_chart
+from proxyaudit.reporting.charts import WIDTH, ForestRow, curve_chart, forest_chart, scatter_chart
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
@@ -30,7 +31,7 @@ from proxyaudit.reporting.sections.profile import profile
 from proxyaudit.reporting.sections.proxies import proxies
 from proxyaudit.reporting.sections.relearning import relearning
 from proxyaudit.reporting.summary import Profile
-from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale
+from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale, width_of
 from proxyaudit.types import Estimate
 
 LOOK = Style("k0", "circle")
@@ -157,6 +158,28 @@ def test_the_frontier_names_every_cure_and_shades_what_is_too_small() -> None:
     assert y0 < y1 < y2
     assert x1 < x2
     assert frontier_chart(before, [], 0.05, LOOK, frontier_ends([before], [], 0.05), ident="c", title="t") == ""
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(0.004 * k, 0.2) for k in range(8)],  # a crowd high up
+        [(0.02 - 0.005 * k, 0.001 * k) for k in range(8)],  # and one upon the axis
+        [(0.01, 0.1)] * 7,
+        [(0.05, 0.19), (-0.05, 0.02), (0.049, 0.18), (0.048, 0.03)],
+    ],
+)
+def test_names_of_cures_stand_beside_one_another_within_the_picture(points: list[tuple[float, float]]) -> None:
+    spots = [Spot(f"permuted-{k}", _estimate(cost), _estimate(left)) for k, (cost, left) in enumerate(points)]
+    before = _estimate(0.2)
+    svg = frontier_chart(before, spots, 0.05, LOOK, frontier_ends([before], spots, 0.05), ident="c", title="t")
+    names = {"as it is", "too small to count", *(spot.name for spot in spots)}
+    texts = [e for e in ElementTree.fromstring(svg).iter("text") if e.text in names]
+    assert len(texts) == len(points) + 2
+    boxes = [(float(e.attrib["x"]), float(e.attrib["x"]) + width_of(e.text or ""), float(e.attrib["y"])) for e in texts]
+    assert all(left >= 52 and right <= WIDTH and 12 < line < 226 for left, right, line in boxes)
+    for (left, right, line), (other_left, other_right, other_line) in itertools.combinations(boxes, 2):
+        assert right <= other_left + 0.2 or other_right <= left + 0.2 or abs(line - other_line) >= 11.9
 
 
 def _marks(svg: str) -> list[tuple[float, float]]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from proxyaudit.estimates.scope import sites_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.blocks import Block, Heading, Section, Strong, para
+from proxyaudit.reporting.blocks import Block, Heading, Section, para
 from proxyaudit.reporting.report import Report, ReportSection, technical, told_tables
-from proxyaudit.reporting.text import DASH, ToldTable, ToldView, figure, number, shorten
+from proxyaudit.reporting.text import DASH, ToldTable, ToldView, figure, join_names, number, shorten
 from proxyaudit.types import Estimate
 
 LOCALISATION_NOTE = (
@@ -30,7 +30,7 @@ def localisation(report: Report) -> Section | None:
     for view in views:
         name = shorten(view.attribute, 80)
         inside = technical(f"where the effect comes from, {name}", *told_tables(view, title))
-        blocks += [Heading(name), para(Strong(view.answer)), inside]
+        blocks += [Heading(name), para(view.answer), inside]
     blocks.append(technical("how parts were looked for", para(LOCALISATION_NOTE)))
     return Section("localisation", title, tuple(blocks)) if views else None
 
@@ -49,27 +49,28 @@ def localisation_views(pack: EvidencePack) -> tuple[ToldView, ...]:
 def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> ToldView:
     regimes = dict.fromkeys(e.regime for e in mine)
     site = next(reversed(sites_of(pack.plan, "verdict")), None)
-    parts = [_answer(regime, site, [e for e in mine if e.regime == regime]) for regime in regimes]
+    alike: dict[str, list[str]] = {}
+    for regime in regimes:
+        alike.setdefault(_answer(site, [e for e in mine if e.regime == regime]), []).append(regime)
+    parts = [f"After training on {join_names(names)} data, at {site}: {answer}" for answer, names in alike.items() if answer]
     tables = tuple(_table(regime, [e for e in mine if e.regime == regime]) for regime in regimes)
-    said = " ".join(part for part in parts if part)
-    return ToldView(name, said or " ".join(dict.fromkeys(remark for table in tables for remark in table.remarks)), tables)
+    return ToldView(name, " ".join(parts) or " ".join(dict.fromkeys(remark for table in tables for remark in table.remarks)), tables)
 
 
-def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:
-    """One sentence for a regime at the last verdict site."""
+def _answer(site: str | None, mine: Sequence[Estimate]) -> str:
+    """What is found at the last verdict site after one kind of training."""
     here = {_key(e): e for e in mine if e.site == site}
     confirmed = [e for e in here.values() if e.channel == _SIGNED and e.value is not None and e.reason is None]
     shares = [share for e in confirmed if (share := here.get(_key(e, _SHARE))) is not None]
     together = next((share for share in shares if share.measure == "set"), None)
-    where = f"After training on {regime} data, at {site}:"
     if together is not None:
-        return f"{where} {together.subject} parts together carry {_percent(together)} of the effect of the whole place."
+        return f"{together.subject} parts together carry {_percent(together)} of the effect of the whole place."
     single = max((share for share in shares if share.measure != "whole"), key=lambda share: share.value or 0.0, default=None)
     if single is not None:
-        return f"{where} the effect is spread out; the strongest part alone ({single.subject}) carries {_percent(single)} of it."
+        return f"the effect is spread out; the strongest part alone ({single.subject}) carries {_percent(single)} of it."
     if any(e.measure == "whole" for e in confirmed):
-        return f"{where} no single part was confirmed to carry the effect of the whole place."
-    return f"{where} no effect was confirmed." if here else ""
+        return "no single part was confirmed to carry the effect of the whole place."
+    return "no effect was confirmed." if here else ""
 
 
 def _table(regime: str, mine: Sequence[Estimate]) -> ToldTable:

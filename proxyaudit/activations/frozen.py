@@ -18,7 +18,7 @@ from proxyaudit.models.base import TrainedModel, as_tensor, copy_module, inferen
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier, placed
 from proxyaudit.models.training import train_model
-from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.recipe.models import KindSpec
 from proxyaudit.regimes import TrainingData
 
 KEYS, FIRST = "keys", "first"
@@ -62,7 +62,7 @@ def row_keys(x: Singles) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(hashed), dtype=np.uint8).reshape(-1, 16)
 
 
-def train_head(model: TrainedModel, data: TrainingData, features: Features, spec: TrainingSpec, seed: int) -> TrainedModel:
+def train_head(model: TrainedModel, data: TrainingData, features: Features, spec: KindSpec, seed: int) -> TrainedModel:
     """Train the head on the frozen transformer's values; the same as ``train_model``, without running the transformer."""
     module = copy_module(model.module)
     assert isinstance(module, TextClassifier)

@@ -14,11 +14,22 @@ from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.causal.proxy_use import Attribution
-from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, inference, log_odds, pooled, to_logits
+from proxyaudit.models.base import (
+    NoGradientError,
+    TrainedModel,
+    as_tensor,
+    batch_rows,
+    deterministic,
+    inference,
+    log_odds,
+    pooled,
+    to_logits,
+)
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
 
 STEPS, TOKEN_STEPS = 24, 20
+_IN_STEPS = "the model moves in steps, so no gradient of an input tells what feeds it (as of trees)"
 _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 
@@ -27,7 +38,10 @@ Along = tuple[str, Floats] | int
 
 
 def attribute_columns(model: TrainedModel, x_np: Singles, groups_n: Ints, sources: Sequence[Sequence[int]], along: Along) -> Attribution:
-    """Split the difference of groups 0 and 1 over columns with inputs ``sources``; rows of neither group only add to the baseline."""
+    """Split the difference of groups 0 and 1 over columns with inputs ``sources``; rows of neither group only add to the baseline.
+
+    Raises ``NoGradientError``: the output has no gradient with respect to the inputs, as of trees.
+    """
     scalar, rows = _scalar(model, along), np.flatnonzero(groups_n >= 0)
     inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
     nodes, weights = (as_tensor(values) / 2 for values in np.polynomial.legendre.leggauss(STEPS))
@@ -39,8 +53,10 @@ def attribute_columns(model: TrainedModel, x_np: Singles, groups_n: Ints, source
                 part = slice(start, start + at_once)
                 away = inputs[part] - baseline
                 path = (baseline + (nodes + 0.5)[:, None, None] * away).reshape(-1, inputs.shape[1]).requires_grad_()
-                slope = torch.autograd.grad(scalar(path).sum(), path)[0].reshape(STEPS, len(away), -1)
-                parts[part] = torch.einsum("s,srp->rp", weights, slope) * away
+                slope = torch.autograd.grad(scalar(path).sum(), path, allow_unused=True)[0]
+                if slope is None:
+                    raise NoGradientError(_IN_STEPS)
+                parts[part] = torch.einsum("s,srp->rp", weights, slope.reshape(STEPS, len(away), -1)) * away
         reached = (scalar(inputs) - scalar(baseline)).double().numpy()
     return _contrast(parts.double().numpy(), reached, groups_n[rows], sources)
 

@@ -8,13 +8,13 @@ from proxyaudit.models.erasing import install_maps
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.sites import Candidates, probe_sites, select_sites
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.recipe.models import KindSpec
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import integer_seed
 
 
 def build_model(
-    spec: TrainingSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int, erase: tuple[str, ...] = ()
+    spec: KindSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int, erase: tuple[str, ...] = ()
 ) -> TrainedModel:
     """Build the model of a recipe, in eval mode; its weights are a function of ``seed`` alone, global random states are left as found.
 

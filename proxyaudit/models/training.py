@@ -1,8 +1,10 @@
 """Training: AdamW, weighted cross-entropy, early stopping on a part of the given training rows."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -14,18 +16,19 @@ from torch.nn import functional
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
 from proxyaudit.models.base import TabularModule, TrainedModel, batch_rows, copy_module, deterministic, inference, seeded, to_logits
 from proxyaudit.models.huggingface import adapters
+from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier, placed
-from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.recipe.models import KindSpec, TrainingSpec
 from proxyaudit.seeding import integer_seed, stream
 
 _EVAL_ROWS = 8192
 
 
 def train_model(
-    model: TrainedModel, x: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float32], spec: TrainingSpec, seed: int
+    model: TrainedModel, x: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float32], spec: KindSpec, seed: int
 ) -> TrainedModel:
-    """Train a copy of ``model``; the argument itself is not changed.
+    """Train a copy of ``model``; the argument itself is not changed. What follows is true of networks; other kinds have their own trainer.
 
     The loss of a batch is the mean of weight x cross-entropy, weights scaled to mean 1 over the training part (a weight of 2 is two rows).
     With ``spec.patience`` a stratified ``validation_share`` of rows is held out and the best epoch's weights are kept; without, all rows
@@ -38,6 +41,10 @@ def train_model(
     """
     x, y, weight = _checked(x, y, weight, model.n_classes)
     weight = _class_weighted(y, weight, model.n_classes) if spec.class_weight == "balanced" else weight
+    own = model_kind(spec).trainer
+    if own is not None:
+        return _by_its_kind(own, model, x, y, weight, spec, seed)
+    assert isinstance(spec, TrainingSpec)
     train_rows, validation_rows = _split(y, spec, seed)
     scale = float(weight[train_rows].mean())
     if scale <= 0:
@@ -58,6 +65,25 @@ def train_model(
     module.eval()
     rows = {"training_rows": len(train_rows), "validation_rows": len(validation_rows)}
     return replace(model, module=module, details={**model.details, **details, **rows, "origin": "trained"})
+
+
+def untrained_model(model: TrainedModel, x: Callable[[], NDArray[np.float32]], spec: KindSpec, seed: int) -> TrainedModel:
+    """The model before training: as built, or made from real rows ``x()`` where its kind says so."""
+    own = model_kind(spec).untrained
+    if own is None:
+        return model
+    found: TrainedModel = resolve_name(own)(model, x(), spec, seed)
+    return found
+
+
+def _by_its_kind(own: str, model: TrainedModel, *given: Any) -> TrainedModel:
+    try:
+        trained: TrainedModel = resolve_name(own)(model, *given)
+    except ProxyauditError:
+        raise
+    except Exception as error:
+        raise TaskError(f"training failed: {safe_line(error)[:300]}") from error
+    return trained
 
 
 def _fit(

@@ -60,7 +60,7 @@ def _synthesis(inputs: Inputs, regime: Regime) -> float:
 
 def _training(inputs: Inputs, regime: Regime) -> float:
     spec = inputs.recipe.model
-    return inputs.size / 1000 * model_kind(spec).seconds * spec.epochs if regime.needs_training else 0.1
+    return inputs.size / 1000 * model_kind(spec).seconds * spec.rounds if regime.needs_training else 0.1
 
 
 def _pass(inputs: Inputs) -> float:

@@ -85,7 +85,7 @@ def _view(task: Task, prepared: Prepared, cache: Cache) -> ModelView:
         followed=prepared.compared_groups(),
         proxies=prepared.proxies,
         permutations=prepared.plan.permutations,
-        rows_trained=prepared.size * recipe.model.epochs,
+        rows_trained=prepared.size * recipe.model.rounds,
         table=_own_table(task, prepared, cache),
         forward=None if features is None else head_forward(model, features),
         frozen=frozen,

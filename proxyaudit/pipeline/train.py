@@ -13,7 +13,7 @@ from proxyaudit.cache import ENCODE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.quantise import quantise
-from proxyaudit.models.training import train_model
+from proxyaudit.models.training import train_model, untrained_model
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.regimes import make_training_data
 from proxyaudit.seeding import integer_seed, stream
@@ -38,7 +38,9 @@ def _trained(task: Task, prepared: Prepared, cache: Cache, features: Features | 
     if regime.kind == "checkpoints":
         return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
     if regime.kind == "untrained":
-        return model, {}
+        encoder, rows, number = prepared.dataset.encoder, prepared.dataset.train, prepared.place_of(regime, task.seed)[1]
+        seed = integer_seed(recipe.seed, "model", number)
+        return untrained_model(model, lambda: encoder.transform(rows), recipe.model, seed), {}
     if regime.kind == "quantised":
         original = cache.folder(TRAIN, dict(task.needs)[TRAIN]) / "weights.safetensors"
         return load_weights(model, original, what=f"weights of regime '{regime.of}'"), {}

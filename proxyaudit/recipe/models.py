@@ -25,25 +25,24 @@ def refuse(fault: bool, why: str) -> None:
         raise ValueError(why)
 
 
-class TrainingSpec(Strict):
-    """How every regime's model is trained; the base of every kind of model."""
+class KindSpec(Strict):
+    """The ``model`` section of a recipe: what every kind of model shares."""
 
     reads_text: ClassVar[bool] = False
     pretrained: ClassVar[bool] = False
 
     kind: str
-    epochs: Positive = 20
-    batch_size: Positive = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    patience: Positive | None = 3
-    validation_share: Share = 0.1
     class_weight: Literal["none", "balanced"] = "none"
 
     @property
     def described(self) -> str:
         """What messages call the model."""
         return f"the model of kind '{self.kind}'"
+
+    @property
+    def rounds(self) -> int:
+        """Passes over the training rows that training takes at most."""
+        return 1
 
     @property
     def text_width(self) -> int:
@@ -56,13 +55,29 @@ class TrainingSpec(Strict):
         return False
 
     @property
-    def quantisable(self) -> bool:
-        """Whether its weights are float32."""
-        return True
+    def unquantisable(self) -> str:
+        """Why its weights cannot be rounded to fewer digits; empty where they can."""
+        return ""
 
     def passes(self, ways: int, seeds: int) -> int:
         """Passes over all rows that are costly beside training, of rows written in so many ways."""
         return 0
+
+
+class TrainingSpec(KindSpec):
+    """How the networks of every regime are trained; the base of every kind that is a network."""
+
+    epochs: Positive = 20
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    patience: Positive | None = 3
+    validation_share: Share = 0.1
+
+    @property
+    def rounds(self) -> int:
+        """Passes over the training rows that training takes at most."""
+        return self.epochs
 
 
 class PretrainedSpec(Strict):
@@ -115,7 +130,7 @@ def _of_kind(value: Any) -> Any:
         return value
     known = plugin_names("models")
     if "kind" not in value:
-        return TrainingSpec.model_validate({})  # whose complaint names the key
+        return KindSpec.model_validate({})  # whose complaint names the key
     kind = str(value["kind"])[:60]
     if kind not in known:
         mend = did_you_mean(kind, known, f"one of {', '.join(known)}" if known else NOTHING_REGISTERED, cutoff=0.6)
@@ -123,4 +138,4 @@ def _of_kind(value: Any) -> Any:
     return load_plugin("models", kind, where="model.kind").spec.model_validate(value)
 
 
-ModelSpec = Annotated[SerializeAsAny[TrainingSpec], BeforeValidator(_of_kind)]
+ModelSpec = Annotated[SerializeAsAny[KindSpec], BeforeValidator(_of_kind)]

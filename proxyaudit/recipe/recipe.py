@@ -251,7 +251,7 @@ class Recipe(Strict):
         if self.data.text is not None and not reads_text:
             raise ValueError(f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'")
         quantised = {name for r in self.regimes if r.quantise is not None for name in r.names}
-        refuse(bool(quantised) and not self.model.quantisable, "'quantise' starts from float32: leave 'model.precision' out, or the regime")
+        refuse(bool(quantised) and bool(self.model.unquantisable), self.model.unquantisable)
         for regime in self.regimes:
             refuse(regime.scrub is not None and not reads_text, "'scrub' masks words of 'data.text', and this recipe has none")
             if regime.synthetic is not None and regime.synthetic.sdv is not None and reads_text:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.files import MOST_YAML, at_most, read_file
-from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.recipe.models import KindSpec
 from proxyaudit.registry import load_plugin
 
 _LINE_ENDS = ("\x85", "\u2028", "\u2029")
@@ -157,7 +157,7 @@ def _model_at(model: type[BaseModel], location: list[str], document: Any) -> typ
     for part in location:
         inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
         model = inner or model
-        if inner is TrainingSpec:  # each kind of model has keys of its own
+        if inner is KindSpec:  # each kind of model has keys of its own
             model = load_plugin("models", document[part]["kind"]).spec
     return model
 

@@ -19,7 +19,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import Channel, all_channels
 from proxyaudit.models.base import TabularModule, seeded, to_logits
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.recipe.models import KindSpec
 from proxyaudit.registry import check_plugin, load_plugin, plugin_names
 from proxyaudit.reporting.sections import ReportSection, all_sections
 from proxyaudit.synthesizers.base import Synthesizer, seconds_of
@@ -33,11 +33,12 @@ TABLES = sorted({*plugin_names("models")} - NEEDS_A_FILE)
 def test_a_kind_of_model_says_what_it_is(name: str) -> None:
     kind = load_plugin("models", name)
     assert isinstance(kind, ModelKind)
-    assert issubclass(kind.spec, TrainingSpec)
+    assert issubclass(kind.spec, KindSpec)
     assert kind.spec.model_fields["kind"].annotation.__args__ == (name,)
     assert kind.seconds > 0
     assert callable(resolve_name(kind.factory))
-    assert kind.hashes is None or callable(resolve_name(kind.hashes))
+    for named in (kind.hashes, kind.trainer, kind.untrained):
+        assert named is None or callable(resolve_name(named))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -57,7 +58,8 @@ def test_a_model_of_tables_has_logits_gradients_and_weights_of_the_seed(name: st
     assert all(torch.equal(value, same[key]) for key, value in module.state_dict().items())
     assert any(not torch.equal(value, other[key]) for key, value in module.state_dict().items())
     if isinstance(module, TabularModule):
-        assert list(module.site_taps())[-1] == "penultimate"
+        last = list(module.site_taps())[-1]
+        assert "penultimate" in (last, *(alias for alias, site in module.site_aliases().items() if site == last))
         assert set(module.site_taps()) <= set(module.fine_taps())
 
 

@@ -23,7 +23,7 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.text_features import TextFeature, count_overlapping, holds_given_name
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TabularModule
+from proxyaudit.models.base import NoGradientError, TabularModule
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.seeding import stream
 
@@ -65,11 +65,14 @@ class ColumnSwaps:
         columns = [place for name in unit for place in self.inputs[name]]
         return swap_columns(self.view.x, columns, self.swaps, forward, (before.outputs, before.acts[self.site]))
 
-    def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution]:
+    def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution] | str:
         """Integrated gradients of the probe's logit and of the output's log-odds, by column."""
         model, x, groups, sources = self.view.model, self.view.x[rows], followed.groups_n[rows], list(self.inputs.values())
-        inside = attribute_columns(model, x, groups, sources, (self.site, direction_d))
-        outside = attribute_columns(model, x, groups, sources, followed.output)
+        try:
+            inside = attribute_columns(model, x, groups, sources, (self.site, direction_d))
+            outside = attribute_columns(model, x, groups, sources, followed.output)
+        except NoGradientError as error:
+            return str(error)
         return list(self.inputs), inside, outside
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.recipe.models import KindSpec
 from proxyaudit.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -30,23 +30,27 @@ class ModelKind:
     :class:`~proxyaudit.models.base.TabularModule` names its own sites; those of another module are found by running it.
     """
 
-    spec: type[TrainingSpec]  # the ``model`` section of a recipe; its field ``kind`` is a ``Literal`` of the registered name
+    spec: type[KindSpec]  # the ``model`` section of a recipe; its field ``kind`` is a ``Literal`` of the registered name
     factory: str  # ``module:function``
     seconds: float  # what an epoch of 1,000 rows takes on one core
     hashes: str | None = None  # ``module:function`` of ``(spec, base)``: SHA-256 of files beside the recipe that decide a number
+    # ``module:function`` of the arguments of ``train_model``, for models that no gradient trains; it returns the trained model.
+    trainer: str | None = None
+    # ``module:function`` of ``(model, x, spec, seed)``: the untrained model, where that takes rows and not just random weights.
+    untrained: str | None = None
     pass_seconds: Callable[[Any], float] = lambda _: 0.0  # of a pass of 1,000 rows beside training, if costly
 
-    def make(self, spec: TrainingSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
+    def make(self, spec: KindSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
         """The module with its initial weights."""
         made: nn.Module = resolve_name(self.factory)(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
         return made
 
-    def file_hashes(self, spec: TrainingSpec, base: Path) -> dict[str, str]:
+    def file_hashes(self, spec: KindSpec, base: Path) -> dict[str, str]:
         """Hashes of the files that the model is made from."""
         return {} if self.hashes is None else dict(resolve_name(self.hashes)(spec, base))
 
 
-def model_kind(spec: TrainingSpec) -> ModelKind:
+def model_kind(spec: KindSpec) -> ModelKind:
     """The kind that a recipe asks for."""
     kind: ModelKind = load_plugin(GROUP, spec.kind, where="model.kind")
     return kind

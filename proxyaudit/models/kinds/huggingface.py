@@ -80,9 +80,9 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
         return self.tune == "head"
 
     @property
-    def quantisable(self) -> bool:
-        """Whether its weights are float32."""
-        return self.precision == "float32"
+    def unquantisable(self) -> str:
+        """Why its weights cannot be rounded to fewer digits: they must be float32."""
+        return "" if self.precision == "float32" else "'quantise' starts from float32: leave 'model.precision' out, or the regime"
 
     def passes(self, ways: int, seeds: int) -> int:
         """Passes over all texts, in so many ways of writing them: one each where the transformer is frozen."""

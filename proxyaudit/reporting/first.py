@@ -125,7 +125,7 @@ def _free(row: Row) -> b.Cell:
     cell = b.verdict_cell(row.finding)
     if row.finding is None or cell.chip is None:
         return cell
-    word = "No, inside" if row.finding.at_least else _FREE[row.finding.verdict]
+    word = "Still inside" if row.finding.at_least else _FREE[row.finding.verdict]
     return b.Cell("", chip=cell.chip._replace(word=word))
 
 
@@ -168,7 +168,9 @@ def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
             row, best = max(found, key=lambda one: abs(one[0].gap.value or 0.0) if one[0].gap is not None else 0.0)
             command = ["proxyaudit", "cure", "RUN", "--attribute", view.name, "--regime", row.regime, "--cure", best.name]
             ready += 1
-            yield f"Best for {squeeze(row.regime, 30)}: {shorten(best.words, 90)}. ", b.Code(shlex.join(command))
+            before = 0.0 if row.gap is None else 100 * (row.gap.value or 0.0)
+            change = f"gap {number(before, 0)} to {number(100 * (best.left or 0.0), 0)}, {say.cost_words(best)}"
+            yield f"Next for {squeeze(row.regime, 30)}: {shorten(best.words, 90)} ({change}). ", b.Code(shlex.join(command))
     if not has_kind(report.pack.plan, "prompts") and not any(row.tried for view in views for row in view.rows):
         yield ("No cure was tried in this run.",)
     yield from _settle(views, "after")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from proxyaudit.channels.cures.estimate import AFFORDABLE
 from proxyaudit.estimates.scope import listed, mapping
 from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack
@@ -105,7 +106,8 @@ def _otherwise(row: Row, *, bare: bool) -> Iterable[str]:
     elif read is not None and read.state == "present":
         yield f"After {name} {percent(read.value)} of it can be read from the outputs alone."
     elif moved is not None and moved.state == "present":
-        yield f"After {name} predictions move by {points(moved.value)} when it is exchanged inside."
+        counts = "" if moved.margin is None else f" ({number(100 * moved.margin, 0)} count)"
+        yield f"After {name} predictions move by {points(moved.value)}{counts} when exchanged inside."
 
 
 def training_sentence(view: AttributeView) -> str:
@@ -157,7 +159,7 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
     known = [one for one in held if one is not None and one[1] > 1]
     settled = len(view.findings) - len(open_)
     if known:
-        first = f"firm in {min(known)[0]} of {min(known)[1]} models"
+        first = f"gaps hold in {min(known)[0]} of {min(known)[1]} models"
     else:
         first = "settled for these rows" if summary.bare else f"{settled} of {len(view.findings)} answers firm in every model"
     if not settled:
@@ -207,7 +209,7 @@ def cure_words(row: Row) -> str:
         name = best.words if len(best.words.split()) < 4 else best.name
         return f"{shorten(name, _NAME)}: {number(100 * (best.left or 0.0), 0)}, {cost_words(best)}"
     small = [one for one in row.tried if one.helps(row.gap)]
-    return "none is cheap" if small else "none helps"
+    return f"each costs over {AFFORDABLE:g}" if small else "none proven"
 
 
 def cost_words(one: TriedView) -> str:
@@ -220,17 +222,21 @@ def cost_words(one: TriedView) -> str:
 
 def reach_sentence(view: AttributeView, margin: float | None) -> str:
     """Whether a cure that was tried brings the gap below what counts."""
-    tried = [(row, one) for row in view.rows for one in row.tried if one.left is not None]
+    rows = [row for row in view.rows if row.gap is not None and abs(row.gap.value or 0.0) >= (margin or 0.0)]
+    tried = [(row, one) for row in rows for one in row.tried if one.left is not None]
     if margin is None or not tried:
         return ""
     below = [(row, one) for row, one in tried if one.most is not None and one.most < margin]
-    counts = points(margin)
+    gap = f"the gap of {named(view.name)} below {points(margin)}"
     if not below:
-        where = _names(dict.fromkeys(row.regime for row, _ in tried))
-        alone = f" after {where}" if any(not row.tried for row in view.rows) else ""
-        return f"No cure tried{alone} surely brings the gap of {named(view.name)} below {counts}."
+        some = len(rows) < len(view.rows) or any(not row.tried for row in rows)
+        where = f" after {_names(dict.fromkeys(row.regime for row, _ in tried))}" if some else ""
+        return f"No cure tried surely brings {gap}{where}."
     cheap = [(row, one) for row, one in below if one.affordable]
     if cheap:
-        return f"A cure that costs next to nothing brings the gap of {named(view.name)} below {counts}: {cheap[0][1].name}."
+        row, one = cheap[0]
+        left = list(dict.fromkeys(row.regime for row, _ in tried if row.regime not in {row.regime for row, _ in cheap}))
+        rest = f"; no cheap one does after {_names(left)}" if left else ""
+        return f"After {squeeze(row.regime, _NAME)} {one.name} brings {gap} at next to no cost{rest}."
     cost = min((one.cost.value for _, one in below if one.cost is not None and one.cost.value is not None), default=None)
-    return f"Only cures that cost {number(cost, 2)} of AUROC or more bring the gap of {named(view.name)} below {counts}." if cost else ""
+    return f"Only cures that cost {number(cost, 2)} of AUROC or more bring {gap}." if cost else ""

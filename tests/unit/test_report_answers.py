@@ -195,7 +195,7 @@ def test_a_release_whose_cures_do_not_help_says_so() -> None:
     pack = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": tuple(still)}))
     page = answers_of(Report.of(pack))
     assert page.items[0].table is not None
-    assert {row[-1].text for row in page.items[0].table.rows} == {"none helps"}
+    assert {row[-1].text for row in page.items[0].table.rows} == {"none proven"}
     assert not any(isinstance(part, b.Code) for step in page.steps for part in step)
     assert "No cure tried surely brings the gap of sex below 5 points." in _steps(pack)
 
@@ -270,9 +270,9 @@ def test_the_example_says_who_is_scored_higher_and_what_training_did() -> None:
     sex = answers_of(Report.of(pack)).items[0]
     assert "by 18 points after real, 4 after gaussian_copula (not settled), 24 after tvae (worse) and 16 after mixed" in sex.sentence
     assert "Training made it 3.6 times as prominent inside after real, 6.6 after tvae and 4.9 after mixed" in sex.sentence
-    assert sex.sure == "firm in 3 of 3 models."
+    assert sex.sure == "gaps hold in 3 of 3 models."
     assert sex.table is not None
-    assert [row[-1].text for row in sex.table.rows][:3] == ["reweighed: 11, costs 0.005", "permuted-3: 3, costs nothing", "none is cheap"]
+    assert [row[-1].text for row in sex.table.rows][:3] == ["reweighed: 11, costs 0.005", "permuted-3: 3, costs nothing", "each costs over 0.01"]
     assert "unstable across ." not in render_html(pack)
     assert "14 of 102 checks failed; 12 limit only claims of absence, 2 claims of presence or use." in render_markdown(pack)
 
@@ -321,7 +321,11 @@ def test_bare_activations_are_not_spoken_of_as_models(pack: EvidencePack) -> Non
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [((0.2, 0.1, 0.3), "firm in 3 of 3 models."), ((0.2, 0.04, 0.3), "firm in 2 of 3"), ((0.2, -0.2, 0.3), "firm in 2 of 3")],
+    [
+        ((0.2, 0.1, 0.3), "gaps hold in 3 of 3 models."),
+        ((0.2, 0.04, 0.3), "gaps hold in 2 of 3"),
+        ((0.2, -0.2, 0.3), "gaps hold in 2 of 3"),
+    ],
 )
 def test_a_gap_is_firm_in_the_models_that_agree_on_it(values: tuple[float, ...], words: str) -> None:
     pack = _two(verdicts=("exposed",))

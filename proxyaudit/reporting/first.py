@@ -169,7 +169,7 @@ def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
             command = ["proxyaudit", "cure", "RUN", "--attribute", view.name, "--regime", row.regime, "--cure", best.name]
             ready += 1
             before = 0.0 if row.gap is None else 100 * (row.gap.value or 0.0)
-            change = f"gap {number(before, 0)} to {number(100 * (best.left or 0.0), 0)}, {say.cost_words(best)}"
+            change = f"gap {number(before, 0)} to {number(100 * (best.left or 0.0), 0)}"
             yield f"Next for {squeeze(row.regime, 30)}: {shorten(best.words, 90)} ({change}). ", b.Code(shlex.join(command))
     if not has_kind(report.pack.plan, "prompts") and not any(row.tried for view in views for row in view.rows):
         yield ("No cure was tried in this run.",)

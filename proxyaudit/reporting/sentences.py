@@ -164,7 +164,7 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
         first = "settled for these rows" if summary.bare else f"{settled} of {len(view.findings)} answers firm in every model"
     if not settled:
         inside = [f.regime for f in view.findings if f.at_least]
-        told = f"surely inside after {len(inside)} of {len(view.findings)}; rest open." if inside else "nothing is settled."
+        told = f"surely inside after {len(inside)} of {len(view.findings)}." if inside else "nothing is settled."
     else:
         where = "in" if summary.bare else "after"
         told = f"{first}; open {where} {_names(open_)}." if open_ else f"{first}."

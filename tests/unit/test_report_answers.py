@@ -272,7 +272,8 @@ def test_the_example_says_who_is_scored_higher_and_what_training_did() -> None:
     assert "Training made it 3.6 times as prominent inside after real, 6.6 after tvae and 4.9 after mixed" in sex.sentence
     assert sex.sure == "gaps hold in 3 of 3 models."
     assert sex.table is not None
-    assert [row[-1].text for row in sex.table.rows][:3] == ["reweighed: 11, costs 0.005", "permuted-3: 3, costs nothing", "each costs over 0.01"]
+    cures = ["reweighed: 11, costs 0.005", "permuted-3: 3, costs nothing", "each costs over 0.01"]
+    assert [row[-1].text for row in sex.table.rows][:3] == cures
     assert "unstable across ." not in render_html(pack)
     assert "14 of 102 checks failed; 12 limit only claims of absence, 2 claims of presence or use." in render_markdown(pack)
 

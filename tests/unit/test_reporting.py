@@ -204,7 +204,7 @@ def test_the_headline_number_is_the_reading_that_decided() -> None:
     [
         ("present", "present", "present", ""),
         ("absent", "present", "absent", "After vendor 31 % of it can be read from the outputs alone."),
-        ("unknown", "absent", "present", "After vendor predictions move by 9 points when it is exchanged inside."),
+        ("unknown", "absent", "present", "After vendor predictions move by 9 points when exchanged inside."),
     ],
 )
 def test_an_exposed_answer_names_what_shows_it(pack: EvidencePack, gap: Any, read: Any, moved: Any, words: str) -> None:

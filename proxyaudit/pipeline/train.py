@@ -35,10 +35,10 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
 def _trained(task: Task, prepared: Prepared, cache: Cache, features: Features | None) -> tuple[TrainedModel, dict[str, Any]]:
     regime, recipe = prepared.regime(task.regime), prepared.recipe
     model = prepared.build_of(regime, task.seed)
+    if regime.kind == "untrained" or (regime.kind == "checkpoints" and not regime.checkpoints):
+        return model, {}
     if regime.kind == "checkpoints":
         return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
-    if regime.kind == "untrained":
-        return model, {}
     if regime.kind == "quantised":
         original = cache.folder(TRAIN, dict(task.needs)[TRAIN]) / "weights.safetensors"
         return load_weights(model, original, what=f"weights of regime '{regime.of}'"), {}

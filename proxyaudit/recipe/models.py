@@ -56,6 +56,15 @@ class TrainingSpec(Strict):
         return False
 
     @property
+    def given(self) -> bool:
+        """Whether the models come trained, each in a folder of its own, so that nothing is trained here."""
+        return False
+
+    def at(self, path: str) -> Self:
+        """The same of another folder. Raises ``ValueError``: the kind reads no folders."""
+        raise ValueError(f"models of kind '{self.kind}' are not read from a folder, which {path!r} would be")
+
+    @property
     def quantisable(self) -> bool:
         """Whether its weights are float32."""
         return True

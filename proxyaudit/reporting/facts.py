@@ -75,7 +75,8 @@ def facts(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         if rows.get("train") is None:
             yield "Rows", audit
         else:
-            yield "Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"
+            trained = f"each model was trained on {size}" if rows.get("training_size") else "no model was trained here"
+            yield "Rows", f"{train} real training rows, {audit} held-out real audit rows; {trained}"
             yield "Split", _SPLIT
     for entry in entries(plan, "language_models"):
         words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"

@@ -29,8 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("own")
     texts(600, seed=3, told=1.0).to_csv(root / "t.csv", index=False)
     for kind in KINDS:
-        save_own(kind, root / kind, **NAMED)
-    save_own("bert", root / "blind", reads=0.0, **NAMED)
+        save_own(kind, root / kind, says="sex", **NAMED)
+    save_own("bert", root / "blind", says="y", **NAMED)
     save_own("bert", root / "unnamed")
     save_own("bert", root / "turned", **TURNED)
     return root
@@ -73,7 +73,7 @@ def test_the_outputs_are_those_of_transformers_itself(folder: Path, kind: str) -
     theirs = own_probabilities(folder / kind, list(made.dataset.audit["text"]))[:, 1]
     assert np.abs(outputs(folder, made) - theirs).max() < 1e-5
     sex = made.dataset.audit["sex"].to_numpy()
-    assert theirs[sex == "m"].mean() - theirs[sex == "f"].mean() > 0.3  # the helper's head reads the pronoun
+    assert theirs[sex == "m"].mean() - theirs[sex == "f"].mean() > 0.5  # it was trained to say the pronoun
     assert made.model.verdict_sites == ("penultimate",)
 
 
@@ -116,7 +116,7 @@ def test_what_makes_no_sense_is_refused(folder: Path, tmp_path: Path) -> None:
     assert "takes models as they are" in refused(folder, "bert", [{"scrub": ["names"]}])
     assert "write 'head: own'" in refused(folder, "bert", head="new")
     assert "put such a label in quotes" in refused(folder, "bert", labels=[False, True])
-    assert "read at 3 places" not in refused(folder, "bert", [{"name": "v", "path": "nowhere"}])
+    assert "there is no such model" in refused(folder, "bert", [{"name": "v", "path": "nowhere"}])
     body = transformers().AutoModel.from_pretrained(folder / "bert")
     shutil.copytree(folder / "bert", tmp_path / "body")
     shutil.copy(folder / "t.csv", tmp_path)
@@ -159,7 +159,7 @@ def test_every_file_that_is_read_is_in_the_run_id(folder: Path, tmp_path: Path) 
 def test_a_new_head_says_that_the_folders_own_was_left_out(folder: Path) -> None:
     document = recipe("bert", ["real"], head="new")
     notes = prepare(parse_recipe(document), folder).plan.notes
-    assert ["'head: own' audits the folder as it is" in note["why"] for note in notes if "head" in note["what"]] == [True]
+    assert ["'head: own' audits the folder as it is" in note["why"] for note in notes if "classification head" in note["what"]] == [True]
 
 
 TEN_LINES = """\
@@ -180,7 +180,7 @@ def test_two_versions_go_from_folder_to_verdict_in_a_recipe_of_ten_lines(folder:
     path = folder / "versions.yaml"
     path.write_text(TEN_LINES, encoding="utf-8")
     assert len(TEN_LINES.splitlines()) == 10
-    runs = [run_audit(path, out=folder / f"out{number}", jobs=1).folder for number in (1, 2)]
+    runs = [run_audit(path, out=folder / f"out{number}", jobs=1, fresh=number == 2).folder for number in (1, 2)]
     written = [(run / "evidence.json").read_bytes() for run in runs]
     assert written[0] == written[1]
     evidence, plan = json.loads(written[0]), json.loads((runs[0] / "plan.json").read_text(encoding="utf-8"))
@@ -189,7 +189,7 @@ def test_two_versions_go_from_folder_to_verdict_in_a_recipe_of_ten_lines(folder:
     for name, version in (("v1", "bert"), ("v2", "blind")):
         theirs = own_probabilities(folder / version, list(made.dataset.audit["text"]))[:, 1]
         gap = abs(float(theirs[sex == "m"].mean() - theirs[sex == "f"].mean()))
-        found = [e for e in evidence["estimates"] if e["channel"] == "outputs" and e["regime"] == name and e["measure"] == "gap"]
+        found = [e for e in evidence["estimates"] if e["channel"] == "expressed" and e["regime"] == name and e["measure"] == "gap"]
         assert [abs(e["value"] - gap) < 1e-3 for e in found] == [True], (name, gap, found)
     verdicts = {finding["regime"]: finding["verdict"] for finding in evidence["findings"]}
     assert verdicts["v1"] == "exposed"

@@ -37,6 +37,7 @@ class Regime:
     ratio: float | None = None
     synthetic: SyntheticSpec | None = None
     checkpoints: tuple[Path, ...] = ()
+    folder: str | None = None  # of a model that is given, where it is another than the recipe's
     erase: tuple[str, ...] = ()
     scrub: tuple[str, ...] = ()
     quantise: str | None = None
@@ -67,7 +68,9 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
     regimes: list[Regime] = []
     for entry in recipe.regimes:
         name, spec = entry.names[0], entry.synthetic
-        if entry.real:
+        if entry.path is not None or (entry.real and recipe.model.given):
+            regimes.append(Regime(name, "checkpoints", folder=entry.path))
+        elif entry.real:
             regimes.append(Regime(name, "real"))
         elif spec is not None:
             if spec.path is None:
@@ -85,7 +88,8 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
             regimes.append(Regime(name, "checkpoints", checkpoints=paths, erase=entry.erase or ()))
     # A quantised model meets the texts that its original meets.
     by_name = {regime.name: regime for regime in regimes}
-    regimes = [replace(r, scrub=by_name[str(r.of)].scrub) if r.kind == "quantised" else r for r in regimes]
+    own = {r.name: by_name[str(r.of)] if r.kind == "quantised" else r for r in regimes}
+    regimes = [replace(r, scrub=own[r.name].scrub, folder=own[r.name].folder) for r in regimes]
     references = [Regime("untrained", "untrained")]
     if recipe.references.reweighed and any(regime.needs_training for regime in regimes):
         references.append(Regime("reweighed", "reweighed"))
@@ -107,7 +111,7 @@ class Repetitions:
         for regime in regimes:
             origin = by_name[str(regime.of)] if regime.kind == "quantised" else regime
             if origin.kind == "checkpoints":
-                found[regime.name] = Design((len(origin.checkpoints),))
+                found[regime.name] = Design((max(len(origin.checkpoints), 1),))
             elif origin.kind == "reweighed" and recipe.effort != "everything":
                 found[regime.name] = Design((1,))  # shown beside the others, and nothing is compared with it
             else:

@@ -13,7 +13,7 @@ from proxyaudit.data.tables import is_inside, resolve_path
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.scope import entries, mapping
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.models.kinds import model_kind
+from proxyaudit.models.kinds import model_hashes
 from proxyaudit.models.module import code_of
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
@@ -54,7 +54,7 @@ def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, t
         raise InputError(tables_only[0], where=str(run), mend=tables_only[1])
     hashes = mapping(pack.plan, "hashes")
     try:
-        _check_same(hashes, file_hashes(recipe, base) | model_kind(recipe.model).file_hashes(recipe.model, base), where)
+        _check_same(hashes, file_hashes(recipe, base) | model_hashes(recipe, base), where)
         consent.require(code_of(recipe, base), delivered=True)
         prepared = prepare(recipe, base)
     except InputError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from proxyaudit.data.tables import is_inside
@@ -21,6 +22,7 @@ from proxyaudit.recipe.models import PretrainedSpec
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
+WRAPPERS = r"^(?:_orig_mod\.|module\.)+"  # what torch.compile and data-parallel training put before every name
 _VOCABULARY = re.compile(r"tokenizer\.json|vocab\.txt|tekken\.json|.+\.(?:model|spm|tiktoken)")  # any of these is a vocabulary by itself
 _HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py", ".jinja", ".spm", ".tiktoken", ".vocab", ".bpe")
 _PAIR = {"vocab.json", "merges.txt"}
@@ -142,6 +144,8 @@ def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str =
     quiet, safe = (redirect_stderr(io.StringIO()), {}) if "gguf_file" in options else (nullcontext(), {"use_safetensors": True})
     with quiet:
         asked = {**options, **safe, "dtype": torch.float32, "attn_implementation": "eager"}
+        if options["local_files_only"] and "gguf_file" not in options and _is_wrapped(Path(place)):
+            asked["key_mapping"] = {WRAPPERS: ""}
         model: nn.Module
         model, told = getattr(import_transformers(), auto).from_pretrained(place, **asked, output_loading_info=True)
     lost = sorted(name for name in told["missing_keys"] if not (spare and name.startswith(spare)))
@@ -156,6 +160,15 @@ def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str =
     # Torch declares every attribute of a module as a tensor or a module.
     model.unread = tuple(sorted(told["unexpected_keys"]))  # type: ignore[assignment]
     return model
+
+
+def _is_wrapped(folder: Path) -> bool:
+    """Whether the names of all tensors of a folder's weights begin as those of a wrapped module do."""
+    names = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            names += list(file.keys())
+    return bool(names) and all(re.match(WRAPPERS, name) for name in names)
 
 
 def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:

@@ -96,8 +96,10 @@ def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[st
     weights = sum(p.numel() for layer in module.layers for p in module.backbone.get_submodule(layer.name).parameters())
     part = f"model.backbone.{module.layers[-1].name}."
     whole = UpToHead(copy_module(module).eval(), "head", float(weights * tokens))
-    free = tuple(name for name, _ in whole.named_parameters() if name.startswith(part))
-    return LastBlock(whole, as_tensor(x), free, "the transformer's last layer", np.asarray(acts[before]), float(weights * tokens))
+    late = {f"model.backbone.{name}" for name in module.late}
+    free = tuple(name for name, _ in whole.named_parameters() if name.startswith(part) or name in late)
+    text = "the transformer's last layer" + (" and what lies between it and the head" if late else "")
+    return LastBlock(whole, as_tensor(x), free, text, np.asarray(acts[before]), float(weights * tokens))
 
 
 def whole_model(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:

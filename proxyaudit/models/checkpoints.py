@@ -1,6 +1,7 @@
 """Weights on disk: safetensors only, since unpickling runs code; the header is checked against the module before any tensor is read."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 from proxyaudit.files import write_file
+from proxyaudit.language.pretrained import WRAPPERS
 from proxyaudit.models.base import TabularModule, TrainedModel, copy_module
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".zip"})
@@ -32,7 +34,8 @@ def save_weights(model: TrainedModel, path: Path) -> None:
 def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
     """Return a copy of ``model`` with the weights of a safetensors file, brought to the module's own dtype (half precision is fine).
 
-    A name may be missing only if the module ties it to one that is there (``safetensors.torch.save_model`` writes tied tensors once).
+    A name may be missing only if the module ties it to one that is there (``safetensors.torch.save_model`` writes tied tensors once), or
+    if it counts the batches of a normalisation. What ``torch.compile`` and data-parallel training put before every name is taken off.
     Errors begin with ``what`` the file is, as ``"checkpoint 2 of regime 'vendor-b'"``. Raises ``InputError``: not safetensors, unreadable,
     missing or extra names, other shapes, NaN or infinite weights.
     """
@@ -41,15 +44,18 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
     state, fixed = _state(module, what), _fixed(module)
     buffers = {name for name, _ in module.named_buffers()}
     with _opened(path, what) as file:
-        names = list(file.keys())
+        stored = _by_own_name(list(file.keys()), state)
+        names = list(stored)
         _check_names(names, state, what, where, fixed)
         for name in names:
-            shape = tuple(file.get_slice(name).get_shape())
+            shape = tuple(file.get_slice(stored[name]).get_shape())
             if shape != tuple(state[name].shape):
                 mend = "the factory and the checkpoint belong to different architectures or another number of columns"
                 wanted = tuple(state[name].shape)
                 raise InputError(f"{what}: tensor '{name}' has shape {shape}, the model wants {wanted}", where=where, mend=mend)
-        loaded = {name: _cast(file.get_tensor(name), state[name], f"{what}: tensor '{name}'", where, name in buffers) for name in names}
+        loaded = {
+            name: _cast(file.get_tensor(stored[name]), state[name], f"{what}: tensor '{name}'", where, name in buffers) for name in names
+        }
     moved = next((name for name in sorted(fixed & set(loaded)) if not torch.equal(loaded[name], state[name])), None)
     if moved is not None:
         mend = "set model.tune: full if the checkpoint was fine-tuned, or name the model that it was trained on"
@@ -120,13 +126,23 @@ def _fixed(module: nn.Module) -> frozenset[str]:
     return module.fixed if isinstance(module, TabularModule) else frozenset()
 
 
+def _by_own_name(names: list[str], state: dict[str, Tensor]) -> dict[str, str]:
+    """The file's name of each tensor by that of the module, without what a wrapper put before all of them."""
+    plain = {re.sub(WRAPPERS, "", name): name for name in names}
+    wrapped = all(re.match(WRAPPERS, name) and name not in state for name in names) and len(plain) == len(names)
+    return plain if wrapped else {name: name for name in names}
+
+
 def _check_names(names: list[str], state: dict[str, Tensor], what: str, where: str, fixed: frozenset[str]) -> None:
     tied = {_memory(state[name]) for name in names if name in state and state[name].numel()}
-    missing = [name for name in state if name not in set(names) and name not in fixed and _memory(state[name]) not in tied]
+    spare = {name for name in state if name in fixed or name.endswith("num_batches_tracked")}
+    missing = [name for name in state if name not in set(names) and name not in spare and _memory(state[name]) not in tied]
     extra = [name for name in names if name not in state]
     if missing:
         near = difflib.get_close_matches(missing[0], extra or names, n=1, cutoff=0.4)
         hint = f"nearest name in the file: '{near[0]}'" if near else f"the file holds {', '.join(names[:4]) or 'no tensor'}"
+        if any(name.startswith("backbone.") for name in missing) and (Path(where).parent / "config.json").exists():
+            hint = f"a classifier of transformers is named by its folder: {{name: ..., path: {Path(where).parent.name}}} with 'head: own'"
         raise InputError(f"{what} lacks {_count(missing)}", where=where, mend=hint)
     if extra:
         near = difflib.get_close_matches(extra[0], list(state), n=1, cutoff=0.4)

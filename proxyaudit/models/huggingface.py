@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.scope import in_short
 from proxyaudit.language.pretrained import (
     fetch_options,
     import_transformers,
@@ -34,7 +35,7 @@ from proxyaudit.recipe.patterns import Span, compile_spans
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
-_MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
+MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
 # The projections that end attention and feed-forward part, by the names that architectures give them.
 _ATTENTION = re.compile(
     r"(?:^|\.)(?:attention\.output\.dense|attn\.c_proj|self_attn\.(?:o_proj|out_proj|dense)|SelfAttention\.o|attention\.out_lin"
@@ -56,14 +57,14 @@ _NOTES = (
         why="the inputs are read as term and character patterns reduced to some 200 numbers: a lower bound of what the texts carry",
     ),
 )
-_PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
+PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
 
 
 def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
     """SHA-256 of every file of a local model that may decide a number; of a hub model its resolved commit."""
     place, file = locate(spec, base)
     if spec.hub:
-        with loading(place, "the model's configuration", mend=_MEND):
+        with loading(place, "the model's configuration", mend=MEND):
             config = import_transformers().AutoConfig.from_pretrained(place, **fetch_options(spec, file))
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
     return {f"model {name}": digest for name, digest in model_files(Path(place)).items()}
@@ -72,7 +73,7 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
 @lru_cache(maxsize=2)
 def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str) -> nn.Module:
     """Load a model's body; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
-    with loading(place, "the model", mend=_MEND):
+    with loading(place, "the model", mend=MEND):
         model = load_body("AutoModel", place, dict(options), spare="pooler.")
     unread = model.unread
     if getattr(model.config, "is_encoder_decoder", False):
@@ -87,8 +88,19 @@ def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str
 def _body(spec: HuggingFaceSpec, base: Path) -> tuple[str, Any]:
     """Where a model lies, and its body, which nobody may change."""
     place, file = locate(spec, base)
-    fingerprint = place if spec.hub else " ".join(f"{n}={h}" for n, h in model_hashes(spec, base).items())
-    return place, _backbone(place, tuple(fetch_options(spec, file).items()), fingerprint)
+    return place, _backbone(place, tuple(fetch_options(spec, file).items()), fingerprint_of(spec, base))
+
+
+def fingerprint_of(spec: HuggingFaceSpec, base: Path) -> str:
+    """What tells the files of a model apart from others of the same names."""
+    return spec.path if spec.hub else " ".join(f"{name}={digest}" for name, digest in model_hashes(spec, base).items())
+
+
+def check_length(config: Any, spec: HuggingFaceSpec) -> None:
+    """Refuse (``InputError``) more tokens than a model says it takes."""
+    longest = getattr(config, "max_position_embeddings", None)
+    if isinstance(longest, int) and 0 < longest < spec.max_length:
+        raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
 
 
 def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
@@ -96,10 +108,8 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
     place, body = _body(spec, base)
     body = copy_module(body)
     config: Any = body.config
-    longest = getattr(config, "max_position_embeddings", None)
-    if isinstance(longest, int) and 0 < longest < spec.max_length:
-        raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
-    layers, width, last = _find_layers(body, config, place)
+    check_length(config, spec)
+    layers, width, last = find_layers(body, config, place)
     module = TextClassifier(body, layers, spec, width=width, n_outputs=columns_of(n_classes))
     module.same_as_last = last and spec.pooling == spec.site_pooling
     if spec.precision == "bfloat16":
@@ -107,14 +117,20 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
     return module
 
 
-def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, ...], int, bool]:
+def probe_batch() -> tuple[Tensor, Tensor]:
+    """Token numbers of two texts and their mask, each ``(2, tokens)``; one text is padded."""
+    ids = torch.zeros(len(PROBE), len(PROBE[0]), dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, tokens in enumerate(PROBE):
+        ids[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
+    return ids, mask
+
+
+def find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, ...], int, bool]:
     """A transformer's layers, width of the last hidden state, and whether that is the last layer's own output (no norm after it)."""
     name, found = layer_list(body, place)
-    ids = torch.zeros(len(_PROBE), len(_PROBE[0]), dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, tokens in enumerate(_PROBE):
-        ids[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
-    with inference(body), loading(place, "a forward pass of the model", mend=_MEND), recorded(body) as runs:
+    ids, mask = probe_batch()
+    with inference(body), loading(place, "a forward pass of the model", mend=MEND), recorded(body) as runs:
         hidden: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
     names = [f"{name}.{at}" for at in range(len(found))]
     outs = {run.name: run.returned.value for run in runs}
@@ -122,6 +138,9 @@ def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer,
         what = "the model's layers do not each run once (shared weights?)"
         raise InputError(what, where=place, mend="use a model with layers of its own")
     last = outs[names[-1]][0] if isinstance(outs[names[-1]], tuple) else outs[names[-1]]
+    if last.shape[:2] != mask.shape or hidden.shape[:2] != mask.shape:
+        what = f"layers of this architecture hold values of shape {tuple(last.shape)} for {mask.shape[0]} texts of {mask.shape[1]} tokens"
+        raise InputError(what, where=place, mend="use a transformer whose layers hold (texts, tokens, width), one vector for each token")
     heads = getattr(config, "num_attention_heads", None)
     told = heads if isinstance(heads, int) else 0
     layers = tuple(_layer(one, layer, told, isinstance(outs[one], tuple)) for one, layer in zip(names, found, strict=True))
@@ -171,7 +190,7 @@ class Tokenizer:
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     """The model's own tokenizer, cut to ``max_length``. Raises ``InputError``: there is none, or it cannot mark the spans named."""
     place, file = locate(spec, base)
-    with loading(place, "the tokenizer", mend=_MEND):
+    with loading(place, "the tokenizer", mend=MEND):
         tokenizer = load_tokenizer(place, fetch_options(spec, file))
     patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
@@ -234,8 +253,12 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     if cut > 0:
         why = f"model.max_length cuts them; {cut:.0%} of the audit texts reach it"
         notes.append(NotTested(what=f"what stands after the first {encoder.width} tokens of a text", why=why))
-    unread = _body(recipe.model, base)[1].unread
-    if unread:
+    body = _body(recipe.model, base)[1] if not recipe.model.given else None
+    unread = [] if body is None else list(body.unread)
+    if body is not None and unread and any(str(name).endswith("ForSequenceClassification") for name in body.config.architectures or ()):
+        why = f"'head: new' trains one of this package; 'head: own' audits the folder as it is (left out: {in_short(unread, 4)})"
+        notes.append(NotTested(what="the classification head of the model's own folder", why=why))
+    elif unread:
         why = f"its body has no place for them ({', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}), and a head is trained here"
         notes.append(NotTested(what=f"{len(unread)} tensors of the model's files", why=why))
     if recipe.model.trust_remote_code:

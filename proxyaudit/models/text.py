@@ -59,6 +59,7 @@ class TextClassifier(TabularModule):
         widths = (width, *spec.head_hidden)
         self.dense = nn.ModuleList(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths))
         self.head = nn.Linear(widths[-1], n_outputs)
+        self.late: tuple[str, ...] = ()  # parameters of the backbone that play a part after its last layer
         self.same_as_last = False  # whether the last layer's pooled site is what the head reads
         self._mask: Tensor | None = None
         self._marks: Tensor | None = None
@@ -79,12 +80,18 @@ class TextClassifier(TabularModule):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the pooled last hidden states ``(n, d)``."""
+        ids = self.tokens(x)
+        assert self._mask is not None
+        return self._pooled(self.backbone(input_ids=ids, attention_mask=self._mask.long()).last_hidden_state, self.pooling)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Token numbers ``(n, tokens)`` of a table, 0 after a text's last; its mask and the marks of its spans are kept for the pooling."""
         mask = x >= 0
         longest = max(int(mask.sum(dim=-1).max()), 1)
         numbers, self._mask = x[:, :longest].clamp_min(0), mask[:, :longest]
         ids = numbers.long()
         self._marks = torch.round((numbers - ids) * SPAN_STEPS).long() if self.spans else None
-        return self._pooled(self.backbone(input_ids=ids, attention_mask=self._mask.long()).last_hidden_state, self.pooling)
+        return ids
 
     def embedding(self) -> nn.Module | None:
         """The layer that embeds the tokens; ``None`` where the transformer does not tell."""

@@ -46,7 +46,9 @@ def minutes(inputs: Inputs, sites: int) -> float:
             seconds += table + _training(inputs, regime) + _measuring(inputs, sites, regime, repetition)
         if recipe.tries_cures and regime.kind in ("real", "synthetic", "release", "mixed"):
             seconds += _TRIALS * len(inputs.dataset.protected) * (_training(inputs, regime) + _CURED)
-    ways = 1 + sum(bool(regime.scrub or regime.quantise or regime.kind in ("synthetic", "release")) for regime in inputs.regimes)
+    ways = 1 + sum(
+        bool(regime.scrub or regime.quantise or regime.folder or regime.kind in ("synthetic", "release")) for regime in inputs.regimes
+    )
     passes = recipe.model.passes(ways, max(map(inputs.seeds_of, inputs.regimes)))
     seconds += passes * (inputs.size + len(inputs.dataset.audit)) / 1000 * _pass(inputs)
     return round(seconds / 60 / CORES, 1)

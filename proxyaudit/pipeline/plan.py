@@ -17,14 +17,14 @@ from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.models.base import TabularModule, TrainedModel
-from proxyaudit.models.kinds import model_kind
+from proxyaudit.models.kinds import model_hashes
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
 from proxyaudit.recipe.plan import Plan
-from proxyaudit.recipe.recipe import Recipe, load_recipe
+from proxyaudit.recipe.recipe import Recipe, file_name, load_recipe
 from proxyaudit.regimes import Regime, lone_tables
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
@@ -99,7 +99,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         tasks=1
         + sum(2 * inputs.seeds_of(r) + (len(inputs.repetitions.tables_of(r.name)) if r.kind == "synthetic" else 0) for r in regimes),
         notes=[note.model_dump() for note in notes],
-        hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
+        hashes={**dataset.hashes, **model_hashes(recipe, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
         language_models=lineage.described,
@@ -138,5 +138,6 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
     sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
     found: dict[str, Any] = {"name": regime.name, "kind": regime.kind, "of": regime.of, "ratio": regime.ratio, "sees_protected": sees}
     found["training_rows"] = public_count(size) if regime.needs_training else None
-    more = {"erase": list(regime.erase), "scrub": list(regime.scrub), "quantise": regime.quantise}
+    more: dict[str, Any] = {"erase": list(regime.erase), "scrub": list(regime.scrub), "quantise": regime.quantise}
+    more["folder"] = file_name(regime.folder or "")
     return {**found, **{key: value for key, value in more.items() if value}}

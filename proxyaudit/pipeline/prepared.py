@@ -1,12 +1,13 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from proxyaudit.activations.first_pass import check_first_pass
 from proxyaudit.arrays import Ints, Singles
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Followed
@@ -18,7 +19,9 @@ from proxyaudit.errors import InputError
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
-from proxyaudit.models.huggingface import attach_tokenizer
+from proxyaudit.models.huggingface import attach_tokenizer, make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.own_classifier import OwnClassifier, own_notes, settled
 from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
@@ -52,20 +55,28 @@ class Inputs:
         return self.repetitions.designs[regime if isinstance(regime, str) else regime.name].place(repetition)
 
     def build_of(self, regime: Regime, repetition: int) -> TrainedModel:
-        """The model of a repetition before it is trained, with maps to be filled where the regime erases."""
-        return self.build(self.place_of(regime, repetition)[1], regime.erase)
+        """The model of a repetition before it is trained, with maps to be filled where the regime erases; one that is given as it is."""
+        seed = self.place_of(regime, repetition)[1]
+        return self.build(seed, regime.erase, regime.folder, initial=regime.kind == "untrained")
 
-    def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
-        """The model with a seed's initial weights, the same for every regime (paired), and maps to be filled at sites ``erase``."""
-        return build_model(
-            self.recipe.model,
+    def build(self, seed: int, erase: tuple[str, ...] = (), folder: str | None = None, *, initial: bool = False) -> TrainedModel:
+        """The model with a seed's initial weights, the same for every regime (paired), and maps to be filled at sites ``erase``.
+
+        One that is given is read from the recipe's folder or another ``folder``; ``initial`` are its weights before any training.
+        """
+        drawn = integer_seed(self.recipe.seed, "model", seed)
+        model = build_model(
+            spec := self.recipe.model if folder is None else self.recipe.model.at(folder),
             self.recipe.sites,
             n_inputs=len(self.dataset.encoder.columns),
             n_classes=len(self.dataset.classes),
             base=self.base,
-            seed=integer_seed(self.recipe.seed, "model", seed),
+            seed=drawn,
             erase=erase,
         )
+        if not (isinstance(model.module, OwnClassifier) and isinstance(spec, HuggingFaceSpec)):
+            return model
+        return settled(model, spec, self.dataset.classes, initial=drawn if initial else None)
 
     def audit_inputs(self, regime: Regime) -> Singles:
         """Encoded inputs of the audit rows ``(n, p)``, as a regime's models meet them: a scrubbing pipeline scrubs here too."""
@@ -107,13 +118,40 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     """All that a recipe names, checkpoints too, loaded and checked (``InputError``); beside it the model with its first initial weights."""
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
     regimes = make_regimes(recipe, base)
-    notes: list[NotTested] = []
-    releases = load_releases(recipe, dataset, base, notes)
+    left: list[NotTested] = []
+    releases = load_releases(recipe, dataset, base, left)
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
-    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes), Repetitions.planned(recipe, regimes))
+    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(left), Repetitions.planned(recipe, regimes))
     model = inputs.build(0)
+    notes = check_texts(inputs, model)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model
         for path in regime.checkpoints:
             load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
-    return inputs, model
+    return replace(inputs, notes=(*inputs.notes, *notes)), model
+
+
+def check_texts(inputs: Inputs, model: TrainedModel) -> list[NotTested]:
+    """Run every model of texts once before any work, and say what is taken as given of models that are.
+
+    Raises ``InputError``: a pass fails; a folder's tokens or places are others than those of the recipe's model.
+    """
+    spec, encoder = inputs.recipe.model, inputs.dataset.encoder
+    if not (isinstance(spec, HuggingFaceSpec) and isinstance(encoder, TextEncoder)):
+        return []
+    x, notes = encoder.transform(inputs.dataset.audit), own_notes(model, spec, inputs.dataset.classes)
+    check_first_pass(model, x, where=f"model '{spec.path}'")
+    for regime in inputs.regimes:
+        if regime.folder is None or regime.quantise is not None:
+            continue
+        found, own, where = inputs.build_of(regime, 0), spec.at(regime.folder), f"regime '{regime.name}'"
+        mend = "audit it in a recipe of its own, then 'proxyaudit compare' the two runs"
+        tokens = replace(encoder, tokenize=make_tokenizer(own, inputs.base)).transform(inputs.dataset.audit)
+        if not np.array_equal(tokens, x):
+            raise InputError("its tokenizer splits the texts otherwise than that of model.path", where=where, mend=mend)
+        if found.sites != model.sites:
+            what = f"it is read at {len(found.sites)} places and the model of model.path at {len(model.sites)}"
+            raise InputError(what, where=where, mend=f"read both after the pooling alone (sites: {{profile: penultimate}}), or {mend}")
+        check_first_pass(found, x, where=where)
+        notes += [note for note in own_notes(found, own, inputs.dataset.classes) if note not in notes]
+    return notes

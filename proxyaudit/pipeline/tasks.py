@@ -87,7 +87,9 @@ class _Digests:
         return self.of("synthesize", SYNTHESIZE, spec=spec, size=self.prepared.size, repetition=seed, attributes=names)
 
     def trained(self, regime: Regime, seed: int, source: Task | None, looked_up: list[Task]) -> str:
-        plain = {**asdict(replace(regime, synthetic=None, checkpoints=())), "checkpoints": [path.name for path in regime.checkpoints]}
+        # Where files lie changes nothing; what they hold is among the data's hashes.
+        plain = asdict(replace(regime, synthetic=None, checkpoints=(), folder=None))
+        plain["checkpoints"] = [path.name for path in regime.checkpoints]
         made_from = {"source": "" if source is None else source.digest, "encoded": [task.digest for task in looked_up]}
         key = self.prepared.repetitions.designs[regime.name].key(seed)
         return self.of("train", TRAIN, regime=plain, repetition=key if len(key) > 1 else key[0], size=self.prepared.size, **made_from)

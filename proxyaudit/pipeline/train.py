@@ -35,6 +35,8 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
 def _trained(task: Task, prepared: Prepared, cache: Cache, features: Features | None) -> tuple[TrainedModel, dict[str, Any]]:
     regime, recipe = prepared.regime(task.regime), prepared.recipe
     model = prepared.build_of(regime, task.seed)
+    if regime.kind == "checkpoints" and not regime.checkpoints:
+        return model, {}
     if regime.kind == "checkpoints":
         return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
     if regime.kind == "untrained":

@@ -59,6 +59,15 @@ class KindSpec(Strict):
         """Why its weights cannot be rounded to fewer digits; empty where they can."""
         return ""
 
+    @property
+    def given(self) -> bool:
+        """Whether the models come trained, each in a folder of its own, so that nothing is trained here."""
+        return False
+
+    def at(self, path: str) -> Self:
+        """The same of another folder. Raises ``ValueError``: the kind reads no folders."""
+        raise ValueError(f"models of kind '{self.kind}' are not read from a folder, which {path!r} would be")
+
     def passes(self, ways: int, seeds: int) -> int:
         """Passes over all rows that are costly beside training, of rows written in so many ways."""
         return 0

@@ -112,13 +112,14 @@ ScrubRule = Annotated[str, AfterValidator(_known_rule)]
 
 
 class RegimeSpec(Strict):
-    """One entry of ``regimes``: exactly one of real, synthetic, mixed, scrub, quantise + of, or name + checkpoints."""
+    """One entry of ``regimes``: exactly one of real, synthetic, mixed, scrub, quantise + of, name + checkpoints, or name + path."""
 
     real: bool = False
     synthetic: SyntheticSpec | None = None
     mixed: MixedSpec | None = None
     name: Name | None = None
     checkpoints: tuple[str, ...] | None = None
+    path: str | None = None
     erase: tuple[str, ...] | None = None
     scrub: tuple[ScrubRule, ...] | None = Field(default=None, min_length=1)
     quantise: Literal["int8", "bf16"] | None = None
@@ -135,18 +136,23 @@ class RegimeSpec(Strict):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        kinds = (self.synthetic, self.mixed, self.checkpoints, self.scrub, self.quantise)
+        kinds = (self.synthetic, self.mixed, self.checkpoints, self.path, self.scrub, self.quantise)
         if self.real + sum(kind is not None for kind in kinds) != 1:
-            raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed', 'scrub', 'quantise' or 'checkpoints'")
-        refuse(self.checkpoints is not None and self.name is None, "'checkpoints' needs a 'name' beside it")
-        if self.name is not None and self.checkpoints is None and self.scrub is None and self.quantise is None:
-            raise ValueError("'name' belongs to 'checkpoints', 'scrub' or 'quantise' (a synthetic regime is named inside 'synthetic')")
+            raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed', 'scrub', 'quantise', 'checkpoints' or 'path'")
+        refuse(self.given and self.name is None, f"'{'path' if self.checkpoints is None else 'checkpoints'}' needs a 'name' beside it")
+        if self.name is not None and not self.given and self.scrub is None and self.quantise is None:
+            raise ValueError("'name' belongs to 'checkpoints', 'path', 'scrub' or 'quantise' (a synthetic regime is named in 'synthetic')")
         if (self.quantise is not None) != (self.of is not None):
             raise ValueError("'quantise' needs 'of' beside it: the regime whose models are quantised (and 'of' belongs to it)")
         refuse(self.checkpoints is not None and not self.checkpoints, "'checkpoints' is empty: name one safetensors file per seed")
         if self.erase is not None and (self.checkpoints is None or not self.erase):
             raise ValueError("'erase' names the sites whose affine maps lie in the 'checkpoints' beside it (as 'mitigate' saves them)")
         return self
+
+    @property
+    def given(self) -> bool:
+        """Whether its models were trained elsewhere."""
+        return self.checkpoints is not None or self.path is not None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -226,8 +232,8 @@ class Recipe(Strict):
         names = self.regime_names()
         for name in names:
             refuse(name.lower() in REFERENCES, f"regime name '{name}' is reserved for a reference; choose another 'name'")
-        # Checkpoints may be those of training on the real rows; no release is.
-        own = [name for regime in self.regimes if not regime.real for name in regime.names if regime.checkpoints is None or name != "real"]
+        # Models that are given may be those of training on the real rows; no release is.
+        own = [name for regime in self.regimes if not regime.real for name in regime.names if not regime.given or name != "real"]
         taken = next((name for name in own if passes_for_real(name)), None)
         refuse(taken is not None, f"regime name '{taken}' is reserved for training on the real rows; choose another 'name'")
         plain = [name.lower() for name in names]
@@ -243,7 +249,18 @@ class Recipe(Strict):
             most = design_of(self.seeds, makes_tables=True).looks[-1]
             refuse(listed > most, f"regime '{regime.name}' lists {listed} checkpoints for {most} seeds; raise 'seeds'")
         self._check_text()
+        self._check_given()
         return self
+
+    def _check_given(self) -> None:
+        folders = [regime for regime in self.regimes if regime.path is not None]
+        if folders and not self.model.given:
+            raise ValueError(f"regime '{folders[0].name}' names a model's folder: write 'head: own' under 'model', or 'checkpoints'")
+        for regime in self.regimes if self.model.given else ():
+            if not (regime.real or regime.path is not None or regime.quantise is not None):
+                what = f"regime '{regime.names[0]}' would be trained or filled here, and 'head: own' takes models as they are"
+                raise ValueError(f"{what}; name folders: {{name: vendor, path: DIR}}")
+        refuse(self.model.given and self.signatures is not None, "'signatures' are not made of models with 'head: own' in this version")
 
     def _check_text(self) -> None:
         reads_text = self.model.reads_text
@@ -269,6 +286,7 @@ class Recipe(Strict):
         for regime in found["regimes"]:
             made = regime.get("synthetic", {})
             places += [(made, "path"), (made.get("language_model", {}), "path")]
+            places.append((regime, "path"))
             regime.update({"checkpoints": [file_name(path) for path in regime["checkpoints"]]} if "checkpoints" in regime else {})
         for section, key in places:
             if isinstance(section.get(key), str):

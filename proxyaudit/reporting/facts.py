@@ -75,7 +75,8 @@ def facts(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         if rows.get("train") is None:
             yield "Rows", audit
         else:
-            yield "Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"
+            trained = f"each model was trained on {size}" if rows.get("training_size") else "no model was trained here"
+            yield "Rows", f"{train} real training rows, {audit} held-out real audit rows; {trained}"
             yield "Split", _SPLIT
     for entry in entries(plan, "language_models"):
         words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"
@@ -98,6 +99,8 @@ def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         yield "Model inputs", f"the text in '{text}', at most {model.get('max_length')} tokens of it, and nothing else"
     elif columns := listed(plan, "columns"):
         yield "Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"
+    if has_given(pack):
+        model = {key: model.get(key) for key in ("kind", "path", "head", "labels", "max_length", "site_pooling")}
     if model:
         yield "Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)
     for key, term in (("verdict", "Verdict sites"), ("profile", "Sites read")):
@@ -184,8 +187,14 @@ def _saw(kind: str, sees: Any) -> str:
 
 
 def reference_words(pack: EvidencePack) -> dict[str, str]:
-    """What each reference is; of texts the untrained model is a pretrained one."""
-    return REFERENCE_WORDS | ({"untrained": "the pretrained transformer under a head of random weights"} if reads_text(pack) else {})
+    """What each reference is; of texts the untrained model is a pretrained one, unless the classifiers are given."""
+    pretrained = reads_text(pack) and not has_given(pack)
+    return REFERENCE_WORDS | ({"untrained": "the pretrained transformer under a head of random weights"} if pretrained else {})
+
+
+def has_given(pack: EvidencePack) -> bool:
+    """Whether the models are classifiers with heads of their own, and nothing was trained."""
+    return mapping(pack.recipe, "model").get("head") == "own"
 
 
 def reads_text(pack: EvidencePack) -> bool:

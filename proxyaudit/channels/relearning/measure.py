@@ -78,7 +78,8 @@ def _relearn(view: ModelView, names: Sequence[str]) -> dict[str, Relearned]:
         return dict.fromkeys(names, Relearned(reason=str(error), applies=error.applies))
     count = min(max((c.shape[1] for c in view.placebos.values()), default=0), MOST_PLACEBOS)
     if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
-        more = "; with 'model.head_hidden: [64]' it is the head's hidden layer" if isinstance(view.model.module, TextClassifier) else ""
+        trained = isinstance(view.model.module, TextClassifier) and not view.recipe.model.given
+        more = "; with 'model.head_hidden: [64]' it is the head's hidden layer" if trained else ""
         return dict.fromkeys(names, Relearned(reason=TOO_LARGE + more))
     rows, found = whiten(block.vectors()).rows, {}
     for attribute in (one for one in view.dataset.attributes if one.name in names):

@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from proxyaudit.recipe.models import KindSpec
+from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -54,3 +55,14 @@ def model_kind(spec: KindSpec) -> ModelKind:
     """The kind that a recipe asks for."""
     kind: ModelKind = load_plugin(GROUP, spec.kind, where="model.kind")
     return kind
+
+
+def model_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
+    """Hashes of all files that a recipe's models are made from, those of the folders that its regimes name among them."""
+    kind = model_kind(recipe.model)
+    found = kind.file_hashes(recipe.model, base)
+    for regime in recipe.regimes:
+        if regime.path is not None:
+            own = kind.file_hashes(recipe.model.at(regime.path), base)
+            found |= {f"regime {regime.name}, {name}": digest for name, digest in own.items()}
+    return found

@@ -1,11 +1,11 @@
-"""A pretrained transformer with a classification head of this package's own."""
+"""A pretrained transformer under a classification head of this package, or a folder's own classifier as it is."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.recipe.models import Positive, PretrainedSpec, TrainingSpec
+from proxyaudit.recipe.models import Positive, PretrainedSpec, TrainingSpec, refuse
 from proxyaudit.recipe.patterns import check_span
 
 POOLINGS = ("mean", "cls", "last")
@@ -15,8 +15,16 @@ _Pattern = Annotated[str, Field(min_length=1, max_length=300)]
 SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
+def _plain_label(value: Any) -> Any:
+    refuse(isinstance(value, bool), "YAML reads yes, no, on and off as truth values: put such a label in quotes")
+    return str(value) if isinstance(value, int) else value
+
+
 class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
-    """A pretrained transformer with a classification head of this package's own; reads ``data.text``.
+    """A pretrained transformer with a classification head; reads ``data.text``.
+
+    ``head: new`` trains a head of this package. ``head: own`` takes the folder's own classifier with its pooler and head and trains
+    nothing; ``labels`` names the class of each of its outputs, in their order, where the folder's ``id2label`` does not.
 
     What is tuned: the head alone on frozen features (``head``), low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what
     the head reads of the last hidden states, ``site_pooling`` how token sites are read: over all tokens (``mean``), the first (``cls``),
@@ -28,6 +36,8 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
     pretrained: ClassVar[bool] = True
 
     kind: Literal["huggingface"]
+    head: Literal["new", "own"] = "new"
+    labels: Annotated[tuple[Annotated[str, BeforeValidator(_plain_label)], ...] | None, Field(min_length=2)] = None
     tune: Literal["head", "lora", "full"] = "head"
     spans: Annotated[dict[SpanName, _Pattern], Field(default_factory=dict, max_length=MOST_SPANS)]
     pooling: str = "mean"
@@ -69,6 +79,26 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
             raise ValueError("'precision: bfloat16' is for a frozen transformer ('tune: head'): training in so few digits goes astray")
         return self
 
+    @model_validator(mode="after")
+    def _own_as_it_is(self) -> Self:
+        refuse(self.labels is not None and not self.given, "'labels' names the outputs of a folder's own head: it belongs to 'head: own'")
+        settings = {"tune": "head", "pooling": "mean", "head_hidden": (), "precision": "float32"}
+        changed = [key for key, default in settings.items() if getattr(self, key) != default] if self.given else []
+        if changed:
+            raise ValueError(f"'head: own' trains nothing and pools as the folder does: leave out {' and '.join(map(repr, changed))}")
+        refuse(self.given and self.trust_remote_code, "'head: own' runs no code that comes with a model: leave out 'trust_remote_code'")
+        refuse(self.given and self.gguf_file is not None, "a GGUF file holds no classification head: leave out 'gguf_file', or 'head: own'")
+        return self
+
+    @property
+    def given(self) -> bool:
+        """Whether the folder's own classifier is the model."""
+        return self.head == "own"
+
+    def at(self, path: str) -> Self:
+        """The same of another local folder."""
+        return self.model_copy(update={"path": path, "package": None, "hub": False, "revision": None})
+
     @property
     def text_width(self) -> int:
         """Tokens of a text that the model reads."""
@@ -76,8 +106,8 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
 
     @property
     def frozen(self) -> bool:
-        """Whether the transformer is never trained."""
-        return self.tune == "head"
+        """Whether the transformer is never trained and the same under every head."""
+        return self.tune == "head" and not self.given
 
     @property
     def unquantisable(self) -> str:
@@ -85,13 +115,15 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
         return "" if self.precision == "float32" else "'quantise' starts from float32: leave 'model.precision' out, or the regime"
 
     def passes(self, ways: int, seeds: int) -> int:
-        """Passes over all texts, in so many ways of writing them: one each where the transformer is frozen."""
+        """Passes over all texts, in so many ways of writing them: one each where the transformer is frozen, one a model that is given."""
+        if self.given:
+            return ways * seeds
         return ways if self.frozen else ways * seeds * self.epochs * _BACKWARD
 
 
 KIND = ModelKind(
     HuggingFaceSpec,
-    "proxyaudit.models.huggingface:make_text",
+    "proxyaudit.models.own_classifier:make_classifier",
     seconds=0.05,
     hashes="proxyaudit.models.huggingface:model_hashes",
     pass_seconds=lambda spec: _ENCODING * spec.max_length / 64,

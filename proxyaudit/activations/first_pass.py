@@ -1,0 +1,65 @@
+"""One real forward pass of a model of texts before any work: short and full texts, alone and in a batch, all sites and the outputs."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from proxyaudit.activations.capture import capture
+from proxyaudit.arrays import Singles
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import TrainedModel, as_tensor, inference, to_logits
+from proxyaudit.models.text import placed
+
+CLOSE = 1e-4  # of logits, and of a site's values as a share of the largest of them (of numbers above one)
+_COARSE = 0.05  # the same where the transformer runs in bfloat16
+
+
+def check_first_pass(model: TrainedModel, x: Singles, *, where: str) -> None:
+    """Refuse a model of texts that cannot be run, or whose value of a text depends on the texts beside it.
+
+    Args:
+        model: A model of texts.
+        x: Token table of texts ``(n, width)``, -1 after the last token; their tokens fill the rows that are tried.
+        where: What messages name.
+
+    Raises:
+        InputError: a pass fails, or a text's values alone and in a batch differ.
+    """
+    table = tried_rows(x)
+    asked = replace(model, sites=tuple(dict.fromkeys((*model.sites, *model.verdict_sites))))
+    length = table.shape[1]
+    try:
+        # The full length first: what is too long for the model fails there by itself.
+        capture(asked, table[:1])
+        whole, logits = capture(asked, table), _logits(model, table)
+        alone = [(capture(asked, table[[row]]), _logits(model, table[[row]])) for row in range(len(table))]
+    except InputError as error:
+        mend = f"lower model.max_length, or use another model; texts of {length} tokens were tried, and shorter ones beside them"
+        raise InputError(f"a forward pass of the model failed: {error.what}", where=where, mend=mend) from None
+    close = CLOSE if all(value.dtype != torch.bfloat16 for value in model.module.parameters()) else _COARSE
+    for site, values in whole.acts.items():
+        apart = max(float(np.abs(one.acts[site][0] - values[row]).max()) for row, (one, _) in enumerate(alone))
+        _refuse_apart(apart / max(1.0, float(np.abs(values).max())), close, f"at site '{site}'", where)
+    apart = max(float((own[0] - logits[row]).abs().max()) for row, (_, own) in enumerate(alone))
+    _refuse_apart(apart / (1.0 if close == CLOSE else max(1.0, float(logits.abs().max()))), close, "in the outputs", where)
+
+
+def tried_rows(x: Singles) -> Singles:
+    """Rows that are tried ``(m, width)``: full, half, two tokens and one of the texts' tokens, then the shortest and the longest text."""
+    lengths, width = (x >= 0).sum(axis=1), x.shape[1]
+    tokens = np.resize(np.floor(x[x >= 0])[: 4 * width], width).astype(np.float32)
+    rows = [np.where(np.arange(width) < length, tokens, np.float32(-1)) for length in (width, max(width // 2, 1), 2, 1)]
+    return np.stack([*rows, x[int(lengths.argmin())], x[int(lengths.argmax())]]).astype(np.float32)
+
+
+def _logits(model: TrainedModel, x: Singles) -> torch.Tensor:
+    with placed(model.module), inference(model.module):
+        return to_logits(model.module(as_tensor(x)), model.n_classes, len(x))
+
+
+def _refuse_apart(apart: float, close: float, place: str, where: str) -> None:
+    if apart > close:
+        what = f"the model's values of a text depend on the texts beside it (they move by {apart:.2g} {place})"
+        mend = "use a model that keeps padding out (attention with a mask)"
+        raise InputError(what, where=where, mend=mend)

@@ -1,0 +1,259 @@
+"""A folder's own classifier of texts: its transformer, its pooling and its head, as transformers runs them.
+
+The last linear layer that runs is cut off and stands as the head, so that what transformers calls the logits is what the head is given.
+That holds for every architecture whose classes are told by one linear layer; where it does not, the folder is refused.
+"""
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from proxyaudit.errors import InputError
+from proxyaudit.language.pretrained import fetch_options, import_transformers, load_body, loading, locate
+from proxyaudit.models.base import TrainedModel, columns_of, copy_module, inference, seeded
+from proxyaudit.models.hooks import recorded
+from proxyaudit.models.huggingface import MEND, PROBE, check_length, find_layers, fingerprint_of, make_text, probe_batch
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.text import Layer, TextClassifier
+from proxyaudit.types import NotTested
+
+_AUTO = "AutoModelForSequenceClassification"
+_UNNAMED = re.compile(r"LABEL_(\d+)")  # what transformers calls outputs that nobody named
+_YAML_WORDS = ("yes", "no", "true", "false", "on", "off", "null", "y", "n")
+_CLOSE = 1e-4  # of logits
+_KINDS = {
+    "multi_label_classification": "says yes or no to each label by itself (multi-label)",
+    "regression": "predicts a number (regression)",
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a folder's head lies and what its outputs are called."""
+
+    name: str  # of the last linear layer, within the model
+    outputs: tuple[str, ...]  # ``id2label`` in the order of the outputs
+    late: tuple[str, ...]  # parameters that play a part after the last layer and before the head
+
+
+class OwnClassifier(TextClassifier):
+    """A ``...ForSequenceClassification`` whose last linear layer is the head; the rest is the backbone and ends in what the head reads."""
+
+    def __init__(self, model: nn.Module, layers: tuple[Layer, ...], spec: HuggingFaceSpec, own: Head) -> None:
+        last = model.get_submodule(own.name)
+        assert isinstance(last, nn.Linear)
+        super().__init__(model, layers, spec, width=last.in_features, n_outputs=last.out_features)
+        self.own, self.late = own, own.late
+        with torch.no_grad():
+            self.head.weight.copy_(last.weight)
+            self.head.bias.copy_(torch.zeros(last.out_features) if last.bias is None else last.bias)
+        model.set_submodule(own.name, nn.Identity())
+        config: Any = model.config
+        pad = config.pad_token_id
+        self._pad = pad if isinstance(pad, int) and pad >= 0 else 0
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return what the folder's own head is given, ``(n, d)``."""
+        ids = self.tokens(x)
+        assert self._mask is not None
+        # A decoder finds the last token of a text by what is no padding, so that the folder's own padding must stand there.
+        value: Tensor = self.backbone(input_ids=ids.masked_fill(~self._mask, self._pad), attention_mask=self._mask.long()).logits
+        return value
+
+    def blank_token(self) -> int:
+        """As of any classifier of texts, but none that a decoder would take for padding, if there is another."""
+        config: Any = self.backbone.config
+        known = (token for token in (config.eos_token_id, config.bos_token_id) if isinstance(token, int))
+        return next((token for token in known if 0 <= token < config.vocab_size and token != self._pad), self._pad)
+
+    def ordered(self, order: Sequence[int]) -> Self:
+        """The same with one column for each class (of two classes one: the second's log-odds); ``order`` are the outputs of the classes."""
+        made = copy_module(self)
+        assert isinstance(made, type(self))
+        weight, bias = (value.detach()[list(order)] for value in (self.head.weight, self.head.bias))
+        if len(order) == 2:
+            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        made.head = nn.Linear(weight.shape[1], columns_of(len(order)))
+        with torch.no_grad():
+            made.head.weight.copy_(weight)
+            made.head.bias.copy_(bias)
+        return made.eval()
+
+    def drawn_anew(self, spec: HuggingFaceSpec) -> Self:
+        """The same architecture with initial weights, drawn from the global generators."""
+        config: Any = copy.deepcopy(self.backbone.config)
+        model = getattr(import_transformers(), _AUTO).from_config(config, dtype=torch.float32, attn_implementation="eager")
+        return type(self)(model, self.layers, spec, self.own).eval()
+
+
+def make_classifier(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
+    """A pretrained transformer under a new head, or a folder's own classifier; raises as :func:`make_text` and :func:`make_own`."""
+    return make_own(spec, base) if spec.given else make_text(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
+
+
+def make_own(spec: HuggingFaceSpec, base: Path) -> OwnClassifier:
+    """The classifier of a folder, one column for each output of its head. Raises ``InputError``: it is none, or not of single labels."""
+    place, file = locate(spec, base)
+    kept, layers, own = _loaded(place, tuple(fetch_options(spec, file).items()), fingerprint_of(spec, base))
+    check_length(kept.config, spec)
+    return OwnClassifier(copy_module(kept), layers, spec, own).eval()
+
+
+@lru_cache(maxsize=2)
+def _loaded(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str) -> tuple[nn.Module, tuple[Layer, ...], Head]:
+    """A classifier that nobody may change, its layers and its head; the fingerprint tells files of one name apart."""
+    with loading(place, "the model's configuration", mend=MEND):
+        config = import_transformers().AutoConfig.from_pretrained(place, **dict(options))
+    check_config(config, place)
+    with loading(place, "the model", mend=MEND):
+        model = load_body(_AUTO, place, dict(options))
+    model.eval()
+    model.config.use_cache = False
+    body = getattr(model, model.base_model_prefix)
+    layers, _, _ = find_layers(body, config, place)
+    layers = tuple(_within(layer, model.base_model_prefix) for layer in layers)
+    return model, layers, _find_head(model, layers, place)
+
+
+def check_config(config: Any, place: str) -> None:
+    """Refuse (``InputError``) what is no classifier of single labels."""
+    names = [str(name) for name in config.architectures or ()]
+    if not any(name.endswith("ForSequenceClassification") for name in names):
+        what = f"the folder holds {names[0] if names else 'a transformer'}, which has no classification head of its own"
+        raise InputError(what, where=place, mend="leave out 'head: own': a head is then trained here")
+    if config.is_encoder_decoder:
+        mend = "take an encoder or a decoder, or leave out 'head: own': a head is then trained on its encoder"
+        raise InputError("'head: own' does not read models of an encoder and a decoder", where=place, mend=mend)
+    kind = "regression" if config.num_labels == 1 else config.problem_type
+    if kind in _KINDS:
+        mend = "take a classifier that chooses one of several labels (num_labels of 2 or more, problem_type single_label_classification)"
+        raise InputError(f"the folder's head {_KINDS[kind]}, which is not audited in this version", where=place, mend=mend)
+
+
+def _within(layer: Layer, prefix: str) -> Layer:
+    attention, mlp = (None if part is None else f"{prefix}.{part}" for part in (layer.attention, layer.mlp))
+    return replace(layer, name=f"{prefix}.{layer.name}", attention=attention, mlp=mlp)
+
+
+def _find_head(model: nn.Module, layers: tuple[Layer, ...], place: str) -> Head:
+    """The last linear layer that runs, and what runs between the last layer and it. ``InputError``: the logits are not its output."""
+    config: Any = model.config
+    ids, mask = probe_batch()
+    filled = ids.masked_fill(mask == 0, config.pad_token_id or 0)
+    mend = "name the padding in config.json (pad_token_id), as the model was trained with" if config.pad_token_id is None else MEND
+    with inference(model), loading(place, "a forward pass of the model", mend=mend), recorded(model, copies=True) as runs:
+        logits: Tensor = model(input_ids=filled, attention_mask=mask).logits
+    parts = dict(model.named_modules())
+    linear = [run for run in runs if isinstance(parts[run.name], nn.Linear)]
+    head, ends = linear[-1], next(run.returned.moment for run in reversed(runs) if run.name == layers[-1].name)
+    late = [run.name for run in runs if run.given.moment > ends and run.name != head.name]
+    own = Head(
+        head.name,
+        tuple(str(config.id2label[number]) for number in range(config.num_labels)),
+        tuple(f"{name}.{key}" for name in dict.fromkeys(late) for key, _ in parts[name].named_parameters(recurse=False)),
+    )
+    copied = copy_module(model)
+    copied.set_submodule(head.name, nn.Identity())
+    with inference(copied):
+        given: Tensor = copied(input_ids=filled, attention_mask=mask).logits
+        weight: Any = parts[head.name]
+        again = weight(given) if given.shape == (len(PROBE), weight.in_features) else given
+    if again.shape != logits.shape or not torch.allclose(again, logits, rtol=_CLOSE, atol=_CLOSE):
+        what = "the logits of this architecture are not what one linear layer gives of one vector a text"
+        raise InputError(what, where=place, mend="leave out 'head: own': a head is then trained here")
+    return own
+
+
+def settled(model: TrainedModel, spec: HuggingFaceSpec, classes: Sequence[str], *, initial: int | None = None) -> TrainedModel:
+    """The classifier with its outputs in the order of the table's classes; with a seed ``initial`` of initial weights.
+
+    Raises ``InputError``: the head's outputs are not the table's classes.
+    """
+    module = model.module
+    assert isinstance(module, OwnClassifier)
+    order = head_order(module.own.outputs, classes, spec.labels, where=f"model '{spec.path}'")
+    if initial is None:
+        return replace(model, module=module.ordered(order))
+    with seeded(initial):
+        drawn = module.drawn_anew(spec)
+    return replace(model, module=drawn.ordered(order), details={**model.details, "origin": "initial"})
+
+
+def own_notes(model: TrainedModel, spec: HuggingFaceSpec, classes: Sequence[str]) -> list[NotTested]:
+    """What is taken as given of a folder's own classifier; nothing of another model."""
+    if not isinstance(model.module, OwnClassifier):
+        return []
+    notes = [
+        NotTested(
+            what="which texts the given classifiers were trained on",
+            why="they are audited as they are, also one that is called 'real'; audit texts that they were trained on would flatter them",
+        ),
+        NotTested(
+            what="what the pretrained transformer told before it was made a classifier",
+            why="the folder does not hold it; what training did is measured from the same architecture with initial weights",
+        ),
+    ]
+    outputs = model.module.own.outputs
+    if _places(outputs, classes) is None:
+        names = spec.labels or tuple(name.removeprefix("LABEL_") for name in outputs)
+        meant = ", ".join(f"{output} is {name}" for output, name in zip(outputs, names, strict=True))
+        source = "the order is that of model.labels" if spec.labels else "its numbers are taken for the classes"
+        why = f"the folder calls its outputs {', '.join(outputs)}; {source} ({meant})"
+        notes.append(NotTested(what="whether the outputs of the folder's head are named right", why=why))
+    return notes
+
+
+def head_order(outputs: Sequence[str], classes: Sequence[str], labels: Sequence[str] | None, *, where: str) -> tuple[int, ...]:
+    """For each class of the table the output of the head that stands for it.
+
+    Args:
+        outputs: What the folder calls them (``id2label``); ``LABEL_0`` and so on where nobody named them.
+        classes: Classes of the target.
+        labels: The recipe's own names of the outputs, which go before the folder's.
+        where: What messages name.
+
+    Raises:
+        InputError: another number, other names, or a recipe that says the opposite of the folder.
+    """
+    called = f"{', '.join(map(repr, outputs[:6]))}{', ...' if len(outputs) > 6 else ''}"
+    if len(outputs) != len(classes):
+        what = f"the folder's head has {len(outputs)} outputs ({called}) and the target {len(classes)} classes ({', '.join(classes[:6])})"
+        raise InputError(what, where=where, mend="take the target that the model was trained for, or join classes of the table")
+    said = f"model.labels names the class of each output in order, e.g. [{', '.join(map(_quoted, classes))}] if output 0 is {classes[0]!r}"
+    own = _places(outputs, classes)
+    if labels is not None:
+        given = _places(labels, classes)
+        if given is None:
+            what = f"model.labels ({', '.join(labels[:6])}) are not the classes of the target ({', '.join(classes[:6])})"
+            raise InputError(what, where="model.labels", mend=said)
+        if own is not None and own != given:
+            what = f"model.labels gives another order than the folder, whose outputs are {called}"
+            raise InputError(what, where="model.labels", mend="leave it out, or mend id2label in config.json")
+        return given
+    numbered = [_UNNAMED.fullmatch(name) for name in outputs]
+    if own is None and all(numbered):
+        own = _places([match[1] for match in numbered if match], classes)
+        if own is None:
+            raise InputError(f"the folder does not say what its outputs stand for ({called})", where=where, mend=said)
+    if own is None:
+        what = f"the folder's outputs are {called}, the classes of the target {', '.join(classes[:6])}"
+        raise InputError(what, where=where, mend=said)
+    return own
+
+
+def _places(names: Sequence[str], classes: Sequence[str]) -> tuple[int, ...] | None:
+    """Place of each class among names that differ in case and blanks at most; ``None`` where they are not the same."""
+    plain = [" ".join(name.split()).casefold() for name in names]
+    wanted = [" ".join(name.split()).casefold() for name in classes]
+    return tuple(plain.index(name) for name in wanted) if sorted(plain) == sorted(wanted) and len(set(plain)) == len(plain) else None
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z]\w*", name) and name.lower() not in _YAML_WORDS else f'"{name}"'

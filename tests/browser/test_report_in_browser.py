@@ -26,7 +26,7 @@ HOSTILE = "\"><img src=x onerror=\"document.title='owned'\"><script>document.tit
 RIGHT_TO_LEFT = "نص عربي طويل " * 8
 SITES = ("block0", "block1", "block2", "block3", "penultimate")
 REPORTS = Path(__file__).parents[2] / "reports"
-EXAMPLES = ("example",)
+EXAMPLES = sorted(path.parent.name for path in REPORTS.glob("example*/report.html"))
 WIDTHS = (380, 1440)
 
 

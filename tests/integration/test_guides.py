@@ -153,6 +153,8 @@ def try_command(words: list[str]) -> None:
         audit_command(words[1:])
     elif program == "pip":
         install_command(words[1:])
+    elif words[1].endswith(".py"):
+        assert (program, (ROOT / words[1]).is_file()) == ("python", True), words
     else:
         assert (program in ("python", "python3"), words[1]) == (True, "-m"), words
         module_command(words[2], words[3:])

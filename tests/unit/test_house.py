@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,14 @@ def test_exceptions_are_few_and_needed() -> None:
 
 def test_the_pipeline_stays_a_thin_shell() -> None:
     assert sum(lines(path) for path in (PACKAGE / "pipeline").rglob("*.py")) <= MOST_IN_PIPELINE
+
+
+def test_what_npm_installs_is_pinned_and_no_host_is_named() -> None:
+    folder = Path(__file__).parents[1] / "browser"
+    locked = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    for name, version in wanted.items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+        assert locked[f"node_modules/{name}"]["integrity"].startswith("sha512-")
+    for path in (folder / "package-lock.json", folder / "package.json", folder / ".npmrc"):
+        assert "://" not in path.read_text(encoding="utf-8")

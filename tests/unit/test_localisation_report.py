@@ -74,6 +74,14 @@ def test_the_answer_says_no_more_than_was_confirmed(pack: EvidencePack, kept: sl
     assert words in view.answer
 
 
+def test_kinds_of_training_that_agree_are_told_once(pack: EvidencePack) -> None:
+    alike = [e.model_copy(update={"regime": name}) for name in ("real", "vendor") for e in lines()[4:5]]
+    other = [e.model_copy(update={"regime": "tvae"}) for e in lines()[:6]]
+    (view,) = localisation_views(with_estimates(pack, [*alike, *other]))
+    assert view.answer.count("After training on ") == 2
+    assert "After training on real and vendor data, at penultimate: no effect was confirmed." in view.answer
+
+
 def test_nothing_localised_no_section(pack: EvidencePack) -> None:
     assert localisation_views(pack) == ()
     assert "Where the effect comes from" not in render_html(pack) + render_markdown(pack)

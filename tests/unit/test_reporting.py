@@ -358,3 +358,13 @@ def test_the_recipe_beside_a_page_says_where_its_paths_start(pack: EvidencePack)
     for said in (_read(render_html(pack)), render_markdown(pack)):
         told = said[said.index("The recipe as resolved lies beside this page as recipe.yaml") :]
         assert "relative paths in it, as that of the data, still start from the folder of the original recipe: copy it there" in told[:300]
+
+
+def test_the_column_on_the_task_holds_the_task_alone(pack: EvidencePack) -> None:
+    own = Estimate(id="E901", channel="task", attribute=None, regime="real", value=0.875, unit="AUROC")
+    inside = Estimate(id="E902", channel="prominence", attribute=None, regime="real", measure="units", value=0.4321, site="penultimate")
+    evidence = pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, own, inside)})
+    for text in (render_html(replace(pack, evidence=evidence)), render_markdown(replace(pack, evidence=evidence))):
+        told = text[text.index("Data and training") :]
+        assert "0.875" in told
+        assert "0.432" not in told

@@ -1,6 +1,7 @@
 """How training data and models were made, and how well the models do their task."""
 
 from proxyaudit.estimates.questions import word_of
+from proxyaudit.estimates.training import PROMINENCE
 from proxyaudit.reporting.blocks import Cell, Section, Terms, table
 from proxyaudit.reporting.facts import facts, made
 from proxyaudit.reporting.report import Report, ReportSection
@@ -9,7 +10,8 @@ from proxyaudit.reporting.text import DASH, beside, interval, number
 
 def data(report: Report) -> Section:
     """The training data, a row each, and the facts of the audit."""
-    task, rows = [e for e in report.pack.evidence.estimates if e.attribute is None], []
+    # The label's own prominence is about no attribute either; it stands where prominence does.
+    task, rows = [e for e in report.pack.evidence.estimates if e.attribute is None and e.channel != PROMINENCE], []
     for name, how, count, saw in made(report.pack):
         measured = [e for e in task if e.regime == name and e.value is not None]
         told = (f"{beside(word_of(e.channel), e.context or '')} {beside(number(e.value), interval(e))}" for e in measured)

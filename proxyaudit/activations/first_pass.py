@@ -1,15 +1,24 @@
 """One real forward pass of a model of texts before any work: short and full texts, alone and in a batch, all sites and the outputs."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.arrays import Singles
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TrainedModel, as_tensor, inference, to_logits
+from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.own_classifier import own_notes
 from proxyaudit.models.text import placed
+from proxyaudit.recipe.models import KindSpec
+from proxyaudit.types import NotTested
 
 CLOSE = 1e-4  # of logits, and of a site's values as a share of the largest of them (of numbers above one)
 _COARSE = 0.05  # the same where the transformer runs in bfloat16
@@ -63,3 +72,36 @@ def _refuse_apart(apart: float, close: float, place: str, where: str) -> None:
         what = f"the model's values of a text depend on the texts beside it (they move by {apart:.2g} {place})"
         mend = "use a model that keeps padding out (attention with a mask)"
         raise InputError(what, where=where, mend=mend)
+
+
+def check_texts(
+    spec: KindSpec, dataset: Dataset, base: Path, model: TrainedModel, others: Mapping[str, tuple[str, TrainedModel]]
+) -> list[NotTested]:
+    """Run every model of texts once before any work, and say what is taken as given of models that are.
+
+    Args:
+        spec: The recipe's model.
+        dataset: Texts, read by that model's tokenizer.
+        base: Folder that paths are relative to.
+        model: The model, before it is trained.
+        others: Folder and model of each regime that names a folder of its own.
+
+    Raises:
+        InputError: a pass fails; a folder's tokens or places are others than those of the recipe's model.
+    """
+    if not (isinstance(spec, HuggingFaceSpec) and isinstance(dataset.encoder, TextEncoder)):
+        return []
+    x, notes = dataset.encoder.transform(dataset.audit), own_notes(model, spec, dataset.classes)
+    check_first_pass(model, x, where=f"model '{spec.path}'")
+    mend = "audit it in a recipe of its own, then 'proxyaudit compare' the two runs"
+    for name, (folder, found) in others.items():
+        own, where = spec.at(folder), f"regime '{name}'"
+        tokens = replace(dataset.encoder, tokenize=make_tokenizer(own, base)).transform(dataset.audit)
+        if not np.array_equal(tokens, x):
+            raise InputError("its tokenizer splits the texts otherwise than that of model.path", where=where, mend=mend)
+        if found.sites != model.sites:
+            what = f"it is read at {len(found.sites)} places and the model of model.path at {len(model.sites)}"
+            raise InputError(what, where=where, mend=f"read both after the pooling alone (sites: {{profile: penultimate}}), or {mend}")
+        check_first_pass(found, x, where=where)
+        notes += [note for note in own_notes(found, own, dataset.classes) if note not in notes]
+    return notes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from proxyaudit.activations.first_pass import check_first_pass
+from proxyaudit.activations.first_pass import check_texts
 from proxyaudit.arrays import Ints, Singles
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Followed
@@ -19,9 +19,9 @@ from proxyaudit.errors import InputError
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
-from proxyaudit.models.huggingface import attach_tokenizer, make_tokenizer
+from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.own_classifier import OwnClassifier, own_notes, settled
+from proxyaudit.models.own_classifier import OwnClassifier, settled
 from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
@@ -123,35 +123,10 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
     inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(left), Repetitions.planned(recipe, regimes))
     model = inputs.build(0)
-    notes = check_texts(inputs, model)
+    others = {one.name: (one.folder, inputs.build_of(one, 0)) for one in regimes if one.folder is not None and one.quantise is None}
+    notes = check_texts(recipe.model, dataset, base, model, others)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model
         for path in regime.checkpoints:
             load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
     return replace(inputs, notes=(*inputs.notes, *notes)), model
-
-
-def check_texts(inputs: Inputs, model: TrainedModel) -> list[NotTested]:
-    """Run every model of texts once before any work, and say what is taken as given of models that are.
-
-    Raises ``InputError``: a pass fails; a folder's tokens or places are others than those of the recipe's model.
-    """
-    spec, encoder = inputs.recipe.model, inputs.dataset.encoder
-    if not (isinstance(spec, HuggingFaceSpec) and isinstance(encoder, TextEncoder)):
-        return []
-    x, notes = encoder.transform(inputs.dataset.audit), own_notes(model, spec, inputs.dataset.classes)
-    check_first_pass(model, x, where=f"model '{spec.path}'")
-    for regime in inputs.regimes:
-        if regime.folder is None or regime.quantise is not None:
-            continue
-        found, own, where = inputs.build_of(regime, 0), spec.at(regime.folder), f"regime '{regime.name}'"
-        mend = "audit it in a recipe of its own, then 'proxyaudit compare' the two runs"
-        tokens = replace(encoder, tokenize=make_tokenizer(own, inputs.base)).transform(inputs.dataset.audit)
-        if not np.array_equal(tokens, x):
-            raise InputError("its tokenizer splits the texts otherwise than that of model.path", where=where, mend=mend)
-        if found.sites != model.sites:
-            what = f"it is read at {len(found.sites)} places and the model of model.path at {len(model.sites)}"
-            raise InputError(what, where=where, mend=f"read both after the pooling alone (sites: {{profile: penultimate}}), or {mend}")
-        check_first_pass(found, x, where=where)
-        notes += [note for note in own_notes(found, own, inputs.dataset.classes) if note not in notes]
-    return notes

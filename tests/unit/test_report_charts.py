@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from large_pack import large_pack
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.blocks import Picture, Pictures, Section, Strong
+from proxyaudit.reporting.blocks import Picture, Pictures, Section
 from proxyaudit.reporting.charts import WIDTH, ForestRow, curve_chart, forest_chart, scatter_chart
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import render_html
@@ -253,7 +253,7 @@ def test_sections_without_data_are_left_out_and_new_ones_need_one_line(pack: Evi
     more = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, e)}))
     made = localisation(Report.of(more))
     assert made is not None
-    assert made.blocks[1].parts == (Strong(localisation_views(more)[0].answer),)  # type: ignore[union-attr]
+    assert made.blocks[1].parts == (localisation_views(more)[0].answer,)  # type: ignore[union-attr]
     assert len(all_sections()) >= len(without)
 
 

@@ -27,7 +27,7 @@ _QUERIES = 4000
 _AT_ONCE = 300
 _FIRST = 1000  # rows asked about first; the others where these hint at anything
 _HINT = 1.0
-_SAME = 1e-4  # squared distance per dimension below which rows are copies, which are asked about elsewhere
+_SAME = 1e-4  # squared distance per dimension below which rows are copies; those that count as one are asked about elsewhere
 _ROWS_PER_FEATURE = 4
 _RIDGE, _PRODUCT_RIDGE = 0.01, 0.3  # of unit variance: a reader that extrapolates wildly explains nothing
 _PERMUTATIONS = 19
@@ -46,6 +46,7 @@ class Neighbours:
     near_qk: Ints
     features_np: Floats
     rank: int  # dimensions that distances are of
+    copies: bool = False  # whether rows were passed over that repeat one asked about, and count as other people's
     without: dict[int, torch.Tensor] = field(default_factory=dict)  # by place, what turns residuals into those of a fit without these rows
 
     def sets(self, start: int, stop: int) -> tuple[Ints, torch.Tensor]:
@@ -57,8 +58,11 @@ class Neighbours:
         return sets, self.without[start]
 
 
-def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
-    """Neighbours in other clusters, in whitened coordinates of shortened rows; ``None`` where rows or dimensions are too few."""
+def find_neighbours(z_nr: Floats, clusters_n: Ints | None, *, copies: bool = False) -> Neighbours | None:
+    """Neighbours in other clusters, in whitened coordinates of shortened rows; ``None`` where rows or dimensions are too few.
+
+    Rows that repeat one another are passed over, unless ``copies`` says otherwise.
+    """
     n, rank = z_nr.shape
     count = min(NEIGHBOURS, n // _SHARE)
     if rank < _FEWEST_DIMENSIONS or n < 3 * rank or count < _FEWEST:
@@ -66,19 +70,23 @@ def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
     z = torch.as_tensor(shortened(z_nr), dtype=torch.float32)
     rows = np.sort(stream(0, "neighbours", n).permutation(n)[:_QUERIES])
     length, groups = (z**2).sum(1), None if clusters_n is None else torch.as_tensor(clusters_n)
-    near = []
+    near, passed = [], False
     for start in range(0, len(rows), _AT_ONCE):
         part = torch.as_tensor(rows[start : start + _AT_ONCE])
         distance = length[part, None] + length - 2 * z[part] @ z.T
-        distance[distance < _SAME * rank] = torch.inf
+        distance[torch.arange(len(part)), part] = torch.inf
         if groups is not None:
             distance[groups[part, None] == groups] = torch.inf
+        if not copies:
+            same = distance < _SAME * rank
+            passed = passed or bool(same.any())
+            distance[same] = torch.inf
         near.append(distance.topk(count, dim=1, largest=False).indices.numpy())
     features = _smooth_features(z_nr)
     penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
     gram = features.T @ features + n * np.diag(penalty)
     scaled = np.asarray(np.linalg.solve(np.linalg.cholesky(gram), features.T).T, dtype=np.float64)
-    return Neighbours(rows, np.concatenate(near), scaled, rank)
+    return Neighbours(rows, np.concatenate(near), scaled, rank, passed)
 
 
 def _smooth_features(z_nr: Floats) -> Floats:

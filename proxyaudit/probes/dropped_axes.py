@@ -21,18 +21,20 @@ _FEWEST_ROWS = 20
 _CLIP = 4.0
 _WORK = 2e9  # operations of the products of one attribute at one site; rows beyond it are left out
 _MOST_TOGETHER = 256  # digits and axes that are asked in products with one another
-_LAST = 2  # places of digits that are asked in products
+_LAST = 2  # places of digits that are asked in products with one another
 _EXAMINED = 64  # largest sums that clusters are counted for
 _DIGIT_ROWS = 4e7  # digits times rows that are held
 _CHUNK = 512
+_MOST_PRODUCTS = 2_500_000  # of finer digits with units; more of them would take seconds
+_Pair = tuple[NDArray[np.number[Any]], Singles, Ints]  # columns, what they are multiplied with, and the rows that are asked
 
 
 @dataclass(frozen=True)
 class Unseen:
     """Features of rows that no reader is given, ``(n, m)``, centred and bounded, with zeros where a row has none."""
 
-    alone_nm: NDArray[np.int8]  # digits that are asked alone
-    products_nm: Singles  # those asked in products too
+    alone_nm: NDArray[np.int8]  # finer digits: asked alone and in products with the units
+    products_nm: Singles  # what is asked in products with one another too
     units_nd: Singles  # units that they are multiplied with
 
 
@@ -90,17 +92,31 @@ def dropped_axes_p(
     units = unseen.units_nd
     rows = _some_rows(n, unseen.products_nm.shape[1] * (units.shape[1] + 1) * e.shape[1], clusters_n)
     products, together = unseen.products_nm, unseen.products_nm[:, :_MOST_TOGETHER]
-    asked = e.shape[1] * (unseen.alone_nm.shape[1] + products.shape[1] * (1 + units.shape[1]) + together.shape[1] ** 2)
     itself = np.ones((n, 1), dtype=np.float32)
     digits = [unseen.alone_nm[:, start : start + _CHUNK] for start in range(0, unseen.alone_nm.shape[1], _CHUNK)]
     everyone = np.arange(n, dtype=np.int64)
-    pairs: list[tuple[NDArray[np.number[Any]], Singles, Ints]] = [(part, itself, everyone) for part in digits]
+    pairs: list[_Pair] = [(part, itself, everyone) for part in digits]
     pairs += [(products, itself, everyone), (products, units, rows), (together, together, rows)]
+    # Asked apart, with a bound of its own: what the last digits tell must not have to be any plainer for it.
+    finer = unseen.alone_nm[:, :: _stride(unseen.alone_nm.shape[1] * units.shape[1] * e.shape[1])]
+    some = _some_rows(n, finer.shape[1] * units.shape[1] * e.shape[1], clusters_n)
+    more: list[_Pair] = [(finer[:, start : start + _CHUNK], units, some) for start in range(0, finer.shape[1], _CHUNK)]
+    return min(_smallest_p(asked, e, traces, clusters_n) for asked in (pairs, more))
+
+
+def _stride(products: int) -> int:
+    """Of very many digits every so many-th is asked in products."""
+    return max(1, int(np.ceil(products / _MOST_PRODUCTS)))
+
+
+def _smallest_p(pairs: Sequence[_Pair], e_nk: Singles, traces_k: Floats, clusters_n: Ints | None) -> float:
+    """Smallest p-value of all products of columns of each pair, on its rows, with each label column; Bonferroni over all of them."""
     best = 0.0
     for one, other, part in pairs:
         groups = None if clusters_n is None else clusters_n[part]
-        for column, least in zip(e.T, traces, strict=True):
+        for column, least in zip(e_nk.T, traces_k, strict=True):
             best = max(best, _largest(one[part].astype(np.float32), other[part], column[part], groups, float(least)))
+    asked = e_nk.shape[1] * sum(one.shape[1] * other.shape[1] for one, other, _ in pairs)
     return float(min(1.0, asked * stats.chi2.sf(best, 1)))
 
 

@@ -53,6 +53,20 @@ def test_a_difference_of_one_step_that_tells_the_group_is_seen() -> None:
     assert dropped_axes_reason([0.4, p, None]) is not None
 
 
+@pytest.mark.parametrize(
+    ("place", "stored"), [(5, np.float32), (12, np.float32), (4, np.float16), (30, np.float64)], ids=["fifth", "twelfth", "half", "double"]
+)
+def test_a_finer_digit_that_tells_the_group_together_with_a_unit_is_seen(place: int, stored: Any) -> None:
+    rng = np.random.default_rng(place)
+    acts = rng.standard_normal((2000, 16)).astype(stored)
+    whole = {2: np.int16, 4: np.int32, 8: np.int64}[acts.dtype.itemsize]
+    digit = (acts[:, 3].view(whole) >> place) & 1
+    found, chance = unseen_p(acts, digit ^ (acts[:, 9] > 0)), unseen_p(acts, rng.integers(0, 2, len(acts)))
+    assert found is not None
+    assert chance is not None
+    assert found < TELLS < chance
+
+
 def test_rounding_of_dependent_units_tells_nothing() -> None:
     rng = np.random.default_rng(1)
     found = []

@@ -10,13 +10,16 @@ import pytest
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
+from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.measure import Probing
 from proxyaudit.channels.leak.planted import RESTS_ON_NEIGHBOURS, TOGETHER, planted_draft
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.planted import make_world
 from proxyaudit.probes.belonging import agreement, find_neighbours
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import Agreement
+from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 
@@ -68,6 +71,30 @@ def asked(acts, codes, classes=2):
 def test_rows_that_belong_together_are_seen(make):
     acts, codes, _ = make()
     assert asked(acts, codes).together
+
+
+def guards_of(acts, codes):
+    guards = SiteGuards(whiten(acts), codes, 2, None, {})
+    return guards, guards.agreement()
+
+
+@pytest.mark.parametrize(("sizes", "d"), [([2] * 400, 40), ([4] * 250, 32), ([8] * 150, 12)])
+def test_rows_that_repeat_one_another_and_were_not_joined_are_seen(sizes, d):
+    acts, codes, _ = people(sizes, 0.0, d=d)
+    guards, found = guards_of(acts, codes)
+    assert found.together
+    statistic, target = ScoreStatistic(whiten(acts).rows, "linear"), Target.of_codes(codes, 2)
+    score = float(statistic.of_labels(codes[:, None], 2, target.weights)[0])
+    assert guards.near(statistic, target, score) >= RESTS_ON_NEIGHBOURS
+    assert not guards_of(acts, stream(1, "coin").permutation(codes))[1].together
+
+
+@pytest.mark.parametrize("bits", [5, 6, 8])
+def test_units_of_few_values_are_no_copies_of_people(bits):
+    acts = stream(9, "bits", bits).integers(0, 2, (1500, bits)).astype(np.float32)
+    coin = stream(10, "coin").integers(0, 2, len(acts))
+    assert not guards_of(acts, coin)[1].together
+    assert not guards_of(acts, (acts[:, 0] + acts[:, 1] + stream(11, "n").normal(size=len(acts)) > 1).astype(int))[1].together
 
 
 def test_several_classes_and_numbers_that_go_with_the_person():
@@ -167,6 +194,16 @@ def test_an_attribute_of_people_is_neither_exposed_nor_removed(make, monkeypatch
     acts, codes, _ = make()
     audit = pa.probe({"m": {"s": acts}}, pd.DataFrame({"a": codes}), attributes=["a"], jobs=1)
     assert audit.pack.evidence.findings[0].verdict == "inconclusive"
+    assert any(estimate.reason == TOGETHER for estimate in audit.pack.evidence.estimates)
+
+
+def test_rows_that_repeat_one_another_at_a_later_site_expose_nobody(monkeypatch):
+    monkeypatch.setattr(pipeline, "Probing", partial(Probing, readers=("quadratic",)))
+    acts, codes, _ = people([4] * 200, 0.0, d=40)
+    sites = {"first": stream(12, "first").normal(size=(len(acts), 6)), "second": acts}
+    audit = pa.probe({"m": sites}, pd.DataFrame({"a": codes}), attributes=["a"], jobs=1)
+    finding = audit.pack.evidence.findings[0]
+    assert (finding.verdict, finding.at_least) == ("inconclusive", None)
     assert any(estimate.reason == TOGETHER for estimate in audit.pack.evidence.estimates)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.leak.record import TRACE
-from proxyaudit.probes.belonging import agreement, find_neighbours, near_share
+from proxyaudit.probes.belonging import Neighbours, agreement, find_neighbours, near_share
 from proxyaudit.probes.dropped_axes import dropped_axes_p, unseen_features
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import Agreement
@@ -21,6 +21,7 @@ class SiteGuards:
     def __init__(self, white: Whitened, labels_n: NDArray[Any], classes: int, groups_n: Ints | None, memo: dict[str, Any]) -> None:
         self.white, self.labels, self.classes, self.groups, self.memo = white, labels_n, classes, groups_n, memo
         self.found: Agreement | None = None
+        self.neighbours: Neighbours | None = None
 
     def unseen(self, acts_nd: NDArray[Any], margin: float) -> float | None:
         """p-value of "what no reader is given does not tell the attribute"."""
@@ -30,15 +31,25 @@ class SiteGuards:
 
     def agreement(self) -> Agreement | None:
         """Agreement of near neighbours; ``None`` where rows or dimensions are too few."""
-        if "neighbours" not in self.memo:
-            self.memo["neighbours"] = find_neighbours(self.white.z_nr, self.groups)
-        neighbours = self.memo["neighbours"]
-        self.found = None if neighbours is None else agreement(neighbours, self.labels, self.classes)
+        self.neighbours = self._neighbours(copies=False)
+        self.found = None if self.neighbours is None else agreement(self.neighbours, self.labels, self.classes)
+        if self.neighbours is not None and self.found is not None and self.neighbours.copies and not self.found.together:
+            # What repeats at this site may differ at the one where copies were joined, or repeat too often to be joined.
+            repeated = self._neighbours(copies=True)
+            if repeated is not None and (found := agreement(repeated, self.labels, self.classes)).together:
+                self.neighbours, self.found = repeated, found
         return self.found
+
+    def _neighbours(self, *, copies: bool) -> Neighbours | None:
+        key = "neighbours, copies too" if copies else "neighbours"
+        if key not in self.memo:
+            self.memo[key] = find_neighbours(self.white.z_nr, self.groups, copies=copies)
+        found: Neighbours | None = self.memo[key]
+        return found
 
     def near(self, statistic: ScoreStatistic, target: Target, score: float) -> float | None:
         """Share of a score that near neighbours hold, where all rows were asked and seem to belong together."""
-        if self.found is None or not self.found.together or statistic.rows.n < len(self.labels):
+        if self.found is None or self.neighbours is None or not self.found.together or statistic.rows.n < len(self.labels):
             return None
         columns = [statistic.prepare(column) for column in indicator_columns(np.asarray(target.labels_n)[:, None], target.classes)]
-        return near_share(statistic, columns, target.weights, self.memo["neighbours"], score)
+        return near_share(statistic, columns, target.weights, self.neighbours, score)

@@ -27,7 +27,7 @@ def check_machine(out: Path) -> list[Check]:
     """Run every check; none of them changes anything that stays."""
     right = (3, 11) <= sys.version_info[:2] < (3, 14)
     python = Check("python", "ok" if right else "fail", f"{platform.python_version()} (3.11 to 3.13 are supported)")
-    return [python, *_packages(), *_imports(), *_datasets(), *_reports(out)]
+    return [python, *_packages(), *_imports(), _kinds(), *_datasets(), *_reports(out)]
 
 
 def _packages() -> Iterator[Check]:
@@ -62,6 +62,13 @@ def _imports() -> Iterator[Check]:
         yield Check("sdv import", "ok", "synthesizers can be used")
     except (ImportError, OSError) as error:
         yield Check("sdv import", "warn", f"{_first_line(error)}; needed for synthesizers only, not for releases")
+
+
+def _kinds() -> Check:
+    from proxyaudit.registry import NOTHING_REGISTERED, plugin_names
+
+    names = plugin_names("models")
+    return Check("kinds of models", "ok" if names else "fail", ", ".join(names) or NOTHING_REGISTERED)
 
 
 def _datasets() -> Iterator[Check]:

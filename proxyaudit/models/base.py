@@ -49,6 +49,7 @@ class TabularModule(nn.Module):
     """Base of the package's own architectures: they can run their last part alone."""
 
     batch_limit: int | None = None
+    no_block: str = ""  # why no part of it can be trained again, where that is so of all its kind
 
     def tail(self, site: str, value: Tensor) -> Tensor:
         """Return the raw output from the value at ``site``: the forward pass without what lies before the site."""

@@ -75,6 +75,8 @@ def last_block(model: TrainedModel, x: NDArray[np.float32], acts: Mapping[str, N
         return _text_block(model.module, x, acts or {})
     if not isinstance(model.module, TabularModule):
         return _found(model, x)
+    if model.module.no_block:
+        raise NoBlockError(model.module.no_block, applies=False)
     tap, module = model.module.last_block()
     return _all_free(copy_module(module).eval(), as_tensor(x) if tap is None else _values(model, x, tap), "the architecture's last block")
 

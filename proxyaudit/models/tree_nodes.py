@@ -35,9 +35,10 @@ class Nodes:
 
 
 def random_nodes(shape: tuple[int, int, int], x: Singles, spec: TreeSpec, rng: np.random.Generator) -> Nodes:
-    """Trees of a ``shape`` of :class:`Nodes` that split the fullest leaf at a random column and a random row's value, with random leaves.
+    """Trees of a ``shape`` of :class:`Nodes` that split the fullest leaf at a random column and the value of a random row.
 
-    Boosted trees: normal with the learning rate as standard deviation, as a first step has; forests: a vote drawn evenly from the simplex.
+    What leaves say is random: of boosted trees normal with the learning rate as standard deviation, about as large as a first step; of
+    forests a vote drawn evenly from the simplex.
     """
     trees, places, outputs = shape
     nodes = Nodes.empty(trees, places, outputs)

@@ -7,7 +7,7 @@ checkpoint of trees is a safetensors file like any other.
 """
 
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from proxyaudit.arrays import Floats
 from proxyaudit.models.base import TabularModule, Tap, columns_of
-from proxyaudit.models.blocks import NoBlockError
 from proxyaudit.models.kinds.gradient_boosting import GradientBoostingSpec
 from proxyaudit.models.kinds.random_forest import RandomForestSpec
 from proxyaudit.models.tree_nodes import Nodes, TreeSpec, random_nodes
@@ -23,7 +22,6 @@ from proxyaudit.types import PENULTIMATE
 
 MARGINS, FIRST_HALF = "margins", "margins.first_half"
 _LEAST = 1e-7  # of a probability of a forest, whose log-odds would else be infinite
-NOT_RELEARNED = "trees are not trained further in this version: new ones would have to be grown on the attribute, beside those there are"
 
 
 class Trees(nn.Module):
@@ -96,6 +94,8 @@ class MarginSum(nn.Module):
 class TreeEnsemble(TabularModule):
     """Trees and the sum of what they say."""
 
+    no_block = "trees are not trained further in this version: new ones would have to be grown on the attribute, beside those there are"
+
     def __init__(self, trees: int, leaves: int, outputs: int, head: MarginSum, *, n_inputs: int) -> None:
         super().__init__()
         self.trees = Trees(Nodes.empty(trees, 2 * leaves - 1, outputs), n_inputs)
@@ -136,10 +136,6 @@ class TreeEnsemble(TabularModule):
     def is_vector(self, site: str) -> bool:
         """Every site is one vector a row."""
         return True
-
-    def last_block(self) -> NoReturn:
-        """There is none that could be trained again. Raises ``NoBlockError``."""
-        raise NoBlockError(NOT_RELEARNED, applies=False)
 
 
 def make_boosting(spec: GradientBoostingSpec, *, n_inputs: int, n_classes: int, base: Path) -> TreeEnsemble:

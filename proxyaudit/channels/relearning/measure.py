@@ -16,6 +16,7 @@ from proxyaudit.channels.placebos import plant_label
 from proxyaudit.channels.relearning.record import PERCENTILE, RELEARNED, ROWS, CurvePoint, PlantLevel, Relearned
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.models.base import TabularModule
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.probes.whitening import whiten
@@ -53,7 +54,9 @@ LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 def measure(view: ModelView, out: Measurement) -> None:
     """Relearn every attribute, of a reference by the last block alone; rows and plants do not depend on the model."""
     names = [attribute.name for attribute in view.dataset.attributes]
-    closed = {name: why for name in names if (why := view.why_closed(out, name, may_be_present=_may_be_present(view, name)))}
+    module = view.model.module
+    applies = not (isinstance(module, TabularModule) and module.no_block)  # where it does not, that is said whatever is closed
+    closed = {name: why for name in names if applies and (why := view.why_closed(out, name, may_be_present=_may_be_present(view, name)))}
     asked = [name for name in names if name not in closed]
     for name, found in (_relearn(view, asked) if asked else {}).items():
         RELEARNED.write(out, found, name)

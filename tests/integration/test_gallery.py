@@ -71,12 +71,14 @@ def test_the_release() -> None:
     assert f"women by {gap(sex, 'ctgan-release')} points; trained on as many real rows, by {gap(sex, 'real')}." in PAGE
     ratios = gain(sex, "ctgan-release"), gain(sex, "real")
     assert "`sex` is {} times as prominent as before training, after real rows {} times".format(*ratios) in PAGE
+    assert release.finding is not None
+    assert release.finding.change.use == "unknown"
     assert sex.inside is not None
     kept = sex.inside.kept["ctgan-release"]
     assert kept.low is not None
     assert kept.low > 1
     ends = [number(100 * end, 0) for end in (kept.value, kept.low, kept.high) if end is not None]
-    assert "it keeps {} % ({} to {}) of what training on real rows adds".format(*ends) in PAGE
+    assert "it keeps {} % ({} to {}) of what training on real rows adds inside".format(*ends) in PAGE
     cure = best_cure(release.tried, release.gap)
     assert cure is not None
     assert cure.name == "resampled"

@@ -1,6 +1,6 @@
 """One real forward pass of a model of texts before any work: short and full texts, alone and in a batch, all sites and the outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def _refuse_apart(apart: float, close: float, place: str, where: str) -> None:
 
 
 def check_texts(
-    spec: KindSpec, dataset: Dataset, base: Path, model: TrainedModel, others: Mapping[str, tuple[str, TrainedModel]]
+    spec: KindSpec, dataset: Dataset, base: Path, model: TrainedModel, others: Mapping[str, tuple[str, Callable[[], TrainedModel]]]
 ) -> list[NotTested]:
     """Run every model of texts once before any work, and say what is taken as given of models that are.
 
@@ -84,7 +84,7 @@ def check_texts(
         dataset: Texts, read by that model's tokenizer.
         base: Folder that paths are relative to.
         model: The model, before it is trained.
-        others: Folder and model of each regime that names a folder of its own.
+        others: Folder of each regime that names one of its own, and what makes its model.
 
     Raises:
         InputError: a pass fails; a folder's tokens or places are others than those of the recipe's model.
@@ -94,8 +94,8 @@ def check_texts(
     x, notes = dataset.encoder.transform(dataset.audit), own_notes(model, spec, dataset.classes)
     check_first_pass(model, x, where=f"model '{spec.path}'")
     mend = "audit it in a recipe of its own, then 'proxyaudit compare' the two runs"
-    for name, (folder, found) in others.items():
-        own, where = spec.at(folder), f"regime '{name}'"
+    for name, (folder, make) in others.items():
+        found, own, where = make(), spec.at(folder), f"regime '{name}'"
         tokens = replace(dataset.encoder, tokenize=make_tokenizer(own, base)).transform(dataset.audit)
         if not np.array_equal(tokens, x):
             raise InputError("its tokenizer splits the texts otherwise than that of model.path", where=where, mend=mend)

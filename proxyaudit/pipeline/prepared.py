@@ -1,6 +1,7 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,9 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
     inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(left), Repetitions.planned(recipe, regimes))
     model = inputs.build(0)
-    others = {one.name: (one.folder, inputs.build_of(one, 0)) for one in regimes if one.folder is not None and one.quantise is None}
+    others = {
+        one.name: (one.folder, partial(inputs.build_of, one, 0)) for one in regimes if one.folder is not None and one.quantise is None
+    }
     notes = check_texts(recipe.model, dataset, base, model, others)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model

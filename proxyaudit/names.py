@@ -5,7 +5,8 @@ Whoever names a column or a release could else let a policy speak of one thing w
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import prod
 
 from proxyaudit.errors import InputError
 
@@ -14,6 +15,7 @@ _SCRIPTS |= {"ETHIOPIC", "CHEROKEE", "COPTIC", "LISU", "HIRAGANA", "KATAKANA", "
 _SCRIPTS |= {"FULLWIDTH", "HALFWIDTH", "MATHEMATICAL"}  # other forms of the same letters
 # Written together every day (Unicode Technical Standard 39, "highly restrictive").
 _TOGETHER = ({"LATIN", "CJK", "HIRAGANA", "KATAKANA"}, {"LATIN", "CJK", "HANGUL"}, {"LATIN", "CJK", "BOPOMOFO"})
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")  # numbers and what is between them make up the name again: "01" is two of them
 _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\ufe00-\ufe0f\uffa0]")  # letters and marks without ink
 _CYRILLIC = dict(zip("авекмнорстухіѕјһԁԛԝАВЕКМНОРСТУХІЅЈ", "abekmhopctyxisjhdqwABEKMHOPCTYXISJ", strict=True))
@@ -78,3 +80,29 @@ def check_regime_names(regimes: Iterable[str], real: str | None, where: str) -> 
             mend = "call the model that was trained on the real rows 'real', and choose another name for every other"
             raise InputError(f"regime '{name[:80]}' seems to be the one that the others are compared with", where=where, mend=mend)
     check_names(regimes, "regime", where)
+
+
+def in_short(sites: Sequence[str], most: int = 8) -> str:
+    """Names of sites as a phrase: those that differ by their numbers alone, none of them missing, from the first to the last.
+
+    >>> in_short(["embeddings", "layer0.mlp", "layer0", "layer1.mlp", "layer1", "layer2.mlp", "layer2", "penultimate"])
+    'embeddings, layer0.mlp to layer2.mlp, layer0 to layer2 and penultimate'
+    >>> in_short(["layer0", "layer1", "layer3"])
+    'layer0, layer1 and layer3'
+    >>> in_short(["a#", "a1", "a01", "a2", "b3", "b5", "b4"], most=3)
+    'a#, a1 and 5 more'
+    """
+    alike: dict[tuple[str, ...], dict[tuple[int, ...], str]] = {}
+    for site in sites:
+        numbers = tuple(map(int, _NUMBER.findall(site)))
+        alike.setdefault(tuple(_NUMBER.split(site)), {})[numbers] = site
+    told: list[tuple[str, int]] = []
+    for named in alike.values():
+        ends = [(min(numbers), max(numbers)) for numbers in zip(*named, strict=True)]
+        whole = len(named) == prod(last - first + 1 for first, last in ends)
+        span = f"{named[min(named)]} to {named[max(named)]}"
+        told += [(span, len(named))] if whole and len(named) > 2 else [(name, 1) for name in named.values()]
+    if len(told) > most:
+        told[most - 1 :] = [(f"{sum(count for _, count in told[most - 1 :])} more", 0)]
+    said = [words for words, _ in told]
+    return f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else "".join(said)

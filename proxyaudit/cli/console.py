@@ -116,7 +116,7 @@ def _odds(power: float) -> str:
 
 def plan_tables(plan: Mapping[str, Any]) -> None:
     """Draw a plan: what would be trained and measured, what it costs, and its digest."""
-    from proxyaudit.estimates.scope import in_short
+    from proxyaudit.names import in_short
     from proxyaudit.reporting.facts import look_words, margin_words, repetition_words
 
     rows, target, sites = plan["rows"], plan["target"], plan["sites"]

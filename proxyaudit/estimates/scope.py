@@ -1,14 +1,10 @@
 """What an audit was asked about: all that a conclusion needs beside the numbers and the controls."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 from proxyaudit.types import Role, Surface
-
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")  # numbers and what is between them make up the name again: "01" is two of them
 
 
 @dataclass(frozen=True)
@@ -60,32 +56,6 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         max_rows=_cap(plan, recipe),
         no_absence=names(plan, "no_absence"),
     )
-
-
-def in_short(sites: Sequence[str], most: int = 8) -> str:
-    """Names of sites as a phrase: those that differ by their numbers alone, none of them missing, from the first to the last.
-
-    >>> in_short(["embeddings", "layer0.mlp", "layer0", "layer1.mlp", "layer1", "layer2.mlp", "layer2", "penultimate"])
-    'embeddings, layer0.mlp to layer2.mlp, layer0 to layer2 and penultimate'
-    >>> in_short(["layer0", "layer1", "layer3"])
-    'layer0, layer1 and layer3'
-    >>> in_short(["a#", "a1", "a01", "a2", "b3", "b5", "b4"], most=3)
-    'a#, a1 and 5 more'
-    """
-    alike: dict[tuple[str, ...], dict[tuple[int, ...], str]] = {}
-    for site in sites:
-        numbers = tuple(map(int, _NUMBER.findall(site)))
-        alike.setdefault(tuple(_NUMBER.split(site)), {})[numbers] = site
-    told: list[tuple[str, int]] = []
-    for named in alike.values():
-        ends = [(min(numbers), max(numbers)) for numbers in zip(*named, strict=True)]
-        whole = len(named) == prod(last - first + 1 for first, last in ends)
-        span = f"{named[min(named)]} to {named[max(named)]}"
-        told += [(span, len(named))] if whole and len(named) > 2 else [(name, 1) for name in named.values()]
-    if len(told) > most:
-        told[most - 1 :] = [(f"{sum(count for _, count in told[most - 1 :])} more", 0)]
-    said = [words for words, _ in told]
-    return f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else "".join(said)
 
 
 def _cap(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> int | None:

@@ -8,9 +8,9 @@ from typing import Final
 from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, strongest
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.rounding import significant
-from proxyaudit.estimates.scope import in_short
 from proxyaudit.estimates.states import Decision
 from proxyaudit.estimates.training import training_sentence
+from proxyaudit.names import in_short
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Training
 
 _CHANGES: Final[Mapping[ChangeWord, str]] = {

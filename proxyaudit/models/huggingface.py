@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.scope import in_short
 from proxyaudit.language.pretrained import (
     fetch_options,
     import_transformers,
@@ -31,6 +30,7 @@ from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.hooks import recorded
 from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, TextClassifier, pool
+from proxyaudit.names import in_short
 from proxyaudit.recipe.patterns import Span, compile_spans
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.scope import in_short
 from proxyaudit.models.base import TabularModule, Tap
 from proxyaudit.models.kinds.huggingface import MOST_SPANS, HuggingFaceSpec
+from proxyaudit.names import in_short
 from proxyaudit.types import PENULTIMATE
 
 POOLED = "pooled"

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxyaudit.estimates.channel import all_channels
-from proxyaudit.estimates.scope import entries, has_kind, in_short, listed, mapping, margins_of, sites_of
+from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.names import in_short
 from proxyaudit.reporting.text import DASH, at_most, beside, count_word, join_words, percent
 from proxyaudit.reporting.words import REFERENCE_WORDS
 

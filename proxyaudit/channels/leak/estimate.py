@@ -16,8 +16,8 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts, unit_of
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
-from proxyaudit.estimates.scope import in_short
 from proxyaudit.estimates.states import FAILED_AT
+from proxyaudit.names import in_short
 from proxyaudit.stats.p_values import exceeded_by_few, holm
 
 _CUT = "of the number cut at its quartiles (value by value where it has few), inverted along planted"

@@ -24,7 +24,9 @@ class Nodes:
     threshold_gm: Floats  # a row whose feature is at most this goes left
     left_gm: Ints
     right_gm: Ints
-    value_gmv: NDArray[np.float32]  # what a leaf says: one number for each of ``v`` outputs
+    # What a leaf says, one number for each of ``v`` outputs. Single precision: the sum is then exact, and outputs that are equal but for
+    # the order of rounding stay equal, which a reader of their last digits would else take for a leak.
+    value_gmv: NDArray[np.float32]
 
     @classmethod
     def empty(cls, trees: int, nodes: int, outputs: int) -> "Nodes":

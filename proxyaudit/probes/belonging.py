@@ -45,6 +45,7 @@ class Neighbours:
     rows_q: Ints
     near_qk: Ints
     features_np: Floats
+    singles_np: torch.Tensor  # the same in single precision
     rank: int  # dimensions that distances are of
     copies: bool = False  # whether rows were passed over that repeat one asked about, and count as other people's
     without: dict[int, torch.Tensor] = field(default_factory=dict)  # by place, what turns residuals into those of a fit without these rows
@@ -53,15 +54,15 @@ class Neighbours:
         """Rows asked about with their neighbours ``(s, 1 + k)``, and the matrices ``(s, 1 + k, 1 + k)`` that leave them out of the fit."""
         sets = np.concatenate([self.rows_q[start:stop, None], self.near_qk[start:stop]], axis=1)
         if start not in self.without:
-            part = torch.as_tensor(self.features_np[sets], dtype=torch.float32)
+            part = self.singles_np[torch.as_tensor(sets)]
             self.without[start] = torch.linalg.inv(torch.eye(sets.shape[1]) - part @ part.transpose(1, 2))
         return sets, self.without[start]
 
 
-def find_neighbours(z_nr: Floats, clusters_n: Ints | None, *, copies: bool = False) -> Neighbours | None:
+def find_neighbours(z_nr: Floats, clusters_n: Ints | None, *, without_copies: Neighbours | None = None) -> Neighbours | None:
     """Neighbours in other clusters, in whitened coordinates of shortened rows; ``None`` where rows or dimensions are too few.
 
-    Rows that repeat one another are passed over, unless ``copies`` says otherwise.
+    Rows that repeat one another are passed over; the answer ``without_copies`` of the same rows is made whole by them.
     """
     n, rank = z_nr.shape
     count = min(NEIGHBOURS, n // _SHARE)
@@ -77,16 +78,18 @@ def find_neighbours(z_nr: Floats, clusters_n: Ints | None, *, copies: bool = Fal
         distance[torch.arange(len(part)), part] = torch.inf
         if groups is not None:
             distance[groups[part, None] == groups] = torch.inf
-        if not copies:
+        if without_copies is None:
             same = distance < _SAME * rank
             passed = passed or bool(same.any())
             distance[same] = torch.inf
         near.append(distance.topk(count, dim=1, largest=False).indices.numpy())
+    if without_copies is not None:
+        return replace(without_copies, near_qk=np.concatenate(near), copies=False, without={})
     features = _smooth_features(z_nr)
     penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
     gram = features.T @ features + n * np.diag(penalty)
     scaled = np.asarray(np.linalg.solve(np.linalg.cholesky(gram), features.T).T, dtype=np.float64)
-    return Neighbours(rows, np.concatenate(near), scaled, rank, passed)
+    return Neighbours(rows, np.concatenate(near), scaled, torch.as_tensor(scaled, dtype=torch.float32), rank, passed)
 
 
 def _smooth_features(z_nr: Floats) -> Floats:

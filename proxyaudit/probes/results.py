@@ -107,8 +107,3 @@ class Agreement:
         least, of_several = (_LEAST_OF_FEW, _LEAST_OF_FEW) if self.few else (_LEAST_EXCESS, _LEAST_OF_SEVERAL)
         one = self.excess > max(least, self.smooth, _SURE * self.error)
         return one or self.several > max(of_several, self.smooth, _SURE_OF_SEVERAL * self.several_error)
-
-    @property
-    def hinted(self) -> bool:
-        """Whether either figure exceeds its own error, so that other models of the same rows are worth asking."""
-        return self.excess > self.error or self.several > self.several_error

@@ -208,3 +208,12 @@ def test_solving_leaves_the_scores_as_they_are():
     before = score.copy()
     planted_probabilities(score, Prior.of_rates(np.array([0.5, 0.5]), 2000), np.array([0.05]))
     assert np.array_equal(score, before)
+
+
+def test_where_no_slope_carries_a_leak_nothing_is_solved():
+    # Both classes but one are told apart by nothing: of three, at most about a third of all there is can be told.
+    scores = np.zeros((1500, 3, 2))
+    scores[:, 0] = stream(0, "alike").normal(size=(1500, 2))
+    p, found = planted_probabilities(scores, Prior.of_rates(np.full(3, 1 / 3), 1500), np.array([0.9, 0.95]))
+    assert (found == 0).all()
+    assert np.allclose(p, 1 / 3, atol=1e-6)

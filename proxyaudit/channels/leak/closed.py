@@ -20,7 +20,6 @@ from proxyaudit.recipe.recipe import Margins
 from proxyaudit.stats.intervals import Measured, in_every_seed
 from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT
 
-TOGETHER: Final = "rows that belong together"
 LINEAR: Final = frozenset({"linear"})
 
 
@@ -42,14 +41,11 @@ def closed_at(view: ModelView, site: str, out: Measurement) -> dict[str, frozens
         return {} if site in verdict or not view.repetition else {a.name: LINEAR for a in dataset.attributes}
     found: dict[str, frozenset[str]] = {}
     for attribute in dataset.attributes:
-        closed: frozenset[str] = frozenset()
-        settled = site not in verdict and standing(out, attribute.name, (), verdict).settled
-        if view.first is not None:
+        if site not in verdict and standing(out, attribute.name, (), verdict).settled:
+            found[attribute.name] = frozenset({"nonlinear", "quarters", "quarters nonlinear"})
+        elif view.first is not None:
             removable, margins = STANDINGS.read(view.first, attribute.name).removable, view.recipe.margins
-            closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
-        if settled:
-            closed = (closed & {TOGETHER}) | {"nonlinear", "quarters", "quarters nonlinear"}
-        found[attribute.name] = closed
+            found[attribute.name] = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
     return found
 
 
@@ -58,9 +54,7 @@ def closed_tests(first: Measurement, attribute: str, site: str, margins: Margins
     record = SITE_LEAKS.find(first, attribute, site)
     if record is None or record.silent or record.reason:
         return frozenset()
-    # Whether rows belong together hangs on the rows, which all models share.
-    rows = [TOGETHER] if record.agreement is not None and not record.agreement.hinted else []
-    return frozenset(rows) | frozenset(
+    return frozenset(
         name
         for name, test in record.tests.items()
         if name != "linear"

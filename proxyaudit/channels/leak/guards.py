@@ -31,21 +31,18 @@ class SiteGuards:
 
     def agreement(self) -> Agreement | None:
         """Agreement of near neighbours; ``None`` where rows or dimensions are too few."""
-        self.neighbours = self._neighbours(copies=False)
+        if "neighbours" not in self.memo:
+            self.memo["neighbours"] = find_neighbours(self.white.z_nr, self.groups)
+        self.neighbours = self.memo["neighbours"]
         self.found = None if self.neighbours is None else agreement(self.neighbours, self.labels, self.classes)
         if self.neighbours is not None and self.found is not None and self.neighbours.copies and not self.found.together:
             # What repeats at this site may differ at the one where copies were joined, or repeat too often to be joined.
-            repeated = self._neighbours(copies=True)
-            if repeated is not None and (found := agreement(repeated, self.labels, self.classes)).together:
+            if "copies too" not in self.memo:
+                self.memo["copies too"] = find_neighbours(self.white.z_nr, self.groups, without_copies=self.neighbours)
+            repeated = self.memo["copies too"]
+            if (found := agreement(repeated, self.labels, self.classes)).together:
                 self.neighbours, self.found = repeated, found
         return self.found
-
-    def _neighbours(self, *, copies: bool) -> Neighbours | None:
-        key = "neighbours, copies too" if copies else "neighbours"
-        if key not in self.memo:
-            self.memo[key] = find_neighbours(self.white.z_nr, self.groups, copies=copies)
-        found: Neighbours | None = self.memo[key]
-        return found
 
     def near(self, statistic: ScoreStatistic, target: Target, score: float) -> float | None:
         """Share of a score that near neighbours hold, where all rows were asked and seem to belong together."""

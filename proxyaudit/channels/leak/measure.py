@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS
-from proxyaudit.channels.leak.closed import LINEAR, TOGETHER, closed_at, standing
+from proxyaudit.channels.leak.closed import LINEAR, closed_at, standing
 from proxyaudit.channels.leak.eraser import check_eraser
 from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.levels import best_question, halves
@@ -176,15 +176,12 @@ class SiteProbe:
         rank = white.z_nr.shape[1]
         record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, silent=rank == 0)
         closed = probing.closed.get(self.attribute.name, frozenset())
-        # A verdict of absence or presence rests on sites whose non-linear channel is asked too.
-        if probing.nonlinear and not record.silent and not closed & (LINEAR | {TOGETHER}):
-            record = replace(record, agreement=self.guards.agreement())
         if record.silent:
             return self._unseen(record)
         if closed >= LINEAR:
-            more = () if self.classes or not probing.nonlinear else ("quarters",)
-            every = ("linear", *((*more, "nonlinear", *(f"{one} nonlinear" for one in more)) if probing.nonlinear else ()))
-            return replace(record, tests=dict.fromkeys(every, LeakTest(ASKED_ONCE)))
+            return replace(record, tests=dict.fromkeys(closed, LeakTest(ASKED_ONCE)))
+        # A verdict of absence or presence rests on sites whose non-linear channel is asked too.
+        record = replace(record, agreement=self.guards.agreement() if probing.nonlinear else None)
         try:
             if self.classes:
                 score = cross_fit_classes(white.z_nr, self.labels, self.classes, self.folds)

@@ -18,7 +18,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "numpy", "pyyaml")
 _SOURCES = (
-    *("reporting/**/*", "types.py", "evidence/pack.py", "evidence/schema.py", "estimates/scope.py", "comparison/*.py"),
+    *("reporting/**/*", "types.py", "names.py", "evidence/pack.py", "evidence/schema.py", "estimates/scope.py", "comparison/*.py"),
     *("estimates/questions.py", "estimates/channel.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
     *("estimates/numbers.py", "estimates/sentences.py", "estimates/training.py", "channels/cures/estimate.py"),
 )

@@ -6,6 +6,10 @@ from typing import Any
 
 from proxyaudit.types import Role, Surface
 
+# Names in the plan's list of hashes; what is not a model is data. Digests of rows and splits are no files.
+_MODELS = ("model", "checkpoint ", "activations ", "language model of ")
+_ROWS = ("audit", "split")
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -102,3 +106,10 @@ def sites_of(plan: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 def has_kind(plan: Mapping[str, Any], kind: str) -> bool:
     """Whether a regime is of this kind: ``activations`` are bare, ``prompts`` were asked."""
     return any(entry.get("kind") == kind for entry in entries(plan, "regimes"))
+
+
+def hashes_of(plan: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Digests of the files that a run read, by name: those of ``data`` and those of ``model``."""
+    hashes = {str(name): str(value) for name, value in mapping(plan, "hashes").items() if name not in _ROWS}
+    models = {name for name in hashes if name.startswith(_MODELS)}
+    return {"data": {k: v for k, v in hashes.items() if k not in models}, "model": {k: v for k, v in hashes.items() if k in models}}

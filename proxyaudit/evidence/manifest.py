@@ -21,6 +21,7 @@ _SOURCES = (
     *("reporting/**/*", "types.py", "names.py", "evidence/pack.py", "evidence/schema.py", "estimates/scope.py", "comparison/*.py"),
     *("estimates/questions.py", "estimates/channel.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
     *("estimates/numbers.py", "estimates/sentences.py", "estimates/training.py", "channels/cures/estimate.py"),
+    *("controls/*.py", "controls/frameworks/*"),  # the section of policy controls
 )
 
 

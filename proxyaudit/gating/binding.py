@@ -3,13 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from proxyaudit.estimates.scope import mapping
+from proxyaudit.estimates.scope import hashes_of
 from proxyaudit.gating.policy import Expect
 from proxyaudit.secret import has_secret, keyed_hash
-
-# Names in the plan's list of hashes; what is not a model is data. Digests of rows and splits are no files.
-_MODELS = ("model", "checkpoint ", "activations ", "language model of ")
-_ROWS = ("audit", "split")
 
 
 def unexpected(plan: Mapping[str, Any], expect: Expect) -> dict[str, str | None]:
@@ -18,11 +14,11 @@ def unexpected(plan: Mapping[str, Any], expect: Expect) -> dict[str, str | None]
     if expect.plan is not None:
         digest = str(plan.get("digest"))
         found["plan"] = None if digest.startswith(expect.plan) else f"the plan of the run is {digest}"
-    hashes = {name: str(value) for name, value in mapping(plan, "hashes").items() if name not in _ROWS}
+    hashes = hashes_of(plan)
     for what, wanted in (("data", expect.data), ("model", expect.model)):
         if wanted is None:
             continue
-        own = {name: value for name, value in hashes.items() if name.startswith(_MODELS) == (what == "model")}
+        own = hashes[what]
         known = {value: {value, keyed_hash(value) if has_secret() else value} for value in wanted}
         strangers = [f"'{name}' of the run is {value}" for name, value in own.items() if not any(value in ways for ways in known.values())]
         missing = [f"the run did not read {value}" for value, ways in known.items() if ways.isdisjoint(own.values())]

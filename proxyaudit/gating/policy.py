@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from proxyaudit.errors import InputError
 from proxyaudit.files import at_most
 from proxyaudit.names import doubt
-from proxyaudit.recipe.models import Strict, refuse
+from proxyaudit.recipe.models import Filled, refuse
 from proxyaudit.recipe.yaml import read_yaml, validated
 
 Verdict = Literal["removed", "hidden", "exposed"]
@@ -26,19 +26,7 @@ _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
 
-class Section(Strict):
-    """Part of a policy; a blank key is refused, since it would silently drop what it asks for."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_blank(cls, value: Any) -> Any:
-        blank = next((key for key, given in value.items() if given is None), None) if isinstance(value, dict) else None
-        if blank is not None:
-            raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
-        return value
-
-
-class PolicyMargins(Section):
+class PolicyMargins(Filled):
     """The laxest margins that a run may have been decided at."""
 
     leak: _Margin | None = None
@@ -48,7 +36,7 @@ class PolicyMargins(Section):
     relearned: _Margin | None = None
 
 
-class PolicyBounds(Section):
+class PolicyBounds(Filled):
     """The largest leak that may be left uncertified, by check."""
 
     linear: _Margin | None = None
@@ -57,7 +45,7 @@ class PolicyBounds(Section):
     beyond: _Margin | None = None
 
 
-class Rule(Section):
+class Rule(Filled):
     """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
 
     attributes: Names | None = None
@@ -74,7 +62,7 @@ class Rule(Section):
         return self
 
 
-class Baseline(Section):
+class Baseline(Filled):
     """A run that must not be got worse than."""
 
     run: Annotated[str, Field(min_length=1)]
@@ -95,7 +83,7 @@ def _of_one_script(names: Names) -> Names:
     return names
 
 
-class Expect(Section):
+class Expect(Filled):
     """The very run that the policy is about: digests as its plan and report list them; of a file as ``sha256sum`` prints it.
 
     Tables of people's rows have a keyed digest in the plan; the plain one may stand in its place where the auditor's secret is at hand.
@@ -106,7 +94,7 @@ class Expect(Section):
     model: Digests | None = None  # of every checkpoint, factory, file of a transformer, or file of activations
 
 
-class Policy(Section):
+class Policy(Filled):
     """What a release must meet; the last of the rules that fit holds for a pair."""
 
     attributes: Names | None = None  # or "all" for the protected ones and proxies; every protected one if not given

@@ -19,6 +19,18 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Filled(Strict):
+    """Base of what a reader decides by; a blank key is refused, since it would silently drop what it asks for."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_blank(cls, value: Any) -> Any:
+        blank = next((key for key, given in value.items() if given is None), None) if isinstance(value, dict) else None
+        if blank is not None:
+            raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
+        return value
+
+
 def refuse(fault: bool, why: str) -> None:
     """A fault of a section: pydantic makes its own error of the ``ValueError``."""
     if fault:

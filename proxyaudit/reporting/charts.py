@@ -140,8 +140,20 @@ def forest_chart(
     return drawing.render(ident=ident, title=title, description=described)
 
 
-def curve_chart(lines: Lines, styles: Styles, *, axis: tuple[str, str], ident: str, title: str, ticks: tuple[float, ...] = ()) -> str:
-    """Draw lines, times 100, over a number: a share of rows with its ``ticks``, or without them a count of rows on a logarithmic scale."""
+def curve_chart(
+    lines: Lines,
+    styles: Styles,
+    *,
+    axis: tuple[str, str],
+    ident: str,
+    title: str,
+    ticks: tuple[float, ...] = (),
+    breaks: tuple[float, ...] = (),
+) -> str:
+    """Draw lines, times 100, over a number with its ``ticks``, or without them over a count of rows on a logarithmic scale.
+
+    ``breaks`` are places on the axis where something changed: an upright line stands there.
+    """
     xs = sorted({x for at in lines.values() for x in at})
     if len(xs) < 2:
         return ""
@@ -155,6 +167,8 @@ def curve_chart(lines: Lines, styles: Styles, *, axis: tuple[str, str], ident: s
     scale = linear_scale(min([0.0, *values]), min(max([*highs, *values, 0.02]), 1.0), bottom, 14)
     drawing.axis_y(scale, left, WIDTH - 8, title=axis[1], times=100)
     drawing.axis_x(across, bottom, title=axis[0])
+    for x in breaks:
+        _margin(drawing, at=across(x), start=14, end=bottom, upright=True)
     for index, (name, at) in enumerate(lines.items()):
         shift = (index - (len(lines) - 1) / 2) * 4
         _drawn_curve(drawing, [(across(x) + shift, e) for x, e in at.items()], styles(name), scale)

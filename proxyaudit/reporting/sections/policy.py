@@ -1,0 +1,78 @@
+"""Policy controls: what the run supports evidence for, clause by clause, and what it does not."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from proxyaudit.controls.claims import ClauseClaim, FrameworkClaims, Supported, claims
+from proxyaudit.controls.framework import shipped_frameworks
+from proxyaudit.reporting.blocks import Block, Bullets, Fold, Heading, Inline, Para, Section, Strong, note, para
+from proxyaudit.reporting.report import Report, ReportSection
+from proxyaudit.reporting.text import capital, join_words
+from proxyaudit.reporting.words import VERDICTS
+
+NO_VERDICT = (
+    "What this run supports evidence for, by clause. Nothing here says that a clause is met: every clause asks for more than an audit "
+    "gives, and an exposed attribute supports evidence for a test just as a removed one does."
+)
+_WORDINGS = {"primary": "after the text itself", "secondary": "after secondary sources: read the text before you rely on it"}
+
+
+def policy(report: Report) -> Section:
+    """A line for each framework; one click below what each clause is supported by."""
+    found = claims(report.pack, shipped_frameworks())
+    lines = Bullets(tuple((Strong(f"{one.framework.title}: "), _line(one)) for one in found))
+    inside = tuple(block for one in found if one.applies for block in _clauses(one))
+    fold = (Fold("Clause by clause, with what is not covered", inside),) if inside else ()
+    return Section("policy", "Policy controls", (para(NO_VERDICT), lines, *fold))
+
+
+def _line(one: FrameworkClaims) -> str:
+    """The clauses that something supports evidence for, and those that nothing does, or why there are none."""
+    if not one.applies:
+        return f"does not apply; {one.why_not}."
+    lacking = [clause for clause in one.clauses if not clause.supported]
+    if not one.told:
+        return f"no evidence; {lacking[0].unsupported[0].why}."
+    return f"supports evidence for {_named(one.told)}" + (f"; none for {_named(lacking)}." if lacking else ".")
+
+
+def _named(found: Sequence[ClauseClaim]) -> str:
+    """Clauses by name; those of which only some is supported say so."""
+    return join_words([f"{clause.clause}{' (in part)' if clause.answer == 'in_part' else ''}" for clause in found])
+
+
+def _clauses(one: FrameworkClaims) -> Iterator[Block]:
+    yield Heading(one.framework.title)
+    yield note(head_words(one))
+    for clause in one.clauses:
+        yield Para((Strong(f"{clause.clause}. "), clause.asks))
+        yield Bullets(tuple(_items(clause)))
+
+
+def _items(clause: ClauseClaim) -> Iterable[tuple[Inline, ...]]:
+    for said in clause.supported:
+        yield Strong("Supports evidence for "), f"{said.evidence_for}. {' '.join(answer_words(said))}"
+    for lacking in clause.unsupported:
+        yield Strong("No evidence for "), f"{lacking.evidence_for}: {lacking.why}."
+    yield Strong("Not covered: "), clause.not_covered
+
+
+def head_words(one: FrameworkClaims) -> str:
+    """What a framework is, as of when, and how its clauses were worded."""
+    about = one.framework
+    more = f" {about.note}" if about.note else ""
+    return (
+        f"{about.source}. {capital(about.kind)}, as of {about.as_of.isoformat()}; clauses in our words, {_WORDINGS[about.wording]}.{more}"
+    )
+
+
+def answer_words(one: Supported) -> list[str]:
+    """The answers that a support rests on, by verdict, and those that were asked for and do not support it, by reason."""
+    counts = Counter[str](about.verdict for about in one.findings)
+    verdicts = join_words([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]])
+    total = len(one.findings)
+    lines = [f"By {total} answer{'s' if total != 1 else ''}: {verdicts}."]
+    return lines + [f"Not by {count} more: {why}." for why, count in Counter(left.why for left in one.left).items()]
+
+
+SECTION = ReportSection(115, policy)

@@ -50,23 +50,20 @@ def assessment_results(pack: EvidencePack, found: Sequence[FrameworkClaims]) -> 
 
 def _result(one: FrameworkClaims, key: str, date: str) -> dict[str, Any]:
     about = one.framework
-    selection: dict[str, Any] = {"description": f"Clauses of {about.title}, version {about.version} as of {about.as_of.isoformat()}"}
-    for name, clauses in (
-        ("include-controls", one.told),
-        ("exclude-controls", [clause for clause in one.clauses if not clause.supported]),
-    ):
-        if clauses:
-            selection[name] = [{"control-id": _control(one, clause)} for clause in clauses]
+    selection = {
+        "description": f"Clauses of {about.title}, version {about.version} as of {about.as_of.isoformat()}",
+        "include-controls": [{"control-id": _control(one, clause)} for clause in one.clauses],
+    }
     missing = [f"{c.clause}, {u.evidence_for}: {u.why}." for c in one.clauses for u in c.unsupported]
     seen = [_observation(one, clause, said, key, date) for clause in one.told for said in clause.supported]
     return {
         "uuid": _uuid(key, about.name),
         "title": about.title,
-        "description": f"{about.source}. Observations support evidence for the clauses included; nothing here does for those excluded.",
+        "description": f"{about.source}. Clauses without an observation are not supported by this run.",
         "start": date,
         "reviewed-controls": {"control-selections": [selection]},
         **({"observations": seen} if seen else {}),
-        **({"remarks": f"Not supported: {' '.join(missing)}"} if missing else {}),
+        **({"remarks": f"No evidence for: {' '.join(missing)}"} if missing else {}),
     }
 
 

@@ -7,6 +7,7 @@ example, on a narrow and on a wide screen, in light, dark and print colours.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from chromium import AXE, CHROMIUM, chromium, look
 from large_pack import large_pack
 
 from proxyaudit.comparison.compare import compare_packs
-from proxyaudit.evidence.pack import read_pack
+from proxyaudit.evidence.pack import EvidencePack, read_pack
 from proxyaudit.reporting.comparison import comparison_page
+from proxyaudit.reporting.history import history_of
+from proxyaudit.reporting.history_page import history_page
 from proxyaudit.reporting.html import page_html, render_html
 
 pytestmark = [
@@ -44,8 +47,25 @@ def pages() -> dict[str, str]:
         training=True,
     )
     comparison = page_html(comparison_page(compare_packs(plain, large_pack(("sex", "race", "age"), regimes, SITES, training=True))))
+    history = page_html(history_page(history_of([older(plain), plain])))
     examples = {name: render_html(read_pack(REPORTS / name)) for name in EXAMPLES}
-    return {"plain": render_html(plain), "hostile": render_html(hostile), "comparison": comparison, **examples}
+    return {"plain": render_html(plain), "hostile": render_html(hostile), "comparison": comparison, "history": history, **examples}
+
+
+def older(pack: EvidencePack) -> EvidencePack:
+    """The same run as of an earlier day, by another model."""
+    return replace(pack, environment={"started": "2026-01-01T00:00:00+00:00"}, recipe={**pack.recipe, "model": {"kind": "mlp"}})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_history_overflows_nowhere_and_names_its_charts(width: int, pages: dict[str, str], tmp_path: Path) -> None:
+    found = look(pages["history"], tmp_path, (width, "light"))[f"{width} light"]
+    assert found["overflow"] <= 0, found["widest"]
+    assert found["requests"] == 0
+    assert len(found["charts"]) >= 6
+    assert all(title > 5 and description > 5 for title, description in found["charts"])
+    assert found["small"] > 7.5, "letters in charts too small to read"
+    assert (found["cut"], found["crossed"]) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["plain", "hostile"])
@@ -80,7 +100,7 @@ def test_a_request_or_an_error_would_be_noticed(pages: dict[str, str], tmp_path:
     assert "CONSOLE" in chromium("--enable-logging=stderr", "--dump-dom", f"file://{path}", profile=tmp_path / "profile").stderr
 
 
-@pytest.mark.parametrize("name", ["plain", "comparison", *EXAMPLES])
+@pytest.mark.parametrize("name", ["plain", "comparison", "history", *EXAMPLES])
 def test_axe_finds_nothing(name: str, pages: dict[str, str], tmp_path: Path) -> None:
     if not AXE.is_file():
         pytest.skip("no axe-core: 'npm ci --prefix tests/browser --ignore-scripts' installs it; accessibility rules are not run")

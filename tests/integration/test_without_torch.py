@@ -15,6 +15,7 @@ import proxyaudit
 
 ROOT = Path(proxyaudit.__file__).resolve().parents[1]
 HEAVY = ("torch", "functorch", "torchgen", "sdv", "rdt", "copulas", "ctgan", "transformers", "tokenizers", "peft", "accelerate", "captum")
+ANSWERING = ("verify", "gate", "compare", "report", "controls", "history")
 PROGRAM = """
 import importlib.util, sys
 from proxyaudit.cli.main import main
@@ -44,15 +45,22 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_packs_are_checked_decided_compared_and_shown(light: Path, tmp_path: Path) -> None:
     run = todays_pack(tmp_path)
-    commands = [f"verify {run} --json", f"gate {run} --json", f"compare {run} {run} --json", f"report {run} --json"]
+    commands = [
+        f"verify {run} --json",
+        f"gate {run} --json",
+        f"compare {run} {run} --json",
+        f"report {run} --json",
+        f"controls {run} --json",
+    ]
+    commands.append(f"history {run} --json")
     found = subprocess.run([light, "-c", PROGRAM, *commands], capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
     assert found.returncode == 0, found.stderr
-    codes = dict(line.split() for line in found.stderr.splitlines() if line.split()[0] in ("verify", "gate", "compare", "report"))
-    assert set(codes) == {"verify", "gate", "compare", "report"}
+    codes = dict(line.split() for line in found.stderr.splitlines() if line.split()[0] in ANSWERING)
+    assert set(codes) == set(ANSWERING)
     assert codes["verify"] in ("0", "3"), found.stderr
     assert codes["gate"] in ("0", "1", "3"), found.stderr
     assert codes["compare"] in ("0", "3"), found.stderr
-    assert codes["report"] == "0", found.stderr
+    assert {codes[name] for name in ("report", "controls", "history")} == {"0"}, found.stderr
     decoder, documents, rest = json.JSONDecoder(), [], found.stdout.strip()
     while rest:
         document, end = decoder.raw_decode(rest)

@@ -14,6 +14,10 @@ NO_VERDICT = (
     "What this run supports evidence for, by clause. Nothing here says that a clause is met: every clause asks for more than an audit "
     "gives, and an exposed attribute supports evidence for a test just as a removed one does."
 )
+_SOURCES = (
+    "Clauses are in our words, most after secondary sources: read the text before you rely on it. 'proxyaudit controls RUN' names the "
+    "sources."
+)
 _WORDINGS = {"primary": "after the text itself", "secondary": "after secondary sources: read the text before you rely on it"}
 
 
@@ -22,7 +26,7 @@ def policy(report: Report) -> Section:
     found = claims(report.pack, shipped_frameworks())
     lines = Bullets(tuple((Strong(f"{one.framework.title}: "), _line(one)) for one in found))
     inside = tuple(block for one in found if one.applies for block in _clauses(one))
-    fold = (Fold("Clause by clause, with what is not covered", inside),) if inside else ()
+    fold = (Fold("Clause by clause, with what is not covered", (note(_SOURCES), *inside)),) if inside else ()
     return Section("policy", "Policy controls", (para(NO_VERDICT), lines, *fold))
 
 
@@ -43,18 +47,27 @@ def _named(found: Sequence[ClauseClaim]) -> str:
 
 def _clauses(one: FrameworkClaims) -> Iterator[Block]:
     yield Heading(one.framework.title)
-    yield note(head_words(one))
+    yield note(f"{capital(one.framework.kind)}, as of {one.framework.as_of.isoformat()}.")
     for clause in one.clauses:
-        yield Para((Strong(f"{clause.clause}. "), clause.asks))
-        yield Bullets(tuple(_items(clause)))
+        # Where nothing is claimed there is nothing to take back.
+        yield from (
+            (para(Strong(f"{clause.clause}. "), clause.asks), Bullets(tuple(_items(clause)))) if clause.supported else (_none(clause),)
+        )
+
+
+def _none(clause: ClauseClaim) -> Para:
+    return para(Strong(f"{clause.clause}. "), " ".join(_lacking(clause)))
 
 
 def _items(clause: ClauseClaim) -> Iterable[tuple[Inline, ...]]:
     for said in clause.supported:
         yield Strong("Supports evidence for "), f"{said.evidence_for}. {' '.join(answer_words(said))}"
-    for lacking in clause.unsupported:
-        yield Strong("No evidence for "), f"{lacking.evidence_for}: {lacking.why}."
+    yield from ((line,) for line in _lacking(clause))
     yield Strong("Not covered: "), clause.not_covered
+
+
+def _lacking(clause: ClauseClaim) -> list[str]:
+    return [f"No evidence for {lacking.evidence_for}: {lacking.why}." for lacking in clause.unsupported]
 
 
 def head_words(one: FrameworkClaims) -> str:

@@ -105,7 +105,8 @@ class _Facts:
         # Of bare activations nobody knows what the model read.
         reads = "text" if mapping(pack.recipe, "data").get("text") else "table"
         self.reads = {"outputs": reads, "prompts": "text"}.get(scope.surface, "")
-        self.documents: dict[str, Mapping[str, Any]] = {"plan": pack.plan, "recipe": pack.recipe, "environment": pack.environment}
+        # Both go into the digest that names the run; what environment.json says, nothing vouches for.
+        self.documents: dict[str, Mapping[str, Any]] = {"plan": pack.plan, "recipe": pack.recipe}
         # What belongs to a reference (placebos, the untrained network) says nothing by itself.
         self.numbers = _by_pair((e.attribute, e.regime, e) for e in pack.evidence.estimates if e.reference_for is None)
         self.checks = _by_pair((c.attribute, c.regime, c) for c in pack.evidence.controls)

@@ -66,7 +66,7 @@ class Condition(Filled):
     surface: _Surfaces | None = None  # what a consumer of the model gets
     reads: _Reads | None = None  # what the models read
     regimes: Kinds | None = None  # kinds of training, one of which the run holds
-    document: Texts | None = None  # keys of plan, recipe or environment, as 'plan.margins', one of which holds something
+    document: Texts | None = None  # keys of plan or recipe, as 'plan.margins', one of which holds something
     not_tested: bool = False  # whether the run must list what it did not test
     finding: FindingNeed | None = None
     estimate: EstimateNeed | None = None

@@ -180,6 +180,7 @@ def test_nothing_is_claimed_of_a_partial_run_or_of_none() -> None:
         ({"finding": {"training": "suppressed"}}, "not_supported"),
         ({"document": ["plan.seal", "plan.margins"]}, "supported"),
         ({"document": "plan.seal"}, "not_supported"),
+        ({"document": "environment.started"}, "not_supported"),
         ({"document": "plan"}, "not_supported"),
         ({"document": "plan.margins.leak.deeper"}, "not_supported"),
         ({"surface": "outputs", "reads": "table"}, "supported"),

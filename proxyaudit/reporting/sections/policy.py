@@ -24,7 +24,7 @@ _WORDINGS = {"primary": "after the text itself", "secondary": "after secondary s
 def policy(report: Report) -> Section:
     """A line for each framework; one click below what each clause is supported by."""
     found = claims(report.pack, shipped_frameworks())
-    lines = Bullets(tuple((Strong(f"{one.framework.title}: "), _line(one)) for one in found))
+    lines = Bullets(tuple((Strong(one.framework.title), f": {_line(one)}") for one in found))
     inside = tuple(block for one in found if one.applies for block in _clauses(one))
     fold = (Fold("Clause by clause, with what is not covered", (note(_SOURCES), *inside)),) if inside else ()
     return Section("policy", "Policy controls", (para(NO_VERDICT), lines, *fold))
@@ -51,19 +51,19 @@ def _clauses(one: FrameworkClaims) -> Iterator[Block]:
     for clause in one.clauses:
         # Where nothing is claimed there is nothing to take back.
         yield from (
-            (para(Strong(f"{clause.clause}. "), clause.asks), Bullets(tuple(_items(clause)))) if clause.supported else (_none(clause),)
+            (para(Strong(clause.clause), f": {clause.asks}"), Bullets(tuple(_items(clause)))) if clause.supported else (_none(clause),)
         )
 
 
 def _none(clause: ClauseClaim) -> Para:
-    return para(Strong(f"{clause.clause}. "), " ".join(_lacking(clause)))
+    return para(Strong(clause.clause), f": {' '.join(_lacking(clause))}")
 
 
 def _items(clause: ClauseClaim) -> Iterable[tuple[Inline, ...]]:
     for said in clause.supported:
-        yield Strong("Supports evidence for "), f"{said.evidence_for}. {' '.join(answer_words(said))}"
+        yield Strong("Supports evidence for"), f" {said.evidence_for}. {' '.join(answer_words(said))}"
     yield from ((line,) for line in _lacking(clause))
-    yield Strong("Not covered: "), clause.not_covered
+    yield Strong("Not covered"), f": {clause.not_covered}"
 
 
 def _lacking(clause: ClauseClaim) -> list[str]:

@@ -62,15 +62,15 @@ def _show(found: "History") -> None:
     from proxyaudit.reporting.words import verdict_text
 
     for name, points in found.audits.items():
-        worse = {
-            number: [f"{pair[0]} in {pair[1]}: {words}" for p, pair, words in worsenings(points) if p.number == number]
-            for number in range(1, len(points) + 1)
-        }
+        worse: dict[int, list[str]] = {}
+        for point, pair, words in worsenings(points):
+            worse.setdefault(point.number, []).append(f"{pair[0]} in {pair[1]}: {words}")
         rows = []
         for point in points:
             verdicts = [f"{a} in {r}: {verdict_text(one.finding.verdict, one.finding.at_least)}" for (a, r), one in point.readings.items()]
             changed = ", ".join(point.changes.words) if point.changes else ""
-            rows.append((point.number, point.date[:10], point.id, changed, "\n".join(verdicts), "\n".join(worse[point.number])))
+            told = ("; ".join(verdicts), "; ".join(worse.get(point.number, [])))
+            rows.append((point.number, point.date[:10], point.id, changed, *told))
         console.show_table(("Run", "Date", "Run id", "Changed", "Verdicts", "May be worse"), rows, title=name)
     console.write_line(answer(found))
     for one in found.left:

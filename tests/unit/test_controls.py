@@ -134,7 +134,7 @@ def test_a_claim_names_findings_and_the_numbers_that_the_rules_chose() -> None:
             pairs = {(about.attribute, about.regime) for about in said.findings}
             for ident in said.ids:
                 assert any(numbers[ident].attribute in (a, None) and numbers[ident].regime == r for a, r in pairs), ident
-    outputs = next(clause for clause in found["edpb-28-2024"].clauses if clause.id == "para-55-i").supported[1]
+    outputs = next(clause for clause in found["edpb-28-2024"].clauses if clause.id == "para-55-i").supported[-1]
     open_ = {(left.attribute, left.regime) for left in outputs.left}
     decided = {(about.attribute, about.regime) for about in outputs.findings}
     states = {

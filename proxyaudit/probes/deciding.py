@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.planting import Planter, Plants, Streams, Target, own_direction
+from proxyaudit.probes.planting import Planter, Streams, Target, own_direction
 from proxyaudit.probes.results import PlantedTest
+from proxyaudit.probes.ruled_out import LEANINGS, SPENT, followed, leaning, rule_out
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 from proxyaudit.stats.directions import candidates
 from proxyaudit.stats.score_law import Reading, Readings, ScoreLaw, largest_excluded, leaks_between, rows_needed, smallest_excluded
@@ -37,7 +38,7 @@ _NEAR = (0.001, 0.1)  # p-values at the margin between which it is there that is
 _WORTH_DRAWING = 0.1  # of the p-value of the direction that decides
 _ENOUGH = 25  # draws as extreme as the score, after which a p-value is known well enough
 _FIRST_DRAWS = 125
-_SURELY, _NEARNESS = 3.0, 0.5  # standard errors, and how far labels go along a direction that they are near to
+_LEANT_ON = 4  # directions that are ruled out, on either side, in whose place others are asked
 _MOST_APART, _PATTERNS, _TOGETHER = 4, 2, 8  # of several classes
 _FEW, _FEW_COLUMNS = 0.2, 0.8  # share of the directions that several classes are asked along, for how many there are
 
@@ -91,7 +92,7 @@ class _Known:
         self.found: dict[tuple[int, float], tuple[float, ...]] = {}
 
     def of(self, which: Ints, leaks: Floats) -> _Solved:
-        """Laws at pairs of a direction and a leak, whether it is carried, how much of it is, and whether labels contradict it."""
+        """Laws at pairs of a direction and a leak, whether it is carried, how much of it is, and whether labels rule it out."""
         keys = list(zip(which.tolist(), leaks.tolist(), strict=True))
         missing = [key for key in dict.fromkeys(keys) if key not in self.found]
         if missing:
@@ -109,18 +110,21 @@ class Inversion:
         self.planter, self.score, self.margin, self.streams, self.draws = planter, score, margin, streams, draws
         # A score below what no leak gives is no better evidence than that.
         self.floored = max(score, float(np.quantile(planter.null, 1 - _FOUND_IN)))
+        self.observed = prepared
         self.directions = self._directions(prepared)
         self.reading: Reading | None = None
         self.known = _Known(self._solved)
         self.asked = bool(self.directions.names)
         if not self.asked:
             return  # a site of one two-valued unit has nothing beyond what is linear
-        self.told, self.slack = self._told(prepared)
+        self.own = len(self.directions.names) - 1
         self.at = leaks_between(margin, 2 * margin)
         self.screened: dict[float, tuple[ScoreLaw, NDArray[np.bool_]]] = {}
         self.even = self._readings(np.array([0]), margin)
         self.reading = Reading.of(self.even)
         self.asked = bool(np.isfinite(self.even.laws.mean[0, self.even.leaks >= margin]).any())
+        if self.asked:
+            self._lean()
 
     def _directions(self, prepared: list[Singles]) -> _Directions:
         """An even direction first, the attribute's own last."""
@@ -131,6 +135,8 @@ class Inversion:
         found, names = candidates(planter.rows, planter.channel, rng, min(_FEW, _FEW_COLUMNS / classes) if several else share)
         if not found.shape[-1]:
             return _Directions(found, ())
+        near, families = followed(planter.statistic, prepared, planter.target)
+        found, names = np.concatenate([found, near[:, near.any(axis=0)]], axis=1), (*names, *np.array(families)[near.any(axis=0)])
         own = own_direction(planter.statistic, prepared, planter.target, self.streams("halves"))
         if several:
             found, names = _patterned(found, names, planter.target, rng)
@@ -139,24 +145,28 @@ class Inversion:
         own = found[..., 0] if own is None else own
         return _Directions(np.concatenate([found, own[..., None]], axis=-1), (*names, "own"))
 
-    def _told(self, prepared: list[Singles]) -> tuple[Floats, Floats]:
-        """How far the labels go along each direction, and how much of that may be noise."""
-        target, scores = self.planter.target, self.directions.scores
-        told = _along(prepared, scores, target.weights)
-        rows = self.planter.rows.n if target.clusters_n is None else len(np.unique(target.clusters_n))
-        size = np.sqrt((scores**2).mean(axis=0, dtype=np.float64)).reshape(-1, scores.shape[-1])
-        return told, _SURELY * target.weights @ size / np.sqrt(rows)
+    def _lean(self) -> None:
+        """Ask directions beside those that would decide at the margin, did labels not rule them out."""
+        law, wrong = self._laws_of_all(self.margin)
+        leant_on: list[int] = []
+        for side in (-1, 1):
+            depth = np.nan_to_num(-side * law.depth(self._score(side)), nan=-np.inf)
+            better = np.flatnonzero(wrong & (depth > depth[~wrong].max(initial=-np.inf)))
+            _, single = np.unique(depth[better].round(4), return_index=True)
+            better = better[single]
+            leant_on += better[np.argsort(-depth[better], kind="stable")][:_LEANT_ON].tolist()
+        if leant_on:
+            which = np.unique(leant_on)
+            more = leaning(self.planter.statistic, self.observed, self.planter.target, self.directions[which])
+            names = (*self.directions.names, *(self.directions.names[index] for index in which for _ in LEANINGS))
+            self.directions = _Directions(np.concatenate([self.directions.scores, more], axis=-1), names)
+            self.screened.clear()
 
-    def _contradicted(self, plants: Plants, which: Ints) -> NDArray[np.bool_]:
-        """Plants along a direction that the labels go along far less than they would.
-
-        Directions of heavy tails are asked lest a leak along one of them, or near it, be missed. Where labels go along it less than half
-        as far as planted ones they are not near it.
-        """
-        names = np.array(self.directions.names)[which]
-        expected = _along(plants.excess, self.directions[which], self.planter.target.weights)
-        far = self.told[which] + self.slack[which] < _NEARNESS * expected
-        return np.asarray(far & ~np.isin(names, ("isotropic", "own")))
+    def _laws_of_all(self, leak: float) -> tuple[ScoreLaw, NDArray[np.bool_]]:
+        if leak not in self.screened:
+            every = np.arange(len(self.directions.names))
+            self.screened[leak] = self._law_at(every, np.full(len(every), leak))
+        return self.screened[leak]
 
     def _readings(self, which: Ints, *near: float, side: int = 0) -> Readings:
         """Laws along some directions at leaks from zero to nearly all there is."""
@@ -165,19 +175,16 @@ class Inversion:
         leaks = np.unique([*np.geomspace(max(low, 1e-4), _STRONGEST, _STRENGTHS), *_UPPER, self.margin, *near])
         law, wrong = self._law_at(np.repeat(which, len(leaks)), np.tile(leaks, len(which)))
         null, shape = self.planter.law, (len(which), len(leaks))
-        if side:
-            if side < 0:
-                wrong &= self._spared(np.tile(leaks, len(which)))
-            # Up to the first leak that is contradicted: between two leaks it is not known.
-            ruled_out = np.pad(np.logical_or.accumulate(wrong.reshape(shape), axis=1), ((0, 0), (1, 0)))[:, :-1]
-            law = replace(law, mean=np.where(ruled_out.ravel(), np.nan, law.mean))
+        wrong = wrong.reshape(shape) & bool(side)
+        until = np.where(wrong.any(axis=1), leaks[wrong.argmax(axis=1)], np.inf)
         parts = [
             np.column_stack([np.full(len(which), float(zero)), getattr(law, name).reshape(shape)]) for name, zero in vars(null).items()
         ]
-        return Readings(np.concatenate([[0.0], leaks]), ScoreLaw(*parts), np.zeros(len(which)))
+        spent = SPENT if side and self._laws_of_all(self.margin)[1].any() else 0.0
+        return Readings(np.concatenate([[0.0], leaks]), ScoreLaw(*parts), np.zeros(len(which)), until, spent)
 
     def _law_at(self, which: Ints, leaks: Floats) -> tuple[ScoreLaw, NDArray[np.bool_]]:
-        """Laws along directions, and which of them the labels contradict.
+        """Laws along directions, and which of them the labels rule out.
 
         What a direction cannot carry of a leak is carried by an even one beside it; NaN where not even that can.
         """
@@ -193,17 +200,16 @@ class Inversion:
         return ScoreLaw(law.mean + more(even.means), np.sqrt(law.sd**2 + np.maximum(more(even.sds**2), 0.0)), law.skew), wrong
 
     def _solved(self, which: Ints, leaks: Floats) -> _Solved:
-        """Laws of plants, whether they carry their leak, what they do carry, and whether the labels contradict them."""
+        """Laws of plants, whether they carry their leak, what they do carry, and whether the labels rule them out."""
         plants = self.planter.plant(self.directions[which], leaks)
-        return self.planter.law_of(plants), plants.carried, plants.leaks_p, self._contradicted(plants, which)
+        law, match = self.planter.law_of(plants, self.observed, self.score)
+        names = np.array(self.directions.names)[which]
+        return law, plants.carried, plants.leaks_p, rule_out(match, self.planter.law, names)
 
     def _screen(self, leak: float, side: int, score: float | None = None) -> list[int]:
         """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""
-        if leak not in self.screened:
-            every = np.arange(len(self.directions.names))
-            self.screened[leak] = self._law_at(every, np.full(len(every), leak))
-        law, wrong = self.screened[leak]
-        depth = np.where(wrong & (side > 0 or self._spared(leak)), np.nan, -side * law.depth(self._score(side) if score is None else score))
+        law, wrong = self._laws_of_all(leak)
+        depth = np.where(wrong, np.nan, -side * law.depth(self._score(side) if score is None else score))
         best = np.argsort(np.where(np.isnan(depth), np.inf, -depth), kind="stable")
         return [int(index) for index in best[: min(_KEPT, int(np.isfinite(depth).sum()))]]
 
@@ -211,7 +217,7 @@ class Inversion:
         """Readings of the directions that decide on one side, corrected by simulation where it matters, and their families."""
         level = BOUND_LEVEL if side < 0 else _TAIL
         first = self._edge(self.even, side, level)
-        chosen = [0, len(self.directions.names) - 1, *self._screen(first, side)]
+        chosen = [0, self.own, *self._screen(first, side)]
         if not self.margin / _ALIKE < first < _ALIKE * self.margin:
             chosen += list(self._screen(self.margin, side))
         readings = self._readings(np.unique(chosen), first, side=side)
@@ -233,10 +239,6 @@ class Inversion:
 
     def _score(self, side: int) -> float:
         return self.floored if side < 0 else self.score
-
-    def _spared(self, leaks: Floats | float) -> NDArray[np.bool_]:
-        """Leaks so far above the margin that absence does not hang on them: only there a contradicted direction is left out from above."""
-        return np.asarray(np.asarray(leaks) > 2 * self.margin)
 
     def _edge(self, readings: Readings, side: int, level: float) -> float:
         if side < 0:
@@ -288,7 +290,7 @@ class Inversion:
         missed = design.p_small(null_high, at)
         once, twice = (1 - float(missed[np.searchsorted(at, times * margin)]) for times in (1, 2))
         limit = None if missed[-1] > 1 - _FOUND_IN else smallest_excluded(at, missed, 1 - _FOUND_IN)
-        own = self._readings(np.array([len(self.directions.names) - 1]))
+        own = self._readings(np.array([self.own]))
         value = float(np.clip(Reading.of(own).leak_of(self.score), low, high))
         reading = Reading.of(self.even)
         return PlantedTest(
@@ -323,15 +325,6 @@ class Inversion:
         p = self.tail(1)[0].p_large(self.score, self.at)
         p[0] = by_chance
         return p, largest_excluded(self.at, p, _TAIL)
-
-
-def _along(columns: list[Singles], scores: Singles, weights: Floats) -> Floats:
-    """Weighed mean over rows of standardised labels ``(n, 1)`` or ``(n, P)``, for each class, times scores ``(n, P)`` or ``(n, K, P)``."""
-    parts = scores[:, None] if scores.ndim == 2 else scores
-    of_classes = zip(weights, columns, np.moveaxis(parts, 1, 0), strict=True)
-    return np.asarray(
-        sum(w * np.einsum("np,np->p", np.broadcast_to(one, s.shape), s) / len(s) for w, one, s in of_classes), dtype=np.float64
-    )
 
 
 def _shrunken(off: Floats, error: Floats) -> tuple[float, Floats]:

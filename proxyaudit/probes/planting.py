@@ -24,6 +24,7 @@ _AT_ONCE = 512
 _TURNS = 3  # of the signs of labels, for how large the axes of a form are by chance
 _NOISE_IMAGES = 64  # of the null, for how much each row's noise counts
 _MOST_SIZE = 0.99
+_MOST_OWN = 0.5  # of a linear direction, that comes of leaving out each row's own label and is not linear
 _MOSTLY = 0.9  # of a planted excess that lies beyond everything linear; with less, the rest of the leak is another one
 
 
@@ -61,6 +62,21 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Match:
+    """How the labels at hand match planted ones, one number for each plant.
+
+    If labels are like the planted ones, ``told`` has the mean ``expected`` and the standard deviation ``error``; and what they tell
+    ``beyond`` that, whatever its strength, has the law of the score of labels without a plant, scaled by ``left``.
+    """
+
+    told: Floats
+    expected: Floats
+    error: Floats
+    beyond: Floats
+    left: Floats
+
+
+@dataclass(frozen=True)
 class Plants:
     """Planted attributes, one for each of P directions and leaks."""
 
@@ -90,8 +106,12 @@ def own_direction(statistic: ScoreStatistic, prepared: list[Singles], target: Ta
     else:
         columns = [statistic.directions(e)[:, 0] for e in prepared]
     raw = np.stack(columns, axis=1)
+    rest = statistic.rows.residual(raw)
     if statistic.channel == "nonlinear":
-        raw = statistic.rows.residual(raw)
+        raw = rest
+    else:
+        # Where labels are freed of everything linear (an eraser fitted on these rows), own labels are all that is left: no direction.
+        raw[:, (rest**2).sum(axis=0) > _MOST_OWN * (raw**2).sum(axis=0)] = 0.0
     own = standardised(statistic.rows, raw)
     if not own.any():
         return None
@@ -179,8 +199,8 @@ class Planter:
         known = np.exp(self.target.prior.log_nk[:, k])
         return max(float(np.sqrt((known * (1 - known)).mean())), 1e-9)
 
-    def law_of(self, plants: Plants) -> ScoreLaw:
-        """The law of the statistic of each plant."""
+    def law_of(self, plants: Plants, observed: list[Singles], score: float) -> tuple[ScoreLaw, Match]:
+        """The law of the statistic of each plant, and how prepared labels with their score match it."""
         null_mean, null_variance = float(self.law.mean), float(self.law.sd) ** 2
         null_third = float(self.law.skew) * null_variance**1.5
         own = plants.beyond
@@ -194,8 +214,13 @@ class Planter:
             left, variance, third = self._drawn_part(plants.probabilities_knp, images, signals)
         # Noise that meets noise, then noise that meets what is planted; the two are uncorrelated, but share their third cumulant.
         shared = 1.5 * null_third / max(null_variance, 1e-300) * left * variance
-        mean = null_mean * left + np.asarray(self.target.weights @ np.stack(signals))
-        return ScoreLaw.of_cumulants(mean, null_variance * left**2 + variance, null_third * left**3 + shared + third)
+        expected = np.asarray(self.target.weights @ np.stack(signals))
+        crossed = [np.einsum("no,np->p", e, image, dtype=np.float64) for e, image in zip(observed, images, strict=True)]
+        told = np.sqrt(self.gain) * np.asarray(self.target.weights @ np.stack(crossed))
+        beyond = score - np.maximum(told, 0.0) ** 2 / np.maximum(expected, 1e-12)
+        match = Match(told, expected, np.sqrt(np.maximum(variance, 0.0)) / 2, beyond, left)
+        law = ScoreLaw.of_cumulants(null_mean * left + expected, null_variance * left**2 + variance, null_third * left**3 + shared + third)
+        return law, match
 
     def _drawn_part(self, p_knp: Singles, images: list[Singles], signals: list[Floats]) -> tuple[Floats, Floats, Floats]:
         """Share of the noise that is left, and second and third cumulant of what noise and plant make together, for drawn labels."""

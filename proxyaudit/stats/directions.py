@@ -8,6 +8,7 @@ from proxyaudit.arrays import Singles
 
 LINEAR_FAMILIES = ("isotropic", "unit", "low", "high")
 QUADRATIC_FAMILIES = ("isotropic", "unit", "heavy", "low", "high", "norm")
+_LEAST_FREE = 1e-2
 _SEARCHED_UNITS = 128
 _SEARCH_STARTS = 32
 _SEARCH_STEPS = 6
@@ -85,14 +86,19 @@ def units(rows: Rows, count: int, rng: np.random.Generator) -> Singles:
     return rows.x_nd[:, chosen] * _signs(count, rng)
 
 
-def extreme(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
-    """The eigenvector of lowest (``low``) or highest (``high``) variance with random signs, shape ``(n, count)``."""
+def extreme_axis(rows: Rows, family: str) -> Singles:
+    """The eigenvector of lowest (``low``) or highest (``high``) variance, shape ``(n, 1)``."""
     one = np.zeros((rows.n, 1), dtype=np.float32)
     for block in rows.blocks:
         if block.rank == 0:
             continue
         one[block.rows, 0] = rows.z_nr[block.rows, 0 if family == "low" else block.rank - 1]
-    return one * _signs(count, rng)
+    return one
+
+
+def extreme(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
+    """An extreme axis with random signs, shape ``(n, count)``."""
+    return extreme_axis(rows, family) * _signs(count, rng)
 
 
 def linear_directions(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
@@ -110,11 +116,10 @@ def _signs(count: int, rng: np.random.Generator) -> Singles:
     return (rng.integers(0, 2, count) * 2 - 1).astype(np.float32)
 
 
-def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
-    """Directions ``(n, m)`` of heavy tails: units, and mixtures by kurtosis ascent (FastICA's fixed point, Hyvaerinen & Oja 1997)."""
+def heavy_tails(rows: Rows, rng: np.random.Generator) -> tuple[Singles, Singles]:
+    """Units ``(n, m)`` of heavy tails, and mixtures found from single rows by kurtosis ascent (FastICA; Hyvaerinen & Oja 1997)."""
     kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
     steepest = np.argsort(-kurtosis, kind="stable")[:_SEARCHED_UNITS]
-    found = [rows.x_nd[:, np.sort(steepest)]]
     largest = max(rows.blocks, key=lambda block: block.rows.stop - block.rows.start)
     z = rows.z_nr[largest.rows, : largest.rank]
     length = (z**2).sum(axis=1)
@@ -128,7 +133,7 @@ def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
     for block in rows.blocks:
         shared = min(block.rank, largest.rank)
         searched[block.rows] = rows.z_nr[block.rows, :shared] @ u[:shared]
-    return np.concatenate([*found, standardised(rows, searched)], axis=1)
+    return rows.x_nd[:, np.sort(steepest)], standardised(rows, searched)
 
 
 def quadratic(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
@@ -146,11 +151,14 @@ def quadratic(rows: Rows, family: str, count: int, rng: np.random.Generator) -> 
         make = isotropic if family == "isotropic" else units
         one, other = make(inner, count, rng), make(inner, count, rng)
         raw = np.where(np.arange(count) % 2 == 0, one * other, one * one)
-    centred = standardised(rows, raw.astype(np.float32))
-    rest = rows.residual(centred)
+    return free_of_linear(rows, raw.astype(np.float32))
+
+
+def free_of_linear(rows: Rows, columns_nm: Singles) -> Singles:
+    """Columns freed of everything linear, standardised; zero where nothing is left."""
+    rest = rows.residual(standardised(rows, columns_nm))
     # What single precision leaves of a column that was linear all along is no direction.
-    kept = np.sqrt((rest**2).mean(axis=0)) > 1e-2
-    rest[:, ~kept] = 0.0
+    rest[:, np.sqrt((rest**2).mean(axis=0)) <= _LEAST_FREE] = 0.0
     return standardised(rows, rest)
 
 
@@ -167,8 +175,11 @@ def candidates(rows: Rows, channel: str, rng: np.random.Generator, share: float 
     if linear:
         parts = {"isotropic": isotropic(rows, few(_EVEN), rng), "unit": units(rows, few(_UNITS), rng)}
         parts |= {family: extreme(rows, family, 1, rng) for family in ("low", "high")}
-        heavy = heavy_tails(rows, rng)
-        parts["heavy"] = heavy if share >= 1 else heavy[:, rng.permutation(heavy.shape[1])[: few(heavy.shape[1])]]
+        heavy, searched = heavy_tails(rows, rng)
+        if share < 1:
+            chosen = rng.permutation(heavy.shape[1] + searched.shape[1])[: few(heavy.shape[1] + searched.shape[1])]
+            heavy, searched = heavy[:, chosen[chosen < heavy.shape[1]]], searched[:, chosen[chosen >= heavy.shape[1]] - heavy.shape[1]]
+        parts |= {"heavy": heavy, "towards a row": searched}
     else:
         counts = {"isotropic": few(_EVEN), "unit": few(_UNITS), "heavy": few(_EXTREMES), "low": few(_EXTREMES), "high": few(_EXTREMES)}
         parts = {family: quadratic(rows, family, count, rng) for family, count in (counts | {"norm": 1}).items()}

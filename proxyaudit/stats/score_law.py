@@ -56,17 +56,20 @@ class Readings:
     """Laws of a score along a few directions over increasing leaks from zero, as far as each direction carries them.
 
     ``laws`` hold arrays ``(directions, leaks)``, NaN where a direction cannot carry the leak; ``shift`` moves normal quantiles of the
-    probability of a score as small: what simulation found the laws to be off by.
+    probability of a score as small: what simulation found the laws to be off by. From the leaks ``until`` on labels rule a direction
+    out, at the chance ``spent`` of an error.
     """
 
     leaks: Floats
     laws: ScoreLaw
     shift: Floats
+    until: Floats
+    spent: float = 0.0
 
     def depths(self, score: float, at: Floats) -> Floats:
         """Normal quantiles ``(directions, len(at))`` of the probability of a score as small, -inf or +inf are never returned."""
         parts = []
-        for mean, sd, skew, shift in zip(self.laws.mean, self.laws.sd, self.laws.skew, self.shift, strict=True):
+        for mean, sd, skew, shift, until in zip(self.laws.mean, self.laws.sd, self.laws.skew, self.shift, self.until, strict=True):
             carried = np.isfinite(mean)
             leaks, means = self.leaks[carried], mean[carried]
             # Where a direction ends is known up to the next leak that was asked: until there its mean goes on as it went.
@@ -74,18 +77,21 @@ class Readings:
             further = np.maximum(at - leaks[-1], 0.0) * ((means[-1] - means[-2]) / (leaks[-1] - leaks[-2]) if len(leaks) > 1 else 0.0)
             law = ScoreLaw(np.interp(at, leaks, means) + further, np.interp(at, leaks, sd[carried]), np.interp(at, leaks, skew[carried]))
             depth = law.depth(score) + np.where(at > 0, shift, 0.0)
-            parts.append(np.where(at <= (beyond[0] if len(beyond) else leaks[-1]), depth, np.nan))
+            parts.append(np.where((at < until) & (at <= (beyond[0] if len(beyond) else leaks[-1])), depth, np.nan))
         return np.stack(parts)
 
     def p_small(self, score: float, at: Floats) -> Floats:
         """Probability of a score as small, at each leak, along the direction that makes it largest."""
         depths = self.depths(score, at)
-        return np.asarray(stats.norm.cdf(np.where(np.isnan(depths), -_SURE, depths).max(axis=0, initial=-_SURE)))
+        return self._at_most_one(stats.norm.cdf(np.where(np.isnan(depths), -_SURE, depths).max(axis=0, initial=-_SURE)))
 
     def p_large(self, score: float, at: Floats) -> Floats:
         """Probability of a score as large, at each leak, along the direction that makes it largest."""
         depths = self.depths(score, at)
-        return np.asarray(stats.norm.cdf(-np.where(np.isnan(depths), _SURE, depths).min(axis=0, initial=_SURE)))
+        return self._at_most_one(stats.norm.cdf(-np.where(np.isnan(depths), _SURE, depths).min(axis=0, initial=_SURE)))
+
+    def _at_most_one(self, p: Floats) -> Floats:
+        return np.minimum(p + self.spent, 1.0)
 
 
 def leaks_between(*others: float) -> Floats:

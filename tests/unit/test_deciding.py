@@ -143,6 +143,15 @@ def test_unequal_covariances_of_the_classes_are_no_linear_leak():
     assert present <= 1
 
 
+def test_what_an_eraser_leaves_is_linearly_absent():
+    """Labels free of everything linear: their own direction was once that of each row's own label, and nothing was absent."""
+    for seed in range(3):
+        world = make_world("leace_cleaned", n=2500, d=16, leak=0.4, rng=stream(seed, "cleaned"))
+        found = planted(world.acts_nd, codes_of(world), seed=seed)
+        assert found.p_absent <= 0.01
+        assert found.high < MARGIN
+
+
 @pytest.mark.parametrize("kind", ["sparse_unit", "rotated_sparse"])
 def test_a_sparse_unit_is_protected_by_directions_of_heavy_tails(kind):
     """At the margin even plants stand far above a unit that fires on 2 % of rows; alone they would call it absent."""
@@ -150,7 +159,7 @@ def test_a_sparse_unit_is_protected_by_directions_of_heavy_tails(kind):
     even = np.array([t.families["isotropic"] for t in tests])
     heavy = np.array([max(p for name, p in t.families.items() if name != "isotropic") for t in tests])
     assert (heavy >= even).sum() >= 6
-    assert heavy.mean() > 2 * even.mean()
+    assert heavy.mean() > 1.5 * even.mean()  # others of heavy tails are ruled out by the labels: the unit itself is left
     assert (even <= 0.2).sum() > (heavy <= 0.2).sum()
     assert sum(t.p_absent <= 0.01 for t in tests) == 0
     # The largest over the directions decides.

@@ -314,7 +314,8 @@ class Inversion:
 
     def _families(self, small: Readings, names: tuple[str, ...]) -> dict[str, float]:
         p = stats.norm.cdf(small.depths(self.floored, np.array([self.margin]))[:, 0])
-        return {name: float(max(one for one, of in zip(p, names, strict=True) if of == name)) for name in dict.fromkeys(names)}
+        left = [(str(name), float(one)) for name, one in zip(names, p, strict=True) if np.isfinite(one)]
+        return {name: max(one for of, one in left if of == name) for name, _ in left}
 
     def _from_below(self) -> tuple[Floats, float]:
         """p-values of "as large" at each leak, and the lower end of the interval."""

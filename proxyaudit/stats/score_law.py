@@ -37,7 +37,7 @@ class ScoreLaw:
         mean, sd = float(scores.mean()), float(scores.std(ddof=1))
         return ScoreLaw.of_cumulants(np.array(mean), np.array(sd**2), ((scores - mean) ** 3).mean())
 
-    def depth(self, score: float) -> Floats:
+    def depth(self, score: float | Floats) -> Floats:
         """Normal quantile of the probability of a score as small as this one; comparable far into the tails."""
         z = (score - self.mean) / self.sd
         # A Pearson III variable is a shifted gamma variable, or minus one.

@@ -27,7 +27,7 @@ from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
 from proxyaudit.probes.levels import level_trace, question_bank
-from proxyaudit.probes.planting import Target
+from proxyaudit.probes.planting import Streams, Target
 from proxyaudit.probes.results import BinnedTrace, Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
@@ -40,6 +40,7 @@ PROFILE_READERS = ("quadratic", "trees")
 PROFILE_WORK = 1e11
 _EDGE = 1e-6  # keeps the log-odds of a saturated output finite
 _QUADRATIC_COLUMNS = 2000
+_STRETCHED = 2  # times the rows of one quadratic test, where so many would do
 PERMUTED_WITHIN = 499
 PLAINLY = 0.01  # a model in which the linear test passes at this level rules the absence of the channel out
 _FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
@@ -264,14 +265,12 @@ class SiteProbe:
         return tail_probability(float(target.weights @ [statistic.of_prepared(signs * e).scores_m[0] for e in columns]), test.null)
 
     def _nonlinear(self, offset_nk: Floats) -> LeakTest:
-        most, probing = self._most_rows(), self.probing
-        used = self._some_rows(most)
-        if used.all():
-            statistic = self._shared("nonlinear", lambda: ScoreStatistic(self.whitened.rows, "nonlinear"))
-        else:
-            statistic = self._shared(f"nonlinear, {most} rows", lambda: ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear"))
-        target, streams = self._target(used), self._streams("nonlinear")
-        test = planted_test(statistic, target, probing.margins.nonlinear, streams, permutations=probing.permutations)
+        most, probing, streams = self._most_rows(), self.probing, self._streams("nonlinear")
+        used, statistic, target, test = self._quadratic(most, streams)
+        needed = test.rows_needed or 0
+        if int(used.sum()) < needed <= min(len(used), _STRETCHED * most):
+            # Not by what was found: what is needed hangs on the rows alone, so that this is no second try.
+            used, statistic, target, test = self._quadratic(int(1.1 * needed), streams)
         # Readers can show presence, or speak against absence; once it is plainly present one is enough, which shows that it is of use.
         plain = test.p_present <= PLAINLY
         readers = probing.readers[:1] if plain else probing.readers
@@ -279,13 +278,19 @@ class SiteProbe:
         seed, rows = integer_seed(probing.root, "readers"), self._some_rows(MAX_ROWS)
         gains = flexible_gains(*asked, seed=seed, units_nd=self.whitened.x_nd, rows_n=rows, budget=probing.budget, readers=readers)
         gains += [Gain(name, skipped=_PLAIN_ALREADY) for name in probing.readers[len(readers) :]]
-        bins = BinnedTrace(1.0, 0.0)
-        if not plain:
-            bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
-        every = slice(None)
-        found = [g if g.influence_n is None else replace(g, influence_n=self._on_all_rows(g.influence_n, every)) for g in gains]
+        of_bins = (statistic, self.labels[used], self.classes, target.clusters_n)
+        bins = BinnedTrace(1.0, 0.0) if plain else binned_trace(*of_bins, streams("bins"))
+        found = [g if g.influence_n is None else replace(g, influence_n=self._on_all_rows(g.influence_n, slice(None))) for g in gains]
         near = self.guards.near(statistic, target, test.score)
         return self._test(test, used, rows=int(used.sum()), bins=bins, near=near, readers=tuple(found))
+
+    def _quadratic(self, most: int, streams: Streams) -> tuple[Bools, ScoreStatistic, Target, PlantedTest]:
+        """The quadratic test on at most so many rows."""
+        used, margin = self._some_rows(most), self.probing.margins.nonlinear
+        name = "nonlinear" if used.all() else f"nonlinear, {most} rows"
+        statistic = self._shared(name, lambda: ScoreStatistic((self.whitened if used.all() else whiten(self.acts[used])).rows, "nonlinear"))
+        target = self._target(used)
+        return used, statistic, target, planted_test(statistic, target, margin, streams, permutations=self.probing.permutations)
 
     def _most_rows(self) -> int:
         rank = self.whitened.z_nr.shape[1]

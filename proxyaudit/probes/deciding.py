@@ -16,10 +16,10 @@ from scipy import stats
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.planting import Planter, Streams, Target, own_direction
 from proxyaudit.probes.results import PlantedTest
-from proxyaudit.probes.ruled_out import LEANINGS, SPENT, followed, leaning, rule_out
+from proxyaudit.probes.ruled_out import LEANINGS, followed, leaning, ruled_out_at
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 from proxyaudit.stats.directions import candidates
-from proxyaudit.stats.score_law import Reading, Readings, ScoreLaw, largest_excluded, leaks_between, rows_needed, smallest_excluded
+from proxyaudit.stats.score_law import BARS, Reading, Readings, ScoreLaw, largest_excluded, leaks_between, rows_needed, smallest_excluded
 
 DRAWS = 1000
 PERMUTATIONS = 999
@@ -28,7 +28,7 @@ _TAIL = 0.025  # of the interval, on either side
 _FOUND_IN = 0.95  # share of plants that a detection limit speaks of
 _QUADRATIC_PERMUTATIONS = 249  # each may cost as much as rows have pairs
 _PAIR_SHARE = 0.5  # of the directions that are asked where it does
-_KEPT = 4  # directions that are simulated, beside an even one and the attribute's own
+_KEPT = (4, 2, 1, 1)  # directions that are read in full, beside an even one and the attribute's own, at each bar
 _STRENGTHS = 10
 _ALIKE = 1.4  # leaks that are nearer to each other are screened once
 _EASY_LEVEL = 0.05
@@ -81,7 +81,7 @@ class _Directions:
         return self.scores[..., which]
 
 
-_Solved = tuple[ScoreLaw, NDArray[np.bool_], Floats, NDArray[np.bool_]]
+_Solved = tuple[ScoreLaw, NDArray[np.bool_], Floats, Floats]
 
 
 class _Known:
@@ -92,15 +92,15 @@ class _Known:
         self.found: dict[tuple[int, float], tuple[float, ...]] = {}
 
     def of(self, which: Ints, leaks: Floats) -> _Solved:
-        """Laws at pairs of a direction and a leak, whether it is carried, how much of it is, and whether labels rule it out."""
+        """Laws at pairs of a direction and a leak, whether it is carried, how much of it is, and how surely labels rule it out."""
         keys = list(zip(which.tolist(), leaks.tolist(), strict=True))
         missing = [key for key in dict.fromkeys(keys) if key not in self.found]
         if missing:
-            law, carried, told, wrong = self.solve(np.array([key[0] for key in missing]), np.array([key[1] for key in missing]))
-            rows = np.column_stack([law.mean, law.sd, law.skew, carried, told, wrong]).tolist()
+            law, carried, told, sure = self.solve(np.array([key[0] for key in missing]), np.array([key[1] for key in missing]))
+            rows = np.column_stack([law.mean, law.sd, law.skew, carried, told, sure]).tolist()
             self.found |= {key: tuple(row) for key, row in zip(missing, rows, strict=True)}
-        mean, sd, skew, carried, told, wrong = np.array([self.found[key] for key in keys]).T
-        return ScoreLaw(mean, sd, skew), carried > 0, told, wrong > 0
+        mean, sd, skew, carried, told, sure = np.array([self.found[key] for key in keys]).T
+        return ScoreLaw(mean, sd, skew), carried > 0, told, sure
 
 
 class Inversion:
@@ -119,7 +119,7 @@ class Inversion:
             return  # a site of one two-valued unit has nothing beyond what is linear
         self.own = len(self.directions.names) - 1
         self.at = leaks_between(margin, 2 * margin)
-        self.screened: dict[float, tuple[ScoreLaw, NDArray[np.bool_]]] = {}
+        self.screened: dict[float, tuple[ScoreLaw, Floats]] = {}
         self.even = self._readings(np.array([0]), margin)
         self.reading = Reading.of(self.even)
         self.asked = bool(np.isfinite(self.even.laws.mean[0, self.even.leaks >= margin]).any())
@@ -147,7 +147,8 @@ class Inversion:
 
     def _lean(self) -> None:
         """Ask directions beside those that would decide at the margin, did labels not rule them out."""
-        law, wrong = self._laws_of_all(self.margin)
+        law, sure = self._laws_of_all(self.margin)
+        wrong = sure > BARS[0][0]
         leant_on: list[int] = []
         for side in (-1, 1):
             depth = np.nan_to_num(-side * law.depth(self._score(side)), nan=-np.inf)
@@ -162,7 +163,7 @@ class Inversion:
             self.directions = _Directions(np.concatenate([self.directions.scores, more], axis=-1), names)
             self.screened.clear()
 
-    def _laws_of_all(self, leak: float) -> tuple[ScoreLaw, NDArray[np.bool_]]:
+    def _laws_of_all(self, leak: float) -> tuple[ScoreLaw, Floats]:
         if leak not in self.screened:
             every = np.arange(len(self.directions.names))
             self.screened[leak] = self._law_at(every, np.full(len(every), leak))
@@ -173,45 +174,46 @@ class Inversion:
         low = min((self.margin, *near)) / 8
         near = tuple(x for x in near if 1e-4 < x < _STRONGEST)
         leaks = np.unique([*np.geomspace(max(low, 1e-4), _STRONGEST, _STRENGTHS), *_UPPER, self.margin, *near])
-        law, wrong = self._law_at(np.repeat(which, len(leaks)), np.tile(leaks, len(which)))
+        law, sure = self._law_at(np.repeat(which, len(leaks)), np.tile(leaks, len(which)))
         null, shape = self.planter.law, (len(which), len(leaks))
-        wrong = wrong.reshape(shape) & bool(side)
-        until = np.where(wrong.any(axis=1), leaks[wrong.argmax(axis=1)], np.inf)
         parts = [
             np.column_stack([np.full(len(which), float(zero)), getattr(law, name).reshape(shape)]) for name, zero in vars(null).items()
         ]
-        spent = SPENT if side and self._laws_of_all(self.margin)[1].any() else 0.0
-        return Readings(np.concatenate([[0.0], leaks]), ScoreLaw(*parts), np.zeros(len(which)), until, spent)
+        sure = sure.reshape(shape) if side else np.full(shape, -np.inf)
+        return Readings(np.concatenate([[0.0], leaks]), ScoreLaw(*parts), np.zeros(len(which)), sure)
 
-    def _law_at(self, which: Ints, leaks: Floats) -> tuple[ScoreLaw, NDArray[np.bool_]]:
-        """Laws along directions, and which of them the labels rule out.
+    def _law_at(self, which: Ints, leaks: Floats) -> tuple[ScoreLaw, Floats]:
+        """Laws along directions, and how surely labels rule each of them out.
 
         What a direction cannot carry of a leak is carried by an even one beside it; NaN where not even that can.
         """
-        law, carried, found, wrong = self.known.of(which, leaks)
+        law, carried, found, sure = self.known.of(which, leaks)
         if self.reading is None or carried.all():
-            return replace(law, mean=np.where(carried, law.mean, np.nan)), wrong
+            return replace(law, mean=np.where(carried, law.mean, np.nan)), sure
         even, lost = self.reading, ~carried
 
         def more(of: Floats) -> Floats:
             reached = np.interp(found, even.leaks, of)
             return np.where(lost, np.interp(leaks, even.leaks, of, right=np.nan) - reached, 0.0)
 
-        return ScoreLaw(law.mean + more(even.means), np.sqrt(law.sd**2 + np.maximum(more(even.sds**2), 0.0)), law.skew), wrong
+        return ScoreLaw(law.mean + more(even.means), np.sqrt(law.sd**2 + np.maximum(more(even.sds**2), 0.0)), law.skew), sure
 
     def _solved(self, which: Ints, leaks: Floats) -> _Solved:
-        """Laws of plants, whether they carry their leak, what they do carry, and whether the labels rule them out."""
+        """Laws of plants, whether they carry their leak, what they do carry, and how surely labels rule them out."""
         plants = self.planter.plant(self.directions[which], leaks)
         law, match = self.planter.law_of(plants, self.observed, self.score)
         names = np.array(self.directions.names)[which]
-        return law, plants.carried, plants.leaks_p, rule_out(match, self.planter.law, names)
+        return law, plants.carried, plants.leaks_p, ruled_out_at(match, self.planter.law, names)
 
-    def _screen(self, leak: float, side: int, score: float | None = None) -> list[int]:
+    def _screen(self, leak: float, side: int, score: float | None = None, bars: int = len(BARS)) -> list[int]:
         """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""
-        law, wrong = self._laws_of_all(leak)
-        depth = np.where(wrong, np.nan, -side * law.depth(self._score(side) if score is None else score))
-        best = np.argsort(np.where(np.isnan(depth), np.inf, -depth), kind="stable")
-        return [int(index) for index in best[: min(_KEPT, int(np.isfinite(depth).sum()))]]
+        law, sure = self._laws_of_all(leak)
+        depth = -side * law.depth(self._score(side) if score is None else score)
+        best: list[int] = []
+        for (bar, _), kept in zip(BARS[:bars], _KEPT, strict=False):
+            left = np.flatnonzero(np.isfinite(depth) & (sure <= bar))
+            best += left[np.argsort(-depth[left], kind="stable")][:kept].tolist()
+        return best
 
     def tail(self, side: int) -> tuple[Readings, tuple[str, ...]]:
         """Readings of the directions that decide on one side, corrected by simulation where it matters, and their families."""
@@ -251,7 +253,7 @@ class Inversion:
         """How far simulated probabilities of a score as small are from the laws', in normal quantiles."""
         score = self._score(side)
         depth = readings.depths(score, np.array([leak]))[:, 0]
-        p = np.nan_to_num(stats.norm.cdf(-side * depth))
+        p = np.where(leak < readings.until(BARS[0][0]), np.nan_to_num(stats.norm.cdf(-side * depth)), 0.0)
         asked = np.flatnonzero((p > 0) & (p >= _WORTH_DRAWING * p.max()))
         if not len(asked):
             return np.zeros(len(which))  # no direction carries so much
@@ -286,7 +288,7 @@ class Inversion:
         p_large, low = self._from_below()
         bound = smallest_excluded(at, p_small, BOUND_LEVEL)
         high = smallest_excluded(at, p_small, _TAIL)
-        design = self._readings(np.unique([0, *self._screen(margin, -1, null_high)]))
+        design = self._readings(np.unique([0, *self._screen(margin, -1, null_high, bars=1)]))
         missed = design.p_small(null_high, at)
         once, twice = (1 - float(missed[np.searchsorted(at, times * margin)]) for times in (1, 2))
         limit = None if missed[-1] > 1 - _FOUND_IN else smallest_excluded(at, missed, 1 - _FOUND_IN)
@@ -314,8 +316,8 @@ class Inversion:
 
     def _families(self, small: Readings, names: tuple[str, ...]) -> dict[str, float]:
         p = stats.norm.cdf(small.depths(self.floored, np.array([self.margin]))[:, 0])
-        left = [(str(name), float(one)) for name, one in zip(names, p, strict=True) if np.isfinite(one)]
-        return {name: max(one for of, one in left if of == name) for name, _ in left}
+        left = [(str(n), float(one)) for n, one, until in zip(names, p, small.until(BARS[0][0]), strict=True) if self.margin < until]
+        return {name: max(one for of, one in left if of == name) for name, one in left if np.isfinite(one)}
 
     def _from_below(self) -> tuple[Floats, float]:
         """p-values of "as large" at each leak, and the lower end of the interval."""

@@ -8,28 +8,25 @@ level of their own, and others between them and the one that labels do follow ar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.planting import Match, Target
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.stats.directions import extreme_axis, free_of_linear, standardised
 from proxyaudit.stats.score_law import ScoreLaw
 
 LEANINGS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # cosines with the direction that was ruled out
-_SURELY = 3.3  # standard errors, or normal quantiles
-SPENT = 4 * float(stats.norm.sf(_SURELY))  # chance that labels are held to be of another direction than they are, twofold
 _RUNG = 0.95  # of what is expected: one leaning stands for all up to the next
 _GENERIC = ("isotropic", "own", "one stratum")  # they stand for others, which labels may follow
 _NEAREST = 4  # members of a family that labels follow most
 
 
-def rule_out(match: Match, null: ScoreLaw, names: NDArray[np.str_]) -> Bools:
-    """Which plants the labels are surely not like: they follow them too little, or tell too much besides."""
-    short = match.told + _SURELY * match.error < _RUNG * match.expected
+def ruled_out_at(match: Match, null: ScoreLaw, names: NDArray[np.str_]) -> Floats:
+    """Normal quantile at which labels rule each plant out: they follow it too little, or tell too much besides; minus infinity if never."""
+    short = (_RUNG * match.expected - match.told) / np.maximum(match.error, 1e-12)
     without = ScoreLaw(null.mean * match.left, null.sd * match.left, null.skew + 0 * match.left)
-    more = without.depth(match.beyond) > _SURELY
-    return np.asarray((short | more) & ~np.isin(names, _GENERIC))
+    more = without.depth(match.beyond)
+    return np.where(np.isin(names, _GENERIC), -np.inf, np.fmax(short, more))
 
 
 def followed(statistic: ScoreStatistic, observed: list[Singles], target: Target) -> tuple[Singles, tuple[str, ...]]:

@@ -14,6 +14,8 @@ from proxyaudit.arrays import Floats
 _LEAST_SKEW, _MOST_SKEW = -1.0, 3.0
 _LEAST_SKEWED = 1e-3  # below it a normal variable serves
 _SMALLEST_LEAK, _LARGEST_LEAK, _STEPS = 1e-4, 0.99, 400
+# Normal quantiles at which labels rule a direction out, and twice the chance that they do so, in either way, to the one that they follow.
+BARS = (*((bar, 4 * float(stats.norm.sf(bar))) for bar in (3.3, 4.4, 6.0)), (np.inf, 0.0))
 _SURE = 37.0  # normal quantiles beyond it are probabilities of zero
 
 
@@ -56,20 +58,24 @@ class Readings:
     """Laws of a score along a few directions over increasing leaks from zero, as far as each direction carries them.
 
     ``laws`` hold arrays ``(directions, leaks)``, NaN where a direction cannot carry the leak; ``shift`` moves normal quantiles of the
-    probability of a score as small: what simulation found the laws to be off by. From the leaks ``until`` on labels rule a direction
-    out, at the chance ``spent`` of an error.
+    probability of a score as small: what simulation found the laws to be off by. ``sure``, of the same shape as the laws without the
+    leak of zero, is the normal quantile at which labels rule a direction out.
     """
 
     leaks: Floats
     laws: ScoreLaw
     shift: Floats
-    until: Floats
-    spent: float = 0.0
+    sure: Floats
+
+    def until(self, bar: float) -> Floats:
+        """Leak of each direction from which on labels rule it out."""
+        out = self.sure > bar
+        return np.where(out.any(axis=1), self.leaks[1:][out.argmax(axis=1)], np.inf)
 
     def depths(self, score: float, at: Floats) -> Floats:
         """Normal quantiles ``(directions, len(at))`` of the probability of a score as small, -inf or +inf are never returned."""
         parts = []
-        for mean, sd, skew, shift, until in zip(self.laws.mean, self.laws.sd, self.laws.skew, self.shift, self.until, strict=True):
+        for mean, sd, skew, shift in zip(self.laws.mean, self.laws.sd, self.laws.skew, self.shift, strict=True):
             carried = np.isfinite(mean)
             leaks, means = self.leaks[carried], mean[carried]
             # Where a direction ends is known up to the next leak that was asked: until there its mean goes on as it went.
@@ -77,21 +83,25 @@ class Readings:
             further = np.maximum(at - leaks[-1], 0.0) * ((means[-1] - means[-2]) / (leaks[-1] - leaks[-2]) if len(leaks) > 1 else 0.0)
             law = ScoreLaw(np.interp(at, leaks, means) + further, np.interp(at, leaks, sd[carried]), np.interp(at, leaks, skew[carried]))
             depth = law.depth(score) + np.where(at > 0, shift, 0.0)
-            parts.append(np.where((at < until) & (at <= (beyond[0] if len(beyond) else leaks[-1])), depth, np.nan))
+            parts.append(np.where(at <= (beyond[0] if len(beyond) else leaks[-1]), depth, np.nan))
         return np.stack(parts)
 
     def p_small(self, score: float, at: Floats) -> Floats:
         """Probability of a score as small, at each leak, along the direction that makes it largest."""
-        depths = self.depths(score, at)
-        return self._at_most_one(stats.norm.cdf(np.where(np.isnan(depths), -_SURE, depths).max(axis=0, initial=-_SURE)))
+        return self._largest(self.depths(score, at), at)
 
     def p_large(self, score: float, at: Floats) -> Floats:
         """Probability of a score as large, at each leak, along the direction that makes it largest."""
-        depths = self.depths(score, at)
-        return self._at_most_one(stats.norm.cdf(-np.where(np.isnan(depths), _SURE, depths).min(axis=0, initial=_SURE)))
+        return self._largest(-self.depths(score, at), at)
 
-    def _at_most_one(self, p: Floats) -> Floats:
-        return np.minimum(p + self.spent, 1.0)
+    def _largest(self, quantiles: Floats, at: Floats) -> Floats:
+        found = np.ones(len(at))
+        for bar, spent in BARS:
+            left = np.isfinite(quantiles) & (at < self.until(bar)[:, None])
+            p = stats.norm.cdf(np.where(left, quantiles, -_SURE).max(axis=0, initial=-_SURE))
+            # The level of a test fixes its bar: no more than half of it is spent on what is ruled out.
+            found = np.minimum(found, np.maximum(p, spent) + spent)
+        return found
 
 
 def leaks_between(*others: float) -> Floats:

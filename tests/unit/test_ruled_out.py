@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from proxyaudit.probes.planting import Planter, Target, own_direction
-from proxyaudit.probes.ruled_out import LEANINGS, SPENT, followed, leaning, rule_out
+from proxyaudit.probes.ruled_out import LEANINGS, followed, leaning, ruled_out_at
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import free_of_linear
+from proxyaudit.stats.score_law import BARS
 
 N, D = 3000, 12
 MARGINS = {"linear": 0.02, "nonlinear": 0.10}
+BAR, SPENT = BARS[0]
 
 
 def rectified(seed, n=N, d=D):
@@ -49,7 +51,7 @@ def test_labels_hardly_ever_rule_out_the_direction_that_they_were_planted_along(
         for _ in range(150):
             labels = (rng.random(N) < plants.probabilities_knp[1, :, index]).astype(np.int64)
             _, match = planter.law_of(plants, *observed(planter, labels))
-            wrong += int(rule_out(match, planter.law, np.array(["heavy"] * 3))[index])
+            wrong += int(ruled_out_at(match, planter.law, np.array(["heavy"] * 3))[index] > BAR)
             depths.append((match.told[index] - match.expected[index]) / match.error[index])
             asked += 1
     assert asked
@@ -65,9 +67,9 @@ def test_labels_that_follow_nothing_rule_out_what_would_be_seen(channel):
     plants = planter.plant(steep(planter.rows, channel), np.full(3, 2 * MARGINS[channel]))
     labels = stream(1, "nothing").permutation(planter.target.labels_n)
     _, match = planter.law_of(plants, *observed(planter, labels))
-    assert rule_out(match, planter.law, np.array(["unit"] * 3))[plants.carried].all()
+    assert (ruled_out_at(match, planter.law, np.array(["unit"] * 3))[plants.carried] > BAR).all()
     # Even directions stand for many others, which labels may follow.
-    assert not rule_out(match, planter.law, np.array(["isotropic", "own", "one stratum"])).any()
+    assert (ruled_out_at(match, planter.law, np.array(["isotropic", "own", "one stratum"])) == -np.inf).all()
 
 
 def test_labels_that_tell_much_besides_rule_a_direction_out():
@@ -76,7 +78,7 @@ def test_labels_that_tell_much_besides_rule_a_direction_out():
     strong = planter.plant(heavy, np.full(3, 0.25))
     labels = (stream(2, "draw").random(N) < strong.probabilities_knp[1, :, 0]).astype(np.int64)
     _, match = planter.law_of(planter.plant(heavy, np.full(3, 0.02)), *observed(planter, labels))
-    ruled_out = rule_out(match, planter.law, np.array(["unit"] * 3))
+    ruled_out = ruled_out_at(match, planter.law, np.array(["unit"] * 3)) > BAR
     assert not ruled_out[0]  # stronger along it than the leak that is asked: the score itself says so
     assert ruled_out[1:].all()
 

@@ -18,6 +18,7 @@ from proxyaudit.stats.score_law import ScoreLaw
 LEANINGS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # cosines with the direction that was ruled out
 _RUNG = 0.95  # of what is expected: one leaning stands for all up to the next
 _GENERIC = ("isotropic", "own", "one stratum")  # they stand for others, which labels may follow
+_SOMETHING = 1e-6  # of the squared length
 _NEAREST = 4  # members of a family that labels follow most
 
 
@@ -63,7 +64,9 @@ def leaning(statistic: ScoreStatistic, observed: list[Singles], target: Target, 
     for axis in np.moveaxis(scores_nm, -1, 0):
         score, pattern = (axis, np.ones(1, dtype=np.float32)) if axis.ndim == 1 else _single(axis)
         own = images @ pattern if images.shape[1] == len(pattern) else images[:, 0]
-        rest = _unit(own - score * np.float32(score @ own / (score @ score)))
+        rest = own - score * np.float32(score @ own / (score @ score))
+        # Where nothing lies beside it, what is left is rounding, which no reader of these rows can reach.
+        rest = _unit(rest) if rest @ rest > _SOMETHING * (own @ own) else np.zeros_like(own)
         between = standardised(rows, np.stack([c * score + np.sqrt(1 - c * c) * rest for c in LEANINGS], axis=1).astype(np.float32))
         parts.append(between if axis.ndim == 1 else between[:, None] * pattern[None, :, None])
     return np.concatenate(parts, axis=-1)

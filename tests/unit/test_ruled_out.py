@@ -120,6 +120,16 @@ def test_leanings_lie_between_a_direction_and_the_one_that_labels_follow(classes
         np.testing.assert_allclose(between[:, 1], -between[:, 0], atol=1e-5)
 
 
+def test_where_there_is_one_direction_nothing_lies_beside_it():
+    rows = whiten(rectified(6)[:, :1]).rows
+    statistic, labels = ScoreStatistic(rows, "linear"), stream(6, "labels").integers(0, 3, N)
+    prepared = [statistic.prepare(column) for column in indicator_columns(labels[:, None], 3)]
+    asked = rows.x_nd[:, None] * np.array([1.0, -1.0, 0.5], dtype=np.float32)[None, :, None]
+    between = leaning(statistic, prepared, Target.of_codes(labels, 3), asked)
+    for index in range(between.shape[-1]):
+        np.testing.assert_allclose(between[..., index], asked[..., 0], atol=1e-4)
+
+
 def test_labels_freed_of_everything_linear_have_no_direction_of_their_own():
     rng = stream(6, "acts")
     acts, labels = rng.standard_normal((N, D)), rng.integers(0, 2, N)

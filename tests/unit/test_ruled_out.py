@@ -121,7 +121,7 @@ def test_leanings_lie_between_a_direction_and_the_one_that_labels_follow(classes
 
 
 def test_where_there_is_one_direction_nothing_lies_beside_it():
-    rows = whiten(rectified(6)[:, :1]).rows
+    rows = whiten(stream(6, "acts").standard_normal((N, 1))).rows
     statistic, labels = ScoreStatistic(rows, "linear"), stream(6, "labels").integers(0, 3, N)
     prepared = [statistic.prepare(column) for column in indicator_columns(labels[:, None], 3)]
     asked = rows.x_nd[:, None] * np.array([1.0, -1.0, 0.5], dtype=np.float32)[None, :, None]

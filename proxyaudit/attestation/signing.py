@@ -37,6 +37,15 @@ def sign_run(folder: Path, pack: EvidencePack, decided: TestResult, signer: "Cry
     return list(dict.fromkeys(keyid for envelope in kept for keyid in envelope.signatures)), dropped
 
 
+def covered(folder: Path) -> bool:
+    """Whether the signatures of a run, if there are any, are about the files that its manifest lists now."""
+    hashes, _ = read_manifest(folder)
+    try:
+        return all(read_statement(envelope.payload).subjects == hashes for envelope in _there(folder))
+    except IntegrityError:
+        return False
+
+
 def _there(folder: Path) -> list[Envelope]:
     path = folder / ATTESTATION
     if not path.exists():

@@ -54,10 +54,10 @@ def _signatures(pack: EvidencePack, folder: Path, trust: Trust, *, pages: bool) 
     others = sorted({keyid for envelope in envelopes for keyid in envelope.signatures} - known)
     if not trust.keys:
         again = f"; {' and '.join(sorted(stale))} changed since ('proxyaudit sign' signs anew)" if stale else ""
-        told = f"{_ids(others)} signed this run, which nobody checked: no --key was given{again}"
+        told = f"signed in the name of {_ids(others)}, which nobody checked: no --key was given{again}"
         return Check(SIGNATURES, told, problems, skipped=not problems)
     problems += [f"{ATTESTATION}: {line}" for key in trust.keys if (line := _not_signed(key, read)) is not None]
-    more = f"; {_ids(others)} signed too, which nobody checked" if others else ""
+    more = f"; and in the name of {_ids(others)}, which nobody checked" if others else ""
     return Check(SIGNATURES, f"{len(hashes)} files of {MANIFEST} signed by {', '.join(key.told for key in trust.keys)}{more}", problems)
 
 
@@ -131,7 +131,7 @@ def _seal_signers(named: NamedSeal, trust: Trust) -> tuple[str, list[str]]:
     own = [key for key in trust.keys if key.keyid in envelope.signatures]
     faults = [f"environment.json: the signature of the seal is not that of the key {key.told}" for key in own if not envelope.holds(key)]
     others = sorted(set(envelope.signatures) - {key.keyid for key in own})
-    told = [f"signed by {key.told}" for key in own] + ([f"{_ids(others)} signed it, which nobody checked"] if others else [])
+    told = [f"signed by {key.told}" for key in own] + ([f"signed in the name of {_ids(others)}, which nobody checked"] if others else [])
     return f", {', '.join(told)}", faults
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxyaudit.errors import InputError, check_name
+from proxyaudit.errors import NAME, InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.files import read_file, sync_folder, write_file
 
@@ -64,7 +64,8 @@ def check_passphrase(passphrase: str) -> bytes:
 
 def new_key(name: str, folder: Path, passphrase: str, not_after: str | None = None) -> tuple[Path, PublicKey]:
     """Draw a key and write ``NAME.key`` (private, encrypted, mode 0600) and ``NAME.pub``; ``InputError`` where one of them is there."""
-    check_name(name, "NAME")
+    if not NAME.fullmatch(name):
+        raise InputError(f"'{name[:40]}' cannot name a key", where="NAME", mend="use letters, digits, '.', '_' and '-'")
     if not_after is not None and _day(not_after) is None:
         raise InputError(f"'{not_after[:40]}' is no day", where="--not-after", mend="write it as 2027-12-31")
     secret, private, public = check_passphrase(passphrase), folder / f"{name}.key", folder / f"{name}.pub"

@@ -14,8 +14,8 @@ from proxyaudit.cli.options import Json, MaybePath, RunFolder, given
 from proxyaudit.errors import InputError
 
 EXAMPLE = "Example:  proxyaudit sign reports/my-audit --key alice.key --policy policy.yaml"
-KEYS_EXAMPLE = "Example:  proxyaudit keys new alice --not-after 2027-12-31"
-keys = typer.Typer(help="Make keys that sign runs and sealed plans.", no_args_is_help=True)
+KEYS_EXAMPLE = "Example:  proxyaudit keys new alice --not-after 2027-12-31 --json"
+keys = typer.Typer()
 PrivateKey = Annotated[Path, given("Private key that signs (NAME.key of 'keys new').", "FILE", env="KEY")]
 MaybeKey = Annotated[MaybePath, given("Private key that signs the seal.", "FILE", name="--key", env="KEY")]
 

@@ -123,12 +123,8 @@ def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResu
         not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
-    more: dict[str, Any] = {
-        **(run.beside or {}),
-        "backend": workers.backend,
-        "failures_by_regime": {regime: list(found) for regime, found in failures.items()},
-    }
-    more |= {"made_anew": spoilt} if spoilt else {}
+    more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
+    more |= dict(run.beside or {}) | ({"made_anew": spoilt} if spoilt else {})
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     publish(EvidencePack(evidence, plan, recipe, environment, arrays, row_parts(ledger)), folder, signatures)

@@ -18,7 +18,7 @@ from proxyaudit.evidence.seal import NamedSeal, deviations, named_seal
 from proxyaudit.files import read_file
 from proxyaudit.verification.checks import Check
 
-SIGNATURES, SEALED, TIME = "signatures", "seal", "time stamp"
+SIGNATURES, SEALED, TIME = "attestation", "seal", "time stamp"
 UNCHECKED = (SIGNATURES, TIME)  # left unchecked where nobody said whom to believe
 _TOLD = 4
 

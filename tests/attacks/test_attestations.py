@@ -158,10 +158,10 @@ def test_the_signed_run_itself_verifies_and_says_what_was_not_checked(signed: Pa
     assert main(["verify", str(signed), "--key", public(alice)]) == 0
     assert main(["verify", str(signed), "--key", public(alice), "--strict"]) == 0
     assert main(["gate", str(signed), "--signed-by", public(alice)]) == 1  # exposed
-    refused(capsys, ["verify", str(signed)], 3, "not checked: signatures (signed in the name of the key")
+    refused(capsys, ["verify", str(signed)], 3, "not checked: attestation (signed in the name of the key")
     refused(capsys, ["verify", str(signed), "--strict"], 4, "no --key was given")
     assert main(["gate", str(signed), "--json"]) == 1
-    assert any("signatures (signed in the name of" in note for note in json.loads(capsys.readouterr().out)["notes"])
+    assert any("attestation (signed in the name of" in note for note in json.loads(capsys.readouterr().out)["notes"])
 
 
 def test_an_unsigned_run_is_not_signed(today: Path, alice: Path, capsys: Told) -> None:
@@ -275,7 +275,7 @@ def test_links_folders_and_listed_signatures(signed: Path, alice: Path, tmp_path
 
 @pytest.mark.parametrize("name", ["../alice", "a/b", "", ".key", "é", "a b", "x" * 90])
 def test_odd_names_of_keys(name: str, tmp_path: Path, capsys: Told) -> None:
-    refused(capsys, ["keys", "new", name, "--out", str(tmp_path)], 2, "cannot name a folder")
+    refused(capsys, ["keys", "new", name, "--out", str(tmp_path)], 2, "cannot name a key")
     assert not list(tmp_path.iterdir())
 
 

@@ -193,4 +193,4 @@ def test_what_was_signed_and_sealed_once_keeps_verifying(tmp_path: Path) -> None
     found = verify_folder(tmp_path / "run", trust=trust)
     assert found.problems == ()
     states = {check.name: check.state for check in found.checks}
-    assert {states[name] for name in ("signatures", "seal", "time stamp", "verdicts", "states", "plan digest")} == {"passed"}
+    assert {states[name] for name in ("attestation", "seal", "time stamp", "verdicts", "states", "plan digest")} == {"passed"}

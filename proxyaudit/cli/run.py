@@ -102,6 +102,8 @@ def plan(
     console.plan_tables(found, sealed=bool(written))
     for path in written:
         console.write_line(f"Sealed: {path}")
+    if asked := next((path for path in written if path.suffix == ".tsq"), None):
+        console.write_line(f"Next:   a time stamp authority answers {asked}; put its answer there as {asked.with_suffix('.tsr').name}")
 
 
 def _sealed(path: Path, plan: dict[str, Any], policy: Path | None, key: Path | None) -> list[Path]:
@@ -167,9 +169,11 @@ def _named(path: Path, root: Path | None) -> "NamedSeal":
 
 def _compared(named: "NamedSeal", plan: dict[str, Any]) -> dict[str, Any]:
     """The seal as the run names it; where its plan is another one, that is told before any work."""
+    import datetime
+
     from proxyaudit.evidence.seal import deviations
 
-    for line in deviations(named, plan, None):
+    for line in deviations(named, plan, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")):
         console.warn(f"proxyaudit: not as sealed: {line}")
     return {"seal": named.as_dict()}
 

@@ -67,7 +67,7 @@ def sign(
     signer = read_signer(key, ask_passphrase())
     said = test_result(result, wanted, digest)
     keyids, dropped = sign_run(folder, pack, said, signer)
-    for note in notes:
+    for note in (*result.notes, *notes):
         console.warn(f"proxyaudit: {note}")
     if dropped:
         console.warn(

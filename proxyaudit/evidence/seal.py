@@ -4,6 +4,7 @@ A run keeps the seal in ``environment.json``, whole, so that its digest can be m
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]  # to the second, UTC: times compare as texts
+_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"  # to the second, UTC: times compare as texts
+_Time = Annotated[str, Field(pattern=_TIME)]
 _TOLD = 4  # deviations of one kind that are named
 
 
@@ -86,7 +88,7 @@ def named_seal(environment: Mapping[str, Any]) -> NamedSeal | None:
 
 
 def deviations(named: NamedSeal, plan: Mapping[str, Any], started: Any) -> list[str]:
-    """What a run does otherwise than its seal says, in a line each; empty where its plan is the sealed one and came after it."""
+    """What a run that began at ``started`` does otherwise than its seal says; empty where the plan is the sealed one, and came first."""
     seal, found = named.document, []
     if plan.get("digest") != seal.plan:
         found.append(f"the plan is {str(plan.get('digest'))[:12]}, the sealed one {seal.plan[:12]}")
@@ -99,9 +101,12 @@ def deviations(named: NamedSeal, plan: Mapping[str, Any], started: Any) -> list[
             found.append("the program is another one")
         if len(found) == 1:
             found.append("the recipe asks for something else")
+    began = started if isinstance(started, str) and re.fullmatch(_TIME, started) else None
+    if began is None:
+        found.append("when the run began is not told")
     for what, time in (("made", seal.made), ("time-stamped", named.time)):
-        if time is not None and isinstance(started, str) and started < time:
-            found.append(f"the seal was {what} at {time}, after the run had begun ({started})")
+        if time is not None and began is not None and began < time:
+            found.append(f"the seal was {what} at {time}, after the run had begun ({began})")
     return found
 
 

@@ -21,7 +21,7 @@ _Digest = Annotated[str, Field(pattern=r"^((keyed:)?[0-9a-f]{64}|[^\s@]+@[^\s@]+
 Digests = Annotated[tuple[_Digest, ...], Field(min_length=1), _Listed]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(lambda names: _of_one_script(names)), _Listed]
 Verdicts = Annotated[tuple[Verdict, ...], _Listed]
-Sealed = bool | Literal["plan"]
+Sealed = Literal[True, False, "plan"]
 Done = Annotated[tuple[Literal["amplified", "left_alone", "suppressed"], ...], _Listed]
 _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page

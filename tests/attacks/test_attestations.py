@@ -27,7 +27,7 @@ from signers import PASSPHRASE, Authority, make_key, name_seal, public, seal_run
 from proxyaudit.attestation.envelope import Envelope, envelopes_file, read_envelopes
 from proxyaudit.attestation.keys import PASSPHRASE as VARIABLE
 from proxyaudit.attestation.keys import read_signer
-from proxyaudit.attestation.statements import PAYLOAD
+from proxyaudit.attestation.statements import PAYLOAD, TestResult, claims, make_statements, read_statement
 from proxyaudit.attestation.trust import read_trust
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.audits.probe.run import probe_arrays
@@ -40,6 +40,7 @@ from proxyaudit.publication import publish
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.verification.run import verify_folder
+from tests.conftest import build_pack
 
 Told = pytest.CaptureFixture[str]
 
@@ -279,6 +280,17 @@ def test_odd_names_of_keys(name: str, tmp_path: Path, capsys: Told) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_odd_names_in_a_pack_are_signed_as_they_are() -> None:
+    pack = build_pack(("se\u202ex", "<b>\n\0", "\ud800"))
+    decided = TestResult("FAILED", ("\ud800 in \n",), (), (), "0" * 64, {})
+    for payload in make_statements({"report.html ": "1" * 64, "\u202e": "2" * 64}, pack, decided):
+        assert all(byte >= 32 or byte == 10 for byte in payload)
+        statement = read_statement(payload)
+        assert statement.subjects == {"report.html ": "1" * 64, "\u202e": "2" * 64}
+        own = claims(pack)
+        assert digest_of({key: statement.says[key] for key in own if key in statement.says}) in (digest_of(own), digest_of({}))
+
+
 def test_signatures_hold_for_independent_code(signed: Path, alice: Path) -> None:
     """DSSE as its specification says: the encoding is made here, and the bare primitive checks it."""
     key = json.loads(Path(public(alice)).read_bytes())
@@ -355,9 +367,10 @@ def test_the_seal_of_another_plan_is_found(today: Path, forgeries: list[Evidence
 
 
 def test_a_seal_that_was_made_after_the_run_is_found(sealed: Path, policy: Path, tmp_path: Path, capsys: Told) -> None:
-    name_seal(sealed, tmp_path / "my.seal", started="2020-01-01T00:00:00+00:00")
-    assert main(["gate", str(sealed), "--policy", str(policy), "--json"]) == 1
-    assert "after the run had begun" in capsys.readouterr().out
+    for began, why in (("2020-01-01T00:00:00+00:00", "after the run had begun"), ("tomorrow", "when the run began is not told")):
+        name_seal(sealed, tmp_path / "my.seal", started=began)
+        assert main(["gate", str(sealed), "--policy", str(policy), "--json"]) == 1
+        assert why in capsys.readouterr().out
 
 
 SEALS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {

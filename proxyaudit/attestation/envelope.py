@@ -54,11 +54,11 @@ def read_envelope(document: Any) -> Envelope:
     if not isinstance(document, dict) or set(document) != {"payload", "payloadType", "signatures"}:
         raise ValueError("an envelope has not just payload, payloadType and signatures")
     listed = document["signatures"]
-    if not isinstance(document["payloadType"], str) or not isinstance(listed, list) or not 0 < len(listed) <= _MOST:
+    if not _is_word(document["payloadType"]) or not isinstance(listed, list) or not 0 < len(listed) <= _MOST:
         raise ValueError("an envelope has no kind, or no signatures")
     signatures: dict[str, str] = {}
     for one in listed:
-        if not isinstance(one, dict) or set(one) != {"keyid", "sig"} or not isinstance(one["keyid"], str):
+        if not isinstance(one, dict) or set(one) != {"keyid", "sig"} or not _is_word(one["keyid"]):
             raise ValueError("a signature has not just keyid and sig")
         if one["keyid"] in signatures:
             raise ValueError(f"the key {one['keyid'][:12]!r} signs an envelope twice")
@@ -85,6 +85,11 @@ def read_envelopes(data: bytes) -> list[Envelope]:
 def envelopes_file(envelopes: list[Envelope]) -> bytes:
     """The file of envelopes."""
     return canonical_json([envelope.as_dict() for envelope in envelopes])
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a value can be an id or the name of a kind: text that has one encoding, and nothing unseen."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= 200
 
 
 def _decoded(text: Any) -> bytes:

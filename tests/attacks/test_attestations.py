@@ -213,8 +213,13 @@ def test_truncated_garbled_and_doubled_envelopes(signed: Path, alice: Path, caps
         spoilt.append(bytes(changed))
     spoilt += [data + b" ", b"", b"[]\n", b"{}", b"[" * 100_000, data.replace(b'"payload":', b'"payload": "",\n  "payload":', 1)]
     document = json.loads(data)
-    document[0]["signatures"] *= 2
-    spoilt.append(canonical_json(document))
+    for change in (
+        {"signatures": document[0]["signatures"] * 2},
+        {"payloadType": "\ud800"},
+        {"payloadType": "a\u202eb"},
+        {"payloadType": 1},
+    ):
+        spoilt.append(canonical_json([document[0] | change, *document[1:]]))
     for text in spoilt:
         path.write_bytes(text)
         assert verify_folder(signed, trust=trust).outcome == "altered", text[:80]

@@ -114,13 +114,13 @@ def _odds(power: float) -> str:
     return "over 99 %" if power > 0.99 else "under 1 %" if power < 0.01 else f"{power:.0%}"
 
 
-def plan_tables(plan: Mapping[str, Any]) -> None:
+def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False) -> None:
     """Draw a plan: what would be trained and measured, what it costs, and its digest."""
     from proxyaudit.names import in_short
     from proxyaudit.reporting.facts import look_words, margin_words, repetition_words
 
     rows, target, sites = plan["rows"], plan["target"], plan["sites"]
-    write_line(f"Plan of {plan['name']}: nothing was run and nothing was written.")
+    write_line(f"Plan of {plan['name']}: nothing was run and nothing was written{' but the seal' if sealed else ''}.")
     saw = {r["name"]: {True: "yes", False: "no"}.get(r.get("sees_protected"), "-") for r in plan["regimes"]}
     regimes = [(r["name"], r["kind"], r.get("training_rows") or "-", saw.get(r.get("of") or r["name"], "-")) for r in plan["regimes"]]
     show_table(("Training data", "Kind", "Rows", "Synthesizer sees protected"), regimes)

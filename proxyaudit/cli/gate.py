@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, MaybePath, RunFolder, given, write_results
+from proxyaudit.cli.options import Json, MaybePath, Root, RunFolder, given, write_results
 from proxyaudit.errors import IntegrityError, StaleError
 
 EXAMPLE = (
     "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
     "A policy:  {allow: [removed, hidden], inconclusive: undecided | fail | allow, attributes: [sex], regimes: [vendor], "
     "margins: {leak: 0.02}, bound: {linear: 0.06}, training: [suppressed, left_alone], baseline: reports/last-release, "
-    "expect: {plan: 3f2a9c0d1b7e, data: [SHA256], model: [SHA256]}, "
+    "expect: {plan: 3f2a9c0d1b7e, data: [SHA256], model: [SHA256]}, sealed: true | plan, "
     "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
 )
 _POLICY = "What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'."
@@ -29,22 +29,27 @@ def gate(
     run: RunFolder,
     policy: Annotated[MaybePath, given(_POLICY, "FILE", env="POLICY")] = None,
     junit: Annotated[MaybePath, given("Write JUnit XML, one test for each answer.", "FILE", env="JUNIT")] = None,
+    signed_by: Annotated[list[Path] | None, given("Public key that must have signed the run; may be given several times.", "PUB")] = None,
+    tsa_root: Root = None,
     json: Json = False,
 ) -> int:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
+    from proxyaudit.attestation.trust import read_trust
     from proxyaudit.gating import gate as decide
+    from proxyaudit.gating.attest import policy_digest
     from proxyaudit.gating.junit import junit as junit_xml
     from proxyaudit.gating.junit import refused_junit
     from proxyaudit.gating.policy import Policy, load_policy
     from proxyaudit.verification.run import read_verified
 
-    folder = policy.parent if policy is not None else Path()
+    folder, trust = policy.parent if policy is not None else Path(), read_trust(signed_by or (), tsa_root)
     try:
         # Integrity first: of an altered run nothing is said, not even that the policy does not fit it.
         notes: list[str] = []
-        pack = read_verified(run, notes)
+        pack = read_verified(run, notes, trust=trust)
         wanted = load_policy(policy) if policy is not None else Policy()
-        result = decide(pack, wanted, lambda name: read_verified(folder / name, notes), where=str(policy or "policy"))
+        about = {"where": str(policy or "policy"), "digest": policy_digest(policy, wanted)}
+        result = decide(pack, wanted, lambda name: read_verified(folder / name, notes), **about)
         result = replace(result, notes=(*result.notes, *notes))
     except (IntegrityError, StaleError) as error:
         if junit is not None:

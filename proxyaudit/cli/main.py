@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from proxyaudit.cli import compare, console, controls, cure, gate, history, lists, mitigate, probe, prompts, report, run, scan, verify
+from proxyaudit.cli import compare, console, controls, cure, gate, history, lists, mitigate, probe, prompts, report, run, scan, sign, verify
 from proxyaudit.cli.signals import as_interrupts
 from proxyaudit.errors import InputError, ProxyauditError, machine_error, safe_line
 
@@ -99,8 +99,9 @@ def _root(
 
 app.command(epilog=run.INIT_EXAMPLE)(run.init)
 app.command(epilog=run.PLAN_EXAMPLE)(run.plan)
-for _module in (run, probe, report, mitigate, cure, compare, gate, verify, controls, history, scan, prompts):
+for _module in (run, probe, report, mitigate, cure, compare, gate, verify, sign, controls, history, scan, prompts):
     app.command(epilog=_module.EXAMPLE)(getattr(_module, _module.__name__.rpartition(".")[2]))
+app.add_typer(sign.keys, name="keys", epilog=sign.KEYS_EXAMPLE)
 app.command(epilog=lists.SELFTEST_EXAMPLE)(lists.selftest)
 app.command(name="ls", epilog="Example:  proxyaudit ls reports")(lists.list_runs)
 app.command(epilog="Example:  proxyaudit datasets --json")(lists.datasets)

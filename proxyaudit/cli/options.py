@@ -32,6 +32,7 @@ Overrides = Annotated[Many, given("Override a key of the recipe, e.g. --set seed
 RecipeFile = Annotated[Path, Argument(metavar="RECIPE", help="The recipe (YAML).")]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")]
 Base = Annotated[MaybePath, given("Folder of the run's recipe, if its paths do not start from the current one.", "DIR")]
+Root = Annotated[MaybePath, given("Root certificate of the authority that stamped the seal.", "FILE", name="--tsa-root", env="TSA_ROOT")]
 _CODE = "Code that may be executed; may be given several times. 'any' for a recipe of one's own; of a pack only the hash counts."
 RunCode = Annotated[Many, given(_CODE, "FILE@sha256:HASH", env="RUN_CODE")]
 

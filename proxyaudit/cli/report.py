@@ -28,6 +28,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Verify a run and render its report again from its evidence alone; with --model-card also write its section of a model card."""
+    from proxyaudit.attestation.signing import covered
     from proxyaudit.evidence.pack import find_run, replace_reports
     from proxyaudit.reporting.html import render_html
     from proxyaudit.reporting.markdown import render_markdown
@@ -57,6 +58,8 @@ def report(
     path = (out or run_folder) / "report.html"
     for note in notes:
         console.warn(f"proxyaudit: {note}")
+    if changed and not covered(run_folder):
+        console.warn("proxyaudit: the run was signed before: its signatures no longer cover these pages; 'proxyaudit sign' signs them anew")
     if json:
         told = {"model_card": str(model_card)} if model_card is not None else {}
         console.emit_json({"folder": str(run_folder), "report": str(path), "changed": changed, **told})

@@ -1,19 +1,26 @@
 """The commands ``init``, ``plan`` and ``run``: from a commented recipe to a report."""
 
 from enum import StrEnum
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, MaybePath, Out, Overrides, RecipeFile, RunCode, given, quiet_stdout, show_audit
+from proxyaudit.cli.options import Jobs, Json, MaybePath, Out, Overrides, RecipeFile, Root, RunCode, given, quiet_stdout, show_audit
+from proxyaudit.cli.sign import MaybeKey, ask_passphrase
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError
 
+if TYPE_CHECKING:
+    from proxyaudit.evidence.seal import NamedSeal
+
 INIT_EXAMPLE = "Example:  proxyaudit init recipe.yaml --template tabular"
-PLAN_EXAMPLE = "Example:  proxyaudit plan recipe.yaml --set seeds=2"
+PLAN_EXAMPLE = (
+    "Example:  proxyaudit plan recipe.yaml --set seeds=2\n\nSealed:  proxyaudit plan recipe.yaml --seal plan.seal --policy policy.yaml"
+)
 EXAMPLE = "Example:  proxyaudit run recipe.yaml --out reports --jobs 2 --set seeds=3"
 
 
@@ -71,16 +78,46 @@ class Effort(StrEnum):
 MaybeEffort = Annotated[Effort | None, given("What to measure beyond what decides (default: the recipe's, else standard).", env="EFFORT")]
 
 
-def plan(recipe: RecipeFile, effort: MaybeEffort = None, overrides: Overrides = None, run_code: RunCode = None, json: Json = False) -> None:
-    """Show what a run would do and cost; run nothing, write nothing."""
+def plan(
+    recipe: RecipeFile,
+    effort: MaybeEffort = None,
+    overrides: Overrides = None,
+    run_code: RunCode = None,
+    seal: Annotated[MaybePath, given("Write a seal there: it fixes plan, data and policy before any result.", "FILE")] = None,
+    policy: Annotated[MaybePath, given("Policy that the seal fixes (YAML).", "FILE", env="POLICY")] = None,
+    key: MaybeKey = None,
+    json: Json = False,
+) -> None:
+    """Show what a run would do and cost; run nothing, write nothing but the seal that is asked for."""
+    if seal is None and key is not None:
+        raise InputError("a plan alone is not signed", where="--key", mend="give --seal FILE as well")
     with quiet_stdout():
         from proxyaudit.audits.plan import plan_audit
 
         found = plan_audit(recipe, (*(overrides or ()), *_set(effort=effort)), consent=Consent.of(run_code or ()))
+    written = [] if seal is None else _sealed(seal, found, policy, key)
     if json:
-        console.emit_json(found)
-    else:
-        console.plan_tables(found)
+        console.emit_json(found | ({"seal": [str(path) for path in written]} if written else {}))
+        return
+    console.plan_tables(found, sealed=bool(written))
+    for path in written:
+        console.write_line(f"Sealed: {path}")
+    if asked := next((path for path in written if path.suffix == ".tsq"), None):
+        console.write_line(f"Next:   a time stamp authority answers {asked}; put its answer there as {asked.with_suffix('.tsr').name}")
+
+
+def _sealed(path: Path, plan: dict[str, Any], policy: Path | None, key: Path | None) -> list[Path]:
+    """Write the seal of a plan; what could not be written with it is told."""
+    from proxyaudit.attestation.keys import read_signer
+    from proxyaudit.attestation.sealing import write_seal
+    from proxyaudit.gating.attest import policy_digest
+    from proxyaudit.gating.policy import load_policy
+
+    digest = None if policy is None else policy_digest(policy, load_policy(policy))
+    written, lacking = write_seal(path, plan, digest, None if key is None else read_signer(key, ask_passphrase()))
+    if lacking:
+        console.warn(f"proxyaudit: the request for a time stamp was not written: {lacking}")
+    return written
 
 
 def run(
@@ -95,17 +132,24 @@ def run(
         bool, given("Save signatures for 'scan' (tools of inference: opt-in).", name="--signatures", env="SIGNATURES")
     ] = False,
     run_code: RunCode = None,
+    seal: Annotated[MaybePath, given("The seal of 'plan' that the run is made under.", "FILE", env="SEAL")] = None,
+    tsa_root: Root = None,
     json: Json = False,
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
+    named = None if seal is None else _named(seal, tsa_root)
     with quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
         given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
-        more: dict[str, Any] = {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
+        more: dict[str, Any] = {} if named is None else {"beside": partial(_compared, named)}
+        more |= {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
         result = run_audit(recipe, overrides=given, out=out, progress=progress, **more)
         pack = read_pack(result.folder)
+    if named is not None and pack.environment.get("seal", {}).get("sha256") != named.sha256:
+        what = "the run lies there already, and was not made under this seal"
+        raise InputError(what, where=str(result.folder), mend="use --fresh to make it again under the seal")
     show_audit(result.folder, pack, reused=result.reused, json=json, sentences=False)
     if again := pack.environment.get("made_anew") if not result.reused else None:
         console.warn(f"proxyaudit: kept results that were damaged and were made anew: {again}")
@@ -114,6 +158,24 @@ def run(
             console.warn(f"proxyaudit: failed: {failure}")
         console.warn("proxyaudit: the run is partial; what did not fail stands. Mend what failed, or run the same command again")
         raise Exit(ProxyauditError.exit_code)
+
+
+def _named(path: Path, root: Path | None) -> "NamedSeal":
+    from proxyaudit.attestation.sealing import read_named
+    from proxyaudit.attestation.timestamps import read_roots
+
+    return read_named(path, () if root is None else read_roots(root))
+
+
+def _compared(named: "NamedSeal", plan: dict[str, Any]) -> dict[str, Any]:
+    """The seal as the run names it; where its plan is another one, that is told before any work."""
+    import datetime
+
+    from proxyaudit.evidence.seal import deviations
+
+    for line in deviations(named, plan, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")):
+        console.warn(f"proxyaudit: not as sealed: {line}")
+    return {"seal": named.as_dict()}
 
 
 def _set(**keys: str | None) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ from typing import Annotated
 from typer import Argument
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, given
+from proxyaudit.cli.options import Json, MaybePath, Root, given
 from proxyaudit.errors import IntegrityError
 
-EXAMPLE = "Example:  proxyaudit verify reports/my-audit"
+EXAMPLE = "Example:  proxyaudit verify reports/my-audit --key alice.pub"
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
 _ANSWERS = {
     "verified": "verified",
@@ -18,20 +18,26 @@ _ANSWERS = {
 }
 _CODES = {"verified": 0, "verified in part": 3, "altered": IntegrityError.exit_code}
 _SHOWN = 8
+Keys = Annotated[list[Path] | None, given("Public key that must have signed the run; may be given several times.", "PUB", name="--key")]
 
 
 def verify(
     run: Annotated[Path, Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate'.")],
+    keys: Keys = None,
+    seal: Annotated[MaybePath, given("The seal that the run must be made under, as it was kept elsewhere.", "FILE", env="SEAL")] = None,
+    tsa_root: Root = None,
     strict: Annotated[bool, given("Exit code 4 also where something could not be checked here.", name="--strict", env="STRICT")] = False,
     json: Json = False,
 ) -> int:
-    """Recompute hashes and verdicts from the pack alone.
+    """Recompute hashes and verdicts from the pack alone; check who signed it, and its seal.
 
-    Exit code 0 where everything was checked, 3 where something could not be checked here, 4 if a byte or a verdict was changed.
+    Exit code 0 where everything was checked, 3 where something could not be checked here (signatures that no key was given for, too), 4
+    if a byte or a verdict was changed, or who should have signed did not.
     """
+    from proxyaudit.attestation.trust import read_trust
     from proxyaudit.verification.run import find_folder, verify_folder
 
-    found = verify_folder(find_folder(run))
+    found = verify_folder(find_folder(run), trust=read_trust(keys or (), tsa_root, seal))
     code = _CODES[found.outcome]
     code = IntegrityError.exit_code if code and strict else code
     if json:

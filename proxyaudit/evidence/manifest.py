@@ -14,13 +14,14 @@ from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.files import TEMPORARY, read_file, sync_folder, write_file
 
 MANIFEST = "manifest.json"
+ATTESTATION = "attestation.dsse.json"  # signs what the manifest lists, so the manifest cannot list it
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "numpy", "pyyaml")
 _SOURCES = (
     *("reporting/**/*", "types.py", "names.py", "evidence/pack.py", "evidence/schema.py", "estimates/scope.py", "comparison/*.py"),
     *("estimates/questions.py", "estimates/channel.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
-    *("estimates/numbers.py", "estimates/sentences.py", "estimates/training.py", "channels/cures/estimate.py"),
+    *("estimates/numbers.py", "estimates/sentences.py", "estimates/training.py", "channels/cures/estimate.py", "evidence/seal.py"),
     *("controls/*.py", "controls/frameworks/*"),  # the section of policy controls
 )
 
@@ -30,6 +31,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # A crash in between leaves a folder that is visibly incomplete rather than one whose hashes are wrong.
     (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / ATTESTATION).unlink(missing_ok=True)  # it is about the files that are replaced now
     for left_over in folder.glob(f"{TEMPORARY}*"):
         left_over.unlink()
     sync_folder(folder)
@@ -72,7 +74,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
     hashes: dict[str, str] = {}
     problems: list[str] = []
     for name, value in files.items():
-        if name in ("", ".", "..", MANIFEST) or any(mark in name for mark in "/\\\0"):
+        if name in ("", ".", "..", MANIFEST, ATTESTATION) or any(mark in name for mark in "/\\\0"):
             problems.append(f"{MANIFEST} lists {name!r}, which is no plain file name")
         elif not isinstance(value, str) or not SHA256.fullmatch(value):
             problems.append(f"{MANIFEST} has no sha256 for {name!r}")
@@ -82,14 +84,19 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
-    """Compare a run folder with its manifest, which must list ``required`` files; those in ``skip`` may differ. A line per problem."""
+    """Compare a run folder with its manifest, which must list ``required`` files; those in ``skip`` may differ. A line per problem.
+
+    Signatures may lie beside what is listed: what they are worth is another question.
+    """
     hashes, problems = read_manifest(folder)
     if problems and not hashes:
         return problems
     problems += [f"{name} is not listed in {MANIFEST}" for name in required if name not in hashes]
     found = (_compare(folder / name, hashes[name]) for name in sorted(hashes.keys() - set(skip)))
     problems += [problem for problem in found if problem]
-    known = {MANIFEST, *hashes, *required, *skip}
+    known = {MANIFEST, ATTESTATION, *hashes, *required, *skip}
+    if (folder / ATTESTATION).is_symlink() or ((folder / ATTESTATION).exists() and not (folder / ATTESTATION).is_file()):
+        problems.append(f"{ATTESTATION} is not a plain file")
     problems += [f"{path.name} is not listed in {MANIFEST}" for path in sorted(folder.iterdir()) if path.name not in known]
     return problems
 

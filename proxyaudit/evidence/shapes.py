@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from proxyaudit.evidence.seal import NamedSeal
+
 _Texts = list[str]
 _MISSING: Any = None  # a key may be missing; where it is there, it is not null unless its type says so
 
@@ -84,6 +86,7 @@ class Environment(_Part):
 
     failures: _Texts = _MISSING
     failures_by_regime: dict[str, _Texts] = _MISSING
+    seal: NamedSeal = _MISSING
     versions: dict[str, str] = _MISSING
 
 

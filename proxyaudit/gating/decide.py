@@ -11,7 +11,7 @@ from proxyaudit.estimates.questions import all_questions, names_of, word_of
 from proxyaudit.estimates.scope import has_kind, mapping, read_scope
 from proxyaudit.estimates.states import decide, deciding
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.gating.binding import unexpected
+from proxyaudit.gating.binding import other_policy, unexpected, unsealed
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.names import doubt, twins
 from proxyaudit.recipe.recipe import Margins
@@ -29,7 +29,7 @@ class GateCase:
 
     kind: Literal["verdict", "training", "baseline", "expected", "name"]
     attribute: str
-    regime: str  # for what is expected: plan, data or model
+    regime: str  # for what is expected: plan, data, model or seal
     verdict: str  # for training what it did, for the baseline the outcome of the comparison
     at_least: str | None  # what is certain of an inconclusive verdict
     allowed: tuple[str, ...]  # verdicts, or what training may have done
@@ -78,11 +78,19 @@ class GateResult:
         return {"outcome": self.outcome, "exit_code": self.exit_code, **asdict(self)}
 
 
-def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack] | None = None, *, where: str = "policy") -> GateResult:
+def gate(
+    pack: EvidencePack,
+    policy: Policy,
+    read: Callable[[str], EvidencePack] | None = None,
+    *,
+    where: str = "policy",
+    digest: str | None = None,
+) -> GateResult:
     """Decide whether a run meets a policy.
 
-    ``read`` reads the policy's baseline, which is checked as the run itself was; ``where`` names the policy in messages. ``InputError`` if
-    the policy names an attribute or a regime that the run lacks, or a baseline that cannot be compared.
+    ``read`` reads the policy's baseline, which is checked as the run itself was; ``where`` names the policy in messages and ``digest`` is
+    that of its file, which a seal may fix. ``InputError`` if the policy names an attribute or a regime that the run lacks, or a baseline
+    that cannot be compared.
     """
     evidence = pack.evidence
     findings = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
@@ -95,11 +103,12 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
         _named(rule.regimes, names, "regime", f"{where}: rules.{index}.regimes")
     lax = _laxer(pack, policy)
     asked = [(attribute, regime) for attribute in attributes for regime in regimes]
-    cases = [*_expected_cases(pack, policy), *_name_cases(roles, names)]
+    cases = [*_expected_cases(pack, policy, digest), *_name_cases(roles, names)]
     cases += [_case(pack, policy, *pair, findings.get(pair), lax) for pair in asked]
     cases += [case for pair in asked if (case := _training_case(policy, *pair, findings.get(pair))) is not None]
     left = tuple(NotJudged(*key) for f in evidence.findings if (key := (f.attribute, f.role, f.regime, f.verdict))[::2] not in asked)
     notes = _notes(pack, left, attributes, regimes)
+    notes += (other,) if (other := other_policy(pack, digest)) is not None else ()
     if policy.baseline is not None:
         if read is None:
             raise ValueError("a baseline needs a reader")
@@ -130,9 +139,9 @@ def _real(pack: EvidencePack) -> str | None:
     return "real" if pack.recipe.get("real") == "real" else None
 
 
-def _expected_cases(pack: EvidencePack, policy: Policy) -> list[GateCase]:
-    cases = []
-    for what, other in unexpected(pack.plan, policy.expect).items():
+def _expected_cases(pack: EvidencePack, policy: Policy, digest: str | None) -> list[GateCase]:
+    cases, sealed = [], {"seal": unsealed(pack, policy.sealed, digest)} if policy.sealed else {}
+    for what, other in {**unexpected(pack.plan, policy.expect), **sealed}.items():
         answer: tuple[str, Outcome, str] = ("as expected", "pass", f"the {what} that the policy expects")
         if other is not None:
             answer = (f"another {what}", "fail", f"not the {what} that the policy expects: {other}")

@@ -21,6 +21,7 @@ _Digest = Annotated[str, Field(pattern=r"^((keyed:)?[0-9a-f]{64}|[^\s@]+@[^\s@]+
 Digests = Annotated[tuple[_Digest, ...], Field(min_length=1), _Listed]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(lambda names: _of_one_script(names)), _Listed]
 Verdicts = Annotated[tuple[Verdict, ...], _Listed]
+Sealed = Literal[True, False, "plan"]
 Done = Annotated[tuple[Literal["amplified", "left_alone", "suppressed"], ...], _Listed]
 _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
@@ -107,6 +108,8 @@ class Policy(Filled):
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     expect: Expect = Expect()  # nothing in particular, if not given
+    # The plan was fixed before the run, by a seal that it keeps to; true: so was this very policy.
+    sealed: Sealed = False
     rules: tuple[Rule, ...] = ()
 
     def for_pair(self, attribute: str, regime: str) -> "Demand":

@@ -1,6 +1,7 @@
 """The imperative shell: prepare, run the stages, read the facts, estimate, decide, conclude, publish."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,20 +53,22 @@ def run_audit(
     fresh: bool = False,
     progress: Progress | None = None,
     consent: Consent | None = None,
+    beside: Callable[[dict[str, Any]], dict[str, Any]] = lambda plan: {},
 ) -> RunResult:
     """Run an audit, or resume one that was interrupted; the run lies in ``<out>/<recipe name>/<run id>``.
 
     ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
     given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
-    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out. Raises
-    ``InputError``: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then. Raises
-    ``TaskError``: the inputs could not be measured.
+    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out; what ``beside``
+    says of the plan stands in the environment. Raises ``InputError``: consent is missing, the recipe, its data, ``out`` or the backend
+    cannot be used; nothing has been written then. Raises ``TaskError``: the inputs could not be measured.
     """
     started = time.time()
     workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)
     check_out(out)
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
+    more = beside(prepared.plan.as_dict())
     folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER)
     workers.shared = prepared, cache
     if not fresh and (found := _complete(folder)) is not None:
@@ -81,7 +84,7 @@ def run_audit(
                 for task in stage:
                     cache.forget(task.kind, task.digest)
         try:
-            return _make(folder, Runner(prepared, {}, cache, workers, progress, fresh), started)
+            return _make(folder, Runner(prepared, {}, cache, workers, progress, fresh, more), started)
         finally:
             workers.close()
             cache.sweep()
@@ -121,7 +124,7 @@ def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResu
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
-    more |= {"made_anew": spoilt} if spoilt else {}
+    more |= dict(run.beside or {}) | ({"made_anew": spoilt} if spoilt else {})
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     publish(EvidencePack(evidence, plan, recipe, environment, arrays, row_parts(ledger)), folder, signatures)

@@ -1,6 +1,6 @@
 """Which cures are tried for which verdicts: screened with one model each, the best ones confirmed with more."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from proxyaudit.cache import CURE, SYNTHESIZE, Cache, Task
@@ -63,6 +63,7 @@ class Runner:
     workers: Workers
     progress: Progress | None
     fresh: bool = False  # whether what was kept is made again
+    beside: Mapping[str, object] | None = None  # what else the environment of the run names
 
     def __post_init__(self) -> None:
         self.notes: list[NotTested] = []

@@ -7,6 +7,7 @@ from typing import Any
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.seal import deviations, named_seal
 from proxyaudit.names import in_short
 from proxyaudit.reporting.text import DASH, at_most, beside, count_word, join_words, percent
 from proxyaudit.reporting.words import REFERENCE_WORDS
@@ -158,6 +159,18 @@ def command(pack: EvidencePack) -> str:
         return "proxyaudit run recipe.yaml"
     words += [word for option, key in options if key in margins for word in (option, f"{margins[key]:g}")]
     return shlex.join(["proxyaudit", *words, "--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))])
+
+
+def seal_words(pack: EvidencePack) -> str:
+    """Whether plan and policy were fixed before the run, when, and what the run does otherwise."""
+    named = named_seal(pack.environment)
+    if named is None:
+        return "no: nothing shows that the plan was fixed before the results"
+    other = deviations(named, pack.plan, pack.environment.get("started"))
+    stamp = "without a time stamp" if named.time is None else f"time-stamped {named.time}"
+    fixed = "plan, data and policy" if named.document.policy is not None else "plan and data, no policy"
+    kept = f"The run does otherwise: {'; '.join(other)}." if other else "The run keeps to it."
+    return f"{fixed}, by the seal {named.sha256}, made {named.document.made} by its maker's clock, {stamp}. {kept}"
 
 
 def margin_words(plan: Mapping[str, Any]) -> str:

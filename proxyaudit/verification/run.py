@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from proxyaudit.attestation.trust import Trust
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import MANIFEST, is_complete, rendering_digest
+from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, is_complete, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
 from proxyaudit.files import MOST_PAGE, read_file
 from proxyaudit.reporting.first import report_page
@@ -20,6 +21,7 @@ from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
+from proxyaudit.verification.attestation import UNCHECKED, attestation_checks
 from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.fields import field_problems, figure_problems, omission_problems
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
@@ -32,6 +34,7 @@ _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote {}"
 _OLDER = "older schema"
 _LOOSELY = "figures of some controls, the basis and the origin cannot be made again"
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
+_NOBODY = Trust()
 
 
 def find_folder(path: Path) -> Path:
@@ -50,12 +53,15 @@ def find_folder(path: Path) -> Path:
     raise InputError(f"{what} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
 
 
-def verify_folder(folder: Path, *, pages: bool = True) -> Verification:
+def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -> Verification:
     """Check all that can be checked of a run directory, or a folder of ``mitigate``; ``InputError`` if its schema is not known here.
 
-    Without ``pages`` the reports of a run are left out, bytes and all: they are about to be made again.
+    Without ``pages`` the reports of a run are left out, bytes and all: they are about to be made again. ``trust`` says who must have
+    signed the run, and what its seal must be.
     """
     if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
+        if trust.asks:
+            raise InputError("only runs are signed and sealed", where=str(folder), mend="name a run folder, or leave the keys out")
         return _verify_mitigation(folder)
     problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES, skip=() if pages else REPORT_FILES)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
@@ -63,14 +69,15 @@ def verify_folder(folder: Path, *, pages: bool = True) -> Verification:
     if problems:
         # What follows would speak of numbers that nobody vouches for.
         return Verification(folder, "run", tuple(checks))
-    documents = [path for path in sorted(folder.glob("*.json")) if path.name != MANIFEST]
+    documents = [path for path in sorted(folder.glob("*.json")) if path.name not in (MANIFEST, ATTESTATION)]
     checks.append(_form(folder, documents, folder / "recipe.yaml", "an array"))
     try:
         pack = read_pack(folder, skip=() if pages else REPORT_FILES)
     except IntegrityError as error:
         return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
     shown = _report_checks(pack, folder) if pages else []
-    return Verification(folder, "run", (*checks, *_pack_checks(pack, folder.resolve().name), *shown))
+    vouched = attestation_checks(pack, folder, trust, pages=pages)
+    return Verification(folder, "run", (*checks, *_pack_checks(pack, folder.resolve().name), *shown, *vouched))
 
 
 def _form(folder: Path, documents: Iterable[Path], recipe: Path, what: str) -> Check:
@@ -126,6 +133,7 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
 def _verify_mitigation(folder: Path) -> Verification:
     """Check a folder of ``mitigate``; the new audit beside it is a run of its own."""
     problems = check_bytes(folder, (MITIGATION_FILE, _PAGE, _RECIPE), None)
+    problems += [f"{ATTESTATION} is no part of a mitigation"] if (folder / ATTESTATION).exists() else []
     checks = [Check("files", f"{len(list(folder.iterdir()))} files against {MANIFEST}", problems)]
     if problems:
         return Verification(folder, "mitigation", tuple(checks))
@@ -176,13 +184,16 @@ def _page(document: dict[str, Any], folder: Path) -> Check:
     return Check("page", f"{_PAGE} rendered again", [] if same else [f"{_PAGE} is not what {MITIGATION_FILE} gives"])
 
 
-def read_verified(path: Path, notes: list[str] | None = None, *, strict: bool = True, pages: bool = True) -> EvidencePack:
+def read_verified(
+    path: Path, notes: list[str] | None = None, *, strict: bool = True, pages: bool = True, trust: Trust = _NOBODY
+) -> EvidencePack:
     """Read the run that ``path`` means, checked as ``proxyaudit verify --strict`` does: bytes, pages, and what follows from the numbers.
 
     Sentences alone may be those of another version: they are not taken over, but written again. ``notes`` takes a line on them. Where not
     ``strict`` it takes one on all that could not be checked here, and words stay as they are; without ``pages`` the reports are not
-    looked at. ``InputError`` if there is no such run, more than one, or one that did not end; ``IntegrityError`` if a file is missing, was
-    changed or was added, a verdict does not follow from the pack, or (``strict``) anything else could not be checked.
+    looked at. ``trust`` is as in :func:`verify_folder`; signatures and time stamps that nobody asked to check are noted. ``InputError``
+    if there is no such run, more than one, or one that did not end; ``IntegrityError`` if a file is missing, was changed or was added, a
+    verdict does not follow from the pack, or (``strict``) anything else could not be checked.
     """
     folder = find_run(path)
     if not is_complete(folder) and (folder / "evidence.json").exists():
@@ -190,14 +201,14 @@ def read_verified(path: Path, notes: list[str] | None = None, *, strict: bool = 
         # last write was cut off. Either way the evidence cannot be trusted.
         mend = "run the recipe again or use an untouched copy"
         raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
-    pack, found = read_pack(folder, skip=() if pages else REPORT_FILES), verify_folder(folder, pages=pages)
+    pack, found = read_pack(folder, skip=() if pages else REPORT_FILES), verify_folder(folder, pages=pages, trust=trust)
     if found.problems:
         raise IntegrityError(f"{found.problems[0]} [{path}]; run the recipe again or use an untouched copy")
     skipped = {check.name: f"{check.name} ({check.detail})" for check in found.checks if check.state == "skipped"}
-    if strict and (unknown := {name: told for name, told in skipped.items() if name != "sentences"}):
+    if strict and (unknown := {name: told for name, told in skipped.items() if name not in ("sentences", *UNCHECKED)}):
         mend = "'proxyaudit report' makes the pages again" if set(unknown) == {"reports"} else "run the recipe again"
         raise IntegrityError(f"this takes a run that is verified, and it is in part only: {'; '.join(unknown.values())} [{path}]; {mend}")
     if skipped and notes is not None:
-        run, again_from = pack.evidence.run, "; its words were written again from its numbers" if strict else ""
+        run, again_from = pack.evidence.run, "; its words were written again from its numbers" if strict and "sentences" in skipped else ""
         notes.append(f"run {run.name} ({run.id}) is verified in part: {'; '.join(skipped.values())}{again_from}")
     return again.reworded(pack) if strict and skipped else pack

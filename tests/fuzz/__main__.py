@@ -1,4 +1,4 @@
-"""Fuzz the command line: ``python -m tests.fuzz --minutes 15 [--seed S] [--case K] [--kind pack|policy|recipe|card|table|probe|prompts]``.
+"""Fuzz the command line: ``python -m tests.fuzz --minutes 15 [--seed S] [--case K] [--kind KIND]``, where a kind is one of ``CASES``.
 
 A case is a pure function of seed and number. What fails is printed with both: a traceback, exit code 5 (a fault of ours), a message of
 more than one line, or more than ten seconds of the processor.

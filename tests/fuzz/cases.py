@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from released_packs import KINDS, mitigation, todays_pack, unpack
+from released_packs import KINDS, PACKS, mitigation, todays_pack, unpack
 from safetensors.numpy import save_file
 from small_project import MODULE, RECIPE, SMALL, project
 
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.evidence.manifest import MANIFEST, seal_folder
+from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, replace_files, seal_folder
 from tests.fuzz import mutate
 
 POLICY: dict[str, Any] = {
@@ -30,6 +32,7 @@ POLICY: dict[str, Any] = {
     "margins": {"leak": 0.02, "gap": 0.05},
     "bound": {"linear": 0.06, "nonlinear": 0.15},
     "training": ["suppressed", "left_alone"],
+    "sealed": "plan",
     "expect": {"plan": "ab" * 6, "data": ["1" * 64], "model": ["2" * 64]},
     "baseline": {"run": "run", "worse": "fail", "cannot_tell": "undecided", "allow": []},
     "rules": [{"attributes": ["sex"], "allow": ["removed", "hidden", "exposed"]}, {"regimes": ["vendor"], "inconclusive": "fail"}],
@@ -55,12 +58,16 @@ model: {kind: huggingface, path: model, max_length: 32, spans: {he: "(?:he|she)"
 """
 
 
+SIGNED = PACKS.parent / "signed" / "signed-0.1.tar.xz"
+
+
 @dataclass(frozen=True)
 class Seeds:
     """What changes start from, made once: packs of every kind, a project of tables, checkpoints and recipes, activations."""
 
     packs: dict[str, Path]
     project: Path
+    signed: Path  # a signed and sealed run beside its key, its seal and the root of its time stamp
     recipes: tuple[str, ...] = (RECIPE, SMALL, MODULE, TEXT_RECIPE)
 
     @classmethod
@@ -76,7 +83,9 @@ class Seeds:
         pd.DataFrame({"sex": np.array(["f", "m"])[sex], "age": rng.normal(40, 9, 240).round(1)}).to_csv(
             folder / "project" / "labels.csv", index=False
         )
-        return cls(packs, folder / "project")
+        with tarfile.open(SIGNED) as tar:
+            tar.extractall(folder / "signed", filter="data")
+        return cls(packs, folder / "project", folder / "signed")
 
 
 def changed_pack(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
@@ -146,6 +155,27 @@ def _sign(run: Path) -> None:
         (run / "evidence.json").write_bytes(canonical_json(evidence))
     except Exception:
         pass
+
+
+def changed_signature(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
+    """A signed run, or what it is checked with, with a file changed; ``verify`` and ``gate`` as they ask who vouches for it."""
+    place = Path(shutil.copytree(seeds.signed, folder / "signed"))
+    run, key, seal, root = (place / name for name in ("run", "alice.pub", "my.seal", "root.pem"))
+    path = rng.choice([run / ATTESTATION, run / ATTESTATION, run / "environment.json", key, seal, root])
+    if path.name == ATTESTATION and rng.random() < 0.4:
+        envelopes = json.loads(path.read_bytes())
+        made = mutate.document(rng, json.loads(base64.b64decode(envelopes[0]["payload"])))
+        envelopes[0]["payload"] = base64.b64encode(json.dumps(made, default=str).encode()).decode()
+        path.write_bytes(canonical_json(envelopes))
+    elif path in (key, seal) and rng.random() < 0.7:
+        path.write_bytes(json.dumps(mutate.document(rng, json.loads(path.read_bytes())), indent=1, sort_keys=True, default=str).encode())
+    else:
+        _change_file(rng, path)
+    if path.name == "environment.json" and rng.random() < 0.8:
+        replace_files(run, {path.name: path.read_bytes()})
+    asked = [["--key", str(key)], ["--seal", str(seal)], ["--tsa-root", str(root)]]
+    words = [word for option in rng.sample(asked, rng.randint(0, 3)) for word in option]
+    return rng.choice([["verify", str(run), *words], ["gate", str(run), "--signed-by", str(key), "--tsa-root", str(root)]])
 
 
 def changed_policy(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]:
@@ -240,6 +270,7 @@ def changed_prompts(rng: random.Random, seeds: Seeds, folder: Path) -> list[str]
 
 CASES: dict[str, tuple[int, Callable[[random.Random, Seeds, Path], list[str]]]] = {
     "pack": (8, changed_pack),
+    "signature": (2, changed_signature),
     "policy": (3, changed_policy),
     "recipe": (4, changed_recipe),
     "card": (1, changed_card),

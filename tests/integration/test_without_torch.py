@@ -53,9 +53,7 @@ def test_packs_are_checked_decided_compared_and_shown(light: Path, tmp_path: Pat
         f"controls {run} --json",
     ]
     commands.append(f"history {run} --json")
-    found = subprocess.run([light, "-c", PROGRAM, *commands], capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
-    assert found.returncode == 0, found.stderr
-    codes = dict(line.split() for line in found.stderr.splitlines() if line.split()[0] in ANSWERING)
+    found, codes = _tried(light, commands, tmp_path)
     assert set(codes) == set(ANSWERING)
     assert codes["verify"] in ("0", "3"), found.stderr
     assert codes["gate"] in ("0", "1", "3"), found.stderr
@@ -68,3 +66,20 @@ def test_packs_are_checked_decided_compared_and_shown(light: Path, tmp_path: Pat
         rest = rest[end:].strip()
     assert len(documents) == len(commands)
     assert not any("error" in document for document in documents)
+
+
+def test_runs_are_signed_and_signatures_checked(light: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("securesystemslib", reason="the extra 'sign' is not installed")
+    monkeypatch.setenv("PROXYAUDIT_KEY_PASSPHRASE", "correct horse battery staple")
+    run = todays_pack(tmp_path)
+    commands = ["keys new alice", f"sign {run} --key alice.key", f"verify {run} --key alice.pub", f"gate {run} --signed-by alice.pub"]
+    found, codes = _tried(light, commands, tmp_path)
+    assert (codes["keys"], codes["sign"], codes["verify"], codes["gate"]) == ("0", "0", "0", "1"), found.stderr
+
+
+def _tried(python: Path, commands: list[str], folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
+    """What commands print, and their exit codes."""
+    found = subprocess.run([python, "-c", PROGRAM, *commands], capture_output=True, text=True, cwd=folder, timeout=240, check=False)
+    assert found.returncode == 0, found.stderr
+    names = {command.split()[0] for command in commands}
+    return found, dict(line.split() for line in found.stderr.splitlines() if line.split()[0] in names)

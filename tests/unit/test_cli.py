@@ -25,7 +25,7 @@ from proxyaudit.evidence.schema import evidence_schema
 from proxyaudit.recipe.recipe import load_recipe
 
 COMMANDS = (
-    *("init", "plan", "run", "probe", "prompts", "report", "compare", "gate", "verify"),
+    *("init", "plan", "run", "probe", "prompts", "report", "compare", "gate", "verify", "sign", "keys"),
     *("selftest", "mitigate", "scan", "ls", "datasets", "schema", "doctor"),
 )
 

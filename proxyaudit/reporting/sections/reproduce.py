@@ -4,7 +4,7 @@ import yaml
 
 from proxyaudit.estimates.scope import mapping
 from proxyaudit.reporting.blocks import Block, Code, Fold, Section, Terms, note, para
-from proxyaudit.reporting.facts import command
+from proxyaudit.reporting.facts import command, seal_words
 from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks
 from proxyaudit.reporting.text import visible
 from proxyaudit.secret import KEYED, VARIABLE
@@ -25,7 +25,12 @@ def reproduce(report: Report) -> Section:
     pack, bare = report.pack, report.summary.bare
     run, evidence = pack.evidence.run, pack.evidence
     versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
-    pairs = [("Plan digest", run.plan_digest), ("Root seed", str(run.seed)), ("Versions", versions)]
+    pairs = [
+        ("Plan digest", run.plan_digest),
+        ("Sealed beforehand", seal_words(pack)),
+        ("Root seed", str(run.seed)),
+        ("Versions", versions),
+    ]
     for name, value in sorted(mapping(pack.plan, "hashes").items()):
         kind = "Keyed digest" if str(value).startswith(KEYED) else "sha256"
         pairs.append((f"{kind} of {name}", str(value).removeprefix(KEYED)))

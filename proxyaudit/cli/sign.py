@@ -1,0 +1,96 @@
+"""The commands ``keys`` and ``sign``: parse, call, print."""
+
+import os
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument
+
+from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, MaybePath, RunFolder, given
+from proxyaudit.errors import InputError
+
+EXAMPLE = "Example:  proxyaudit sign reports/my-audit --key alice.key --policy policy.yaml"
+KEYS_EXAMPLE = "Example:  proxyaudit keys new alice --not-after 2027-12-31 --json"
+keys = typer.Typer()
+PrivateKey = Annotated[Path, given("Private key that signs (NAME.key of 'keys new').", "FILE", env="KEY")]
+MaybeKey = Annotated[MaybePath, given("Private key that signs the seal.", "FILE", name="--key", env="KEY")]
+
+
+@keys.callback()
+def _keys() -> None:
+    """Make keys that sign runs and sealed plans."""
+
+
+@keys.command(epilog=KEYS_EXAMPLE)
+def new(
+    name: Annotated[str, Argument(metavar="NAME", help="Name of the signer: the files are NAME.key and NAME.pub.")],
+    out: Annotated[Path, given("Folder of both files.", "DIR", env="KEYS_OUT")] = Path(),
+    not_after: Annotated[str | None, given("Last day on which the key is believed (UTC).", "YYYY-MM-DD")] = None,
+    json: Json = False,
+) -> None:
+    """Draw an ed25519 key: NAME.key is private and encrypted, NAME.pub is for whoever checks signatures."""
+    from proxyaudit.attestation.keys import new_key
+
+    private, public = new_key(name, out, ask_passphrase(again=True), not_after)
+    if json:
+        console.emit_json({"private": str(private), "public": str(public.path), "keyid": public.keyid, "not_after": not_after})
+        return
+    console.write_line(f"Private key: {private}  (encrypted; keep it and its passphrase to yourself)")
+    console.write_line(f"Public key:  {public.path}  (id {public.keyid[:12]}; give it to whoever checks your signatures)")
+
+
+def sign(
+    run: RunFolder,
+    key: PrivateKey,
+    policy: Annotated[MaybePath, given("Policy whose outcome is signed (YAML; default: that of 'gate').", "FILE", env="POLICY")] = None,
+    json: Json = False,
+) -> None:
+    """Verify a run, decide on it as 'gate' does, and sign both: a signature over every file lies beside them then."""
+    from proxyaudit.attestation.keys import read_signer
+    from proxyaudit.attestation.signing import sign_run
+    from proxyaudit.evidence.manifest import ATTESTATION
+    from proxyaudit.evidence.pack import find_run
+    from proxyaudit.gating import gate as decide
+    from proxyaudit.gating.attest import policy_digest, test_result
+    from proxyaudit.gating.policy import Policy, load_policy
+    from proxyaudit.verification.run import read_verified
+
+    folder, base, notes = find_run(run), policy.parent if policy is not None else Path(), list[str]()
+    pack = read_verified(folder, None)
+    wanted = load_policy(policy) if policy is not None else Policy()
+    digest = policy_digest(policy, wanted)
+    result = decide(pack, wanted, lambda name: read_verified(base / name, notes), where=str(policy or "policy"), digest=digest)
+    signer = read_signer(key, ask_passphrase())
+    said = test_result(result, wanted, digest)
+    keyids, dropped = sign_run(folder, pack, said, signer)
+    for note in (*result.notes, *notes):
+        console.warn(f"proxyaudit: {note}")
+    if dropped:
+        console.warn(
+            f"proxyaudit: {dropped} signed statements about other bytes of this run were dropped; who signed them has to sign again"
+        )
+    if json:
+        told = {"attestation": str(folder / ATTESTATION), "keyid": signer.public_key.keyid, "result": said.result}
+        console.emit_json({**told, "policy": digest, "signers": keyids, "dropped": dropped})
+        return
+    console.write_line(f"Signed: {folder / ATTESTATION}")
+    console.write_line(f"Stated: {said.result} under {policy or 'the default policy'}, by the key {signer.public_key.keyid[:12]}")
+
+
+def ask_passphrase(*, again: bool = False) -> str:
+    """The passphrase of a private key, from the environment or asked for on a terminal; ``again`` where a new one is set."""
+    from proxyaudit.attestation.keys import PASSPHRASE
+
+    given = os.environ.get(PASSPHRASE)
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise InputError("a private key has a passphrase, and nobody can be asked here", where=PASSPHRASE, mend="set this variable to it")
+    first = getpass("Passphrase of the private key: ")
+    if again and getpass("Once more: ") != first:
+        raise InputError("the passphrases differ", mend="type the same one twice")
+    return first

@@ -1,0 +1,152 @@
+"""Who vouches for a run: signatures over its files, and the seal that it names."""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+from proxyaudit.attestation.envelope import Envelope, read_envelope, read_envelopes
+from proxyaudit.attestation.sealing import PAYLOAD as SEAL
+from proxyaudit.attestation.statements import KINDS, PAYLOAD, VERDICTS, Statement, claims, read_statement
+from proxyaudit.attestation.timestamps import check, stamped
+from proxyaudit.attestation.trust import Trust
+from proxyaudit.digests import digest_of
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, read_manifest
+from proxyaudit.evidence.pack import REPORT_FILES, EvidencePack
+from proxyaudit.evidence.seal import NamedSeal, deviations, named_seal
+from proxyaudit.files import read_file
+from proxyaudit.verification.checks import Check
+
+SIGNATURES, SEALED, TIME = "attestation", "seal", "time stamp"
+UNCHECKED = (SIGNATURES, TIME)  # left unchecked where nobody said whom to believe
+_TOLD = 4
+
+
+def attestation_checks(pack: EvidencePack, folder: Path, trust: Trust, *, pages: bool = True) -> list[Check]:
+    """Signatures, where there are any or ``trust`` asks for them, and the seal likewise; without ``pages`` reports may have changed."""
+    found = []
+    if trust.keys or (folder / ATTESTATION).exists():
+        found.append(_signatures(pack, folder, trust, pages=pages))
+    return [*found, *_seal_checks(pack, trust)]
+
+
+def _signatures(pack: EvidencePack, folder: Path, trust: Trust, *, pages: bool) -> Check:
+    if not (folder / ATTESTATION).exists():
+        return Check(SIGNATURES, ATTESTATION, [f"{ATTESTATION} is missing: nobody signed this run"])
+    try:
+        envelopes = read_envelopes(read_file(folder / ATTESTATION))
+        read = [(envelope, read_statement(envelope.payload)) for envelope in envelopes]
+    except (OSError, ValueError) as error:
+        return Check(SIGNATURES, ATTESTATION, [f"{ATTESTATION} cannot be read ({str(error)[:160]})"])
+    hashes, _ = read_manifest(folder)
+    problems, stale = [], set[str]()
+    for envelope, statement in read:
+        other = {name for name in {*hashes, *statement.subjects} if hashes.get(name) != statement.subjects.get(name)}
+        if other <= set(REPORT_FILES) and not trust.keys:
+            stale |= other if pages else set()
+            other = set()
+        lines = [_elsewhere(other)] if other else _false_claims(statement, pack)
+        problems += [f"{ATTESTATION}: {line}" for line in lines if f"{ATTESTATION}: {line}" not in problems]
+        if envelope.kind != PAYLOAD:
+            problems.append(f"{ATTESTATION}: an envelope holds no statement of in-toto")
+    known = {key.keyid for key in trust.keys}
+    others = sorted({keyid for envelope in envelopes for keyid in envelope.signatures} - known)
+    if not trust.keys:
+        again = f"; {' and '.join(sorted(stale))} changed since ('proxyaudit sign' signs anew)" if stale else ""
+        told = f"signed in the name of {_ids(others)}, which nobody checked: no --key was given{again}"
+        return Check(SIGNATURES, told, problems, skipped=not problems)
+    problems += [f"{ATTESTATION}: {line}" for key in trust.keys if (line := _not_signed(key, read)) is not None]
+    more = f"; and in the name of {_ids(others)}, which nobody checked" if others else ""
+    return Check(SIGNATURES, f"{len(hashes)} files of {MANIFEST} signed by {', '.join(key.told for key in trust.keys)}{more}", problems)
+
+
+def _not_signed(key: Any, read: list[tuple[Envelope, Statement]]) -> str | None:
+    """Why a key does not vouch for the run, or ``None``: it must have signed a statement of each kind, and nothing wrongly."""
+    if key.expired():
+        return f"the key {key.told} expired on {key.not_after}"
+    own = [(envelope, statement) for envelope, statement in read if key.keyid in envelope.signatures]
+    if not own:
+        return f"the key {key.told} did not sign this run"
+    if not all(envelope.holds(key) for envelope, _ in own):
+        return f"a signature is not that of the key {key.told} over these bytes"
+    missing = [words for kind, words in KINDS.items() if kind not in {statement.kind for _, statement in own}]
+    return f"the key {key.told} did not sign {' or '.join(missing)}" if missing else None
+
+
+def _elsewhere(names: set[str]) -> str:
+    told = sorted(names)
+    listed = ", ".join(name[:60] for name in told[:_TOLD]) + (f" and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
+    again = names <= set(REPORT_FILES)
+    why = f"{'the report was rendered again' if again else 'they are those of another run'}, or this one was changed after it was signed"
+    return f"the signed digests are not those of {listed}: {why}"
+
+
+def _false_claims(statement: Statement, pack: EvidencePack) -> list[str]:
+    """What a statement of the verdicts says otherwise than the run; fields that the signer's version did not have are not asked for."""
+    if statement.kind != VERDICTS:
+        return []
+    own = claims(pack)
+    return [f"the signed {key} is not that of the run" for key in own if key in statement.says and not _same(statement.says[key], own[key])]
+
+
+def _same(signed: Any, own: Any) -> bool:
+    return digest_of(signed) == digest_of(own)
+
+
+def _ids(keyids: list[str]) -> str:
+    more = f" and {len(keyids) - _TOLD} more" if len(keyids) > _TOLD else ""
+    return f"{'the key' if len(keyids) == 1 else 'the keys'} {', '.join(keyid[:12] for keyid in keyids[:_TOLD])}{more}"
+
+
+def _seal_checks(pack: EvidencePack, trust: Trust) -> list[Check]:
+    named = named_seal(pack.environment)
+    if named is None:
+        asked = "a seal" if trust.seal is not None else "a time stamp" if trust.roots else None
+        return [Check(SEALED, "none", [f"environment.json: the run names no seal, and {asked} was asked for"])] if asked else []
+    seal, problems = named.document, []
+    if seal.digest != named.sha256:
+        problems.append("environment.json: the seal does not have the digest by which the run names it")
+    other = deviations(named, pack.plan, pack.environment.get("started"))
+    if trust.seal is not None and trust.seal.digest != named.sha256:
+        problems.append(f"environment.json: the run names the seal {named.sha256[:12]}, not {trust.seal.digest[:12]}, which was given")
+    elif trust.seal is not None and other:
+        problems.append(f"environment.json: the run is not the sealed one: {'; '.join(other)}")
+    signed, faults = _seal_signers(named, trust)
+    kept = f"it deviates: {'; '.join(other)}" if other else "the run keeps to it"
+    checks = [Check(SEALED, f"{named.sha256[:12]}, made {seal.made} by its maker's word{signed}; {kept}", [*problems, *faults])]
+    return [*checks, _time_stamp(named, trust)] if named.timestamp is not None or named.time is not None or trust.roots else checks
+
+
+def _seal_signers(named: NamedSeal, trust: Trust) -> tuple[str, list[str]]:
+    """Who signed the seal, in words, and what is wrong with that."""
+    if named.envelope is None:
+        return "", []
+    try:
+        envelope = read_envelope(named.envelope)
+    except ValueError as error:
+        return "", [f"environment.json: the signed seal cannot be read ({error})"]
+    if (envelope.payload, envelope.kind) != (named.document.content, SEAL):
+        return "", ["environment.json: what was signed is another seal"]
+    own = [key for key in trust.keys if key.keyid in envelope.signatures]
+    faults = [f"environment.json: the signature of the seal is not that of the key {key.told}" for key in own if not envelope.holds(key)]
+    others = sorted(set(envelope.signatures) - {key.keyid for key in own})
+    told = [f"signed by {key.told}" for key in own] + ([f"signed in the name of {_ids(others)}, which nobody checked"] if others else [])
+    return f", {', '.join(told)}", faults
+
+
+def _time_stamp(named: NamedSeal, trust: Trust) -> Check:
+    if named.timestamp is None:
+        return Check(TIME, "of the seal", ["environment.json: the seal has no time stamp"])
+    try:
+        answer = base64.b64decode(named.timestamp, validate=True)
+        time = check(answer, named.document.content, trust.roots) if trust.roots else stamped(answer, named.document.content)
+    except InputError as error:
+        return Check(TIME, str(error), skipped=True)
+    except (ValueError, binascii.Error) as error:
+        return Check(TIME, "of the seal", [f"environment.json: the time stamp of the seal does not hold: {str(error)[:160]}"])
+    if time != named.time:
+        return Check(TIME, "of the seal", [f"environment.json: the run says that the seal was stamped at {named.time}, the stamp {time}"])
+    if not trust.roots:
+        return Check(TIME, f"{time}, by an authority that nobody checked: no --tsa-root was given", skipped=True)
+    return Check(TIME, f"{time}, by an authority that the given root vouches for")

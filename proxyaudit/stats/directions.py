@@ -117,9 +117,13 @@ def _signs(count: int, rng: np.random.Generator) -> Singles:
 
 
 def heavy_tails(rows: Rows, rng: np.random.Generator) -> tuple[Singles, Singles]:
-    """Units ``(n, m)`` of heavy tails, and mixtures found from single rows by kurtosis ascent (FastICA; Hyvaerinen & Oja 1997)."""
+    """Units ``(n, m)``, each once: those of the heaviest tails, and some of the others where there are many.
+
+    Beside them mixtures found from single rows by kurtosis ascent (FastICA; Hyvaerinen & Oja 1997).
+    """
     kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
-    steepest = np.argsort(-kurtosis, kind="stable")[:_SEARCHED_UNITS]
+    order = np.argsort(-kurtosis, kind="stable")
+    steepest = np.concatenate([order[:_SEARCHED_UNITS], rng.permutation(order[_SEARCHED_UNITS:])[:_UNITS]])
     largest = max(rows.blocks, key=lambda block: block.rows.stop - block.rows.start)
     z = rows.z_nr[largest.rows, : largest.rank]
     length = (z**2).sum(axis=1)
@@ -173,13 +177,11 @@ def candidates(rows: Rows, channel: str, rng: np.random.Generator, share: float 
 
     linear = channel == "linear"
     if linear:
-        parts = {"isotropic": isotropic(rows, few(_EVEN), rng), "unit": units(rows, few(_UNITS), rng)}
+        single, searched = heavy_tails(rows, rng)
+        some = rng.permutation(single.shape[1])[: few(single.shape[1] + _UNITS)]
+        parts = {"isotropic": isotropic(rows, few(_EVEN), rng), "unit": single[:, np.sort(some)]}
         parts |= {family: extreme(rows, family, 1, rng) for family in ("low", "high")}
-        heavy, searched = heavy_tails(rows, rng)
-        if share < 1:
-            chosen = rng.permutation(heavy.shape[1] + searched.shape[1])[: few(heavy.shape[1] + searched.shape[1])]
-            heavy, searched = heavy[:, chosen[chosen < heavy.shape[1]]], searched[:, chosen[chosen >= heavy.shape[1]] - heavy.shape[1]]
-        parts |= {"heavy": heavy, "towards a row": searched}
+        parts["towards a row"] = searched[:, rng.permutation(searched.shape[1])[: few(searched.shape[1])]]
     else:
         counts = {"isotropic": few(_EVEN), "unit": few(_UNITS), "heavy": few(_EXTREMES), "low": few(_EXTREMES), "high": few(_EXTREMES)}
         parts = {family: quadratic(rows, family, count, rng) for family, count in (counts | {"norm": 1}).items()}

@@ -148,9 +148,9 @@ class Inversion:
     def _lean(self) -> None:
         """Ask directions beside those that would decide at the margin, did labels not rule them out."""
         law, sure = self._laws_of_all(self.margin)
-        wrong = sure > BARS[0][0]
         leant_on: list[int] = []
         for side in (-1, 1):
+            wrong = self._spared(sure, self.margin, side) > BARS[0][0]
             depth = np.nan_to_num(-side * law.depth(self._score(side)), nan=-np.inf)
             better = np.flatnonzero(wrong & (depth > depth[~wrong].max(initial=-np.inf)))
             _, single = np.unique(depth[better].round(4), return_index=True)
@@ -179,7 +179,7 @@ class Inversion:
         parts = [
             np.column_stack([np.full(len(which), float(zero)), getattr(law, name).reshape(shape)]) for name, zero in vars(null).items()
         ]
-        sure = sure.reshape(shape) if side else np.full(shape, -np.inf)
+        sure = self._spared(sure.reshape(shape), leaks, side)
         return Readings(np.concatenate([[0.0], leaks]), ScoreLaw(*parts), np.zeros(len(which)), sure)
 
     def _law_at(self, which: Ints, leaks: Floats) -> tuple[ScoreLaw, Floats]:
@@ -208,6 +208,7 @@ class Inversion:
     def _screen(self, leak: float, side: int, score: float | None = None, bars: int = len(BARS)) -> list[int]:
         """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""
         law, sure = self._laws_of_all(leak)
+        sure = self._spared(sure, leak, side)
         depth = -side * law.depth(self._score(side) if score is None else score)
         best: list[int] = []
         for (bar, _), kept in zip(BARS[:bars], _KEPT, strict=False):
@@ -241,6 +242,14 @@ class Inversion:
 
     def _score(self, side: int) -> float:
         return self.floored if side < 0 else self.score
+
+    def _spared(self, sure: Floats, leaks: Floats | float, side: int) -> Floats:
+        """How surely directions are ruled out where a decision may hang on it.
+
+        Products of mixtures are so many that none may be listed near the one that labels follow: absence of them leaves nothing out.
+        """
+        near = self.planter.channel == "nonlinear" and side < 0 and np.asarray(leaks) <= 2 * self.margin
+        return np.where(np.broadcast_to(near, sure.shape) | (side == 0), -np.inf, sure)
 
     def _edge(self, readings: Readings, side: int, level: float) -> float:
         if side < 0:

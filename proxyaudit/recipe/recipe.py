@@ -11,6 +11,7 @@ from proxyaudit.names import passes_for_real
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.repetitions import Seeds, design_of
+from proxyaudit.recipe.tables import FormatSpec, ValuesSpec
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
 from proxyaudit.registry import check_plugin
 from proxyaudit.types import REFERENCES
@@ -29,6 +30,7 @@ class DataSpec(Strict):
 
     card: str | None = None
     path: str | None = None
+    format: FormatSpec | None = None
     text: str | None = None
     target: str | None = None
     target_positive: str | None = None
@@ -38,6 +40,7 @@ class DataSpec(Strict):
     proxies: tuple[str, ...] | None = None
     discover: Annotated[int, Field(ge=0, le=20, strict=True)] = 1
     exclude: tuple[str, ...] | None = None
+    identifiers: tuple[str, ...] | None = None  # columns that name rows; they are found where this is not given
     legitimate: tuple[str, ...] | None = None
     holdout: str | None = None
     group: str | None = None
@@ -67,6 +70,7 @@ class SyntheticSpec(Strict):
     language_model: LanguageModelSpec | None = None
     ngram: Annotated[NgramSpec | None, BeforeValidator(lambda v: {} if v is True else v)] = None
     path: str | None = None
+    format: FormatSpec | None = None
     name: Name | None = None
     epochs: Positive | None = None
     sees_protected: bool = True
@@ -78,6 +82,7 @@ class SyntheticSpec(Strict):
         refuse(self.sdv == "language_model", "a language model is written 'language_model: {path: ...}', not 'sdv: language_model'")
         refuse(self.sdv == "ngram", "an n-gram model is written 'ngram: true' or 'ngram: {order: ...}', not 'sdv: ngram'")
         refuse(self.path is not None and self.name is None, "a release needs a 'name'")
+        refuse(self.path is None and self.format is not None, "'format' says how a release file is written: it belongs to 'path'")
         refuse(self.path is not None and self.epochs is not None, "'epochs' belongs to a synthesizer, not to a release file")
         refuse(self.ngram is not None and self.epochs is not None, "'epochs' has no meaning for an n-gram model, which counts once")
         return self
@@ -215,6 +220,7 @@ class Recipe(Strict):
 
     name: Name
     data: DataSpec
+    values: ValuesSpec | None = None
     regimes: tuple[RegimeSpec, ...] = Field(min_length=1)
     model: ModelSpec
     sites: SitesSpec = SitesSpec()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import table_digest
 from proxyaudit.data.identifiers import find_identifiers, identifier_note
 from proxyaudit.data.odd_columns import input_notes, people_notes
+from proxyaudit.data.sdv_metadata import Metadata
 from proxyaudit.data.sources import Roles, Source, find_source, load_source, require_columns
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
@@ -53,6 +55,7 @@ class Dataset:
     group: str | None = None  # the column that says which rows belong together
     text: str | None = None  # the text column that the model reads, then its only input
     unseen: tuple[Unseen, ...] = ()  # inputs of which the encoder cannot see some audit rows
+    metadata: Metadata = field(default_factory=Metadata)  # kinds of columns that data.metadata says
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
         """The ``(n,)`` class numbers of rows brought to this data set's kinds; ``InputError`` for a target missing or of no known class."""
@@ -116,6 +119,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         group=source.roles.group,
         text=source.roles.text,
         unseen=unseen,
+        metadata=source.reading.metadata,
     )
 
 
@@ -153,7 +157,10 @@ def _without_identifiers(
     if used is not None:
         raise InputError(f"column '{used}' has another role", where="data.identifiers", mend="keep one of the two roles")
     searched = [name for name in features if name not in roles.named]
-    found = find_identifiers(source.table, searched) if spec.identifiers is None else tuple(n for n in spec.identifiers if n in features)
+    named = spec.identifiers
+    if named is None:
+        named = (*find_identifiers(source.table, searched), *(n for n in source.reading.metadata.identifiers if n in searched))
+    found = tuple(name for name in features if name in named)
     if found:
         notes.append(identifier_note(found, kept=spec.encode == "none"))
     return (features if spec.encode == "none" else tuple(name for name in features if name not in found)), found
@@ -239,7 +246,7 @@ def _settle_kind(source: Source, name: str, *, is_input: bool) -> ColumnKind:
         return target_kind(column, roles, where=source.where)
     if name in (roles.group, roles.text):
         return ColumnKind(name, "categorical")
-    kind = infer_kind(column, where=source.where)
+    kind = source.reading.metadata.settled(column, infer_kind(column, where=source.where), where=source.where)
     if name in roles.bands:
         kind = _banded(column, kind, roles.bands[name], source.where, is_input=is_input)
     if is_input:
@@ -316,7 +323,7 @@ def file_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
     """Digest of each table and checkpoint that a recipe names, as in :attr:`Dataset.hashes` and under its names; none of them is parsed."""
     hashes = find_source(recipe.data, base).hashes
     if recipe.data.holdout is not None:
-        hashes["holdout"] = file_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout"))
+        hashes["holdout"] = table_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout", folders=True))
     return public_hashes(hashes | _other_files(recipe, base), hashes["data"] if recipe.data.path is None else None)
 
 
@@ -326,7 +333,7 @@ def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:
     for regime in recipe.regimes:
         if regime.synthetic is not None and regime.synthetic.path is not None:
             what = f"release {regime.synthetic.regime}"
-            hashes[what] = file_digest(resolve_path(regime.synthetic.path, base=base, what=what))
+            hashes[what] = table_digest(resolve_path(regime.synthetic.path, base=base, what=what, folders=True))
         for number, text in enumerate(regime.checkpoints or ()):
             path = resolve_path(text, base=base, what=f"checkpoint of regime '{regime.name}'")
             hashes[f"checkpoint {regime.name} {number}"] = file_digest(path)

@@ -38,7 +38,7 @@ def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.Data
     changed: dict[Any, Any] = {}
     for place, name in enumerate(frame.columns):
         column = frame.iloc[:, place]
-        if column.dtype.kind != "O" and not isinstance(column.dtype, pd.StringDtype):
+        if column.dtype.kind not in "OU" and not isinstance(column.dtype, pd.StringDtype):
             continue
         try:
             codes, uniques = pd.factorize(column)

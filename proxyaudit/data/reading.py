@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from proxyaudit.data.missing import Word, word_notes
+from proxyaudit.data.sdv_metadata import Metadata
 from proxyaudit.recipe.tables import MISSING_WORDS, FormatSpec, ValuesSpec
 from proxyaudit.types import NotTested
 
@@ -15,11 +16,12 @@ class Reading:
     format: FormatSpec = field(default_factory=FormatSpec)
     missing: tuple[str, ...] = MISSING_WORDS
     key: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
 
     @classmethod
-    def of(cls, form: FormatSpec | None, values: ValuesSpec | None, key: str = "data") -> "Reading":
+    def of(cls, form: FormatSpec | None, values: ValuesSpec | None, key: str = "data", metadata: Metadata | None = None) -> "Reading":
         """What a recipe says."""
-        return cls(form or FormatSpec(), (values or ValuesSpec()).missing, key)
+        return cls(form or FormatSpec(), (values or ValuesSpec()).missing, key, metadata or Metadata())
 
     def or_named(self, line: str) -> str:
         """The line of a recipe that would say it, as the end of a message; empty where there is no recipe."""

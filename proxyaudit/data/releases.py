@@ -33,9 +33,9 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotT
         if spec is None or spec.path is None:
             continue
         what = f"release {spec.regime}"
-        path = resolve_path(spec.path, base=base, what=what)
+        path = resolve_path(spec.path, base=base, what=what, folders=True)
         told, faults = Told(), Faults(what, str(path))
-        reading = Reading.of(spec.format, recipe.values, "synthetic")
+        reading = Reading.of(spec.format, recipe.values, "synthetic", dataset.metadata)
         table = read_table(path, what=what, reading=reading, told=told, faults=faults)
         present = [str(name) for name in table.columns]
         for role, names in (("input", [f.name for f in dataset.features]), ("target", [dataset.target])):

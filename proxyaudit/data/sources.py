@@ -12,7 +12,9 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import table_digest
 from proxyaudit.data.reading import Reading, Told
+from proxyaudit.data.sdv_metadata import read_metadata
 from proxyaudit.data.tables import is_inside, read_table, resolve_path, settle_values
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
@@ -134,6 +136,7 @@ class SourceFiles:
     card_path: Path | None
     path: Path | None
     hashes: dict[str, str]
+    metadata: Path | None = None
 
 
 def find_source(spec: DataSpec, base: Path) -> SourceFiles:
@@ -144,12 +147,15 @@ def find_source(spec: DataSpec, base: Path) -> SourceFiles:
         card = load_card(card_path)
         hashes["card"] = file_digest(card_path)
     if spec.path is not None:
-        path = resolve_path(spec.path, base=base, what="data.path")
+        path = resolve_path(spec.path, base=base, what="data.path", folders=True)
     elif card is not None and card_path is not None and card.path is not None:
         path = _card_file(card, card_path)
     if path is not None:
-        hashes["data"] = file_digest(path)
-    return SourceFiles(card, card_path, path, hashes)
+        hashes["data"] = table_digest(path)
+    metadata = None if spec.metadata is None else resolve_path(spec.metadata, base=base, what="data.metadata")
+    if metadata is not None:
+        hashes["metadata"] = file_digest(metadata)
+    return SourceFiles(card, card_path, path, hashes, metadata)
 
 
 def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *, gather: bool = False) -> Source:
@@ -157,7 +163,9 @@ def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *,
 
     ``gather``: what is wrong with columns is left in the source's faults, for whoever looks at their values next.
     """
-    found, reading, told = find_source(spec, base), Reading.of(spec.format, values), Told()
+    found, told = find_source(spec, base), Told()
+    metadata = None if found.metadata is None else read_metadata(found.metadata)
+    reading = Reading.of(spec.format, values, metadata=metadata)
     card, card_path, path, hashes = found.card, found.card_path, found.path, dict(found.hashes)
     if path is not None:
         if card is not None and spec.path is None and hashes["data"] != card.sha256:

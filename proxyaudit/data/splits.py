@@ -16,11 +16,11 @@ from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
 from proxyaudit.data.encoding import check_like, spelling_notes
 from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import table_digest
 from proxyaudit.data.reading import Told
 from proxyaudit.data.sitting_out import NOTE, stay
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.tables import read_table, resolve_path
-from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -240,8 +240,8 @@ def read_holdout(
     """
     if recipe.data.holdout is None:
         return None
-    path = resolve_path(recipe.data.holdout, base=base, what="data.holdout")
-    hashes["holdout"] = file_digest(path)
+    path = resolve_path(recipe.data.holdout, base=base, what="data.holdout", folders=True)
+    hashes["holdout"] = table_digest(path)
     if hashes["holdout"] == hashes.get("data"):
         why = "data.holdout is the same file as the real rows; it was split, and the audit part is taken as unknown to every maker"
         notes.append(NotTested(what="rows of another source than the real table", why=why))

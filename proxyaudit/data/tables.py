@@ -1,4 +1,4 @@
-"""Tables from disk: paths that cannot escape, CSV and parquet, and one clear line for every failure."""
+"""Tables from disk: paths that cannot escape, CSV, parquet and saved data sets, and one clear line for every failure."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,6 +10,7 @@ import pandas as pd
 from proxyaudit.data.columns import Column
 from proxyaudit.data.csv_files import read_csv, read_numbers
 from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import arrow_frame, is_saved_dataset, read_saved_dataset
 from proxyaudit.data.identifiers import INDEX_DROPPED, drop_index
 from proxyaudit.data.missing import settle_missing
 from proxyaudit.data.reading import Reading, Told
@@ -24,22 +25,23 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = ()) -> Path:
+def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = (), folders: bool = False) -> Path:
     """Find the file that a recipe names; ``what`` it is, e.g. ``"data.path"``, is for messages.
 
     Absolute paths are taken as they are; relative ones are looked for below ``base`` (the recipe's folder), the current folder and
-    ``extra``, and may not lead out of all of these. Raises ``InputError``: there is no such file, it is a folder, or the path escapes.
+    ``extra``, and may not lead out of all of these. Raises ``InputError``: there is no such file, the path escapes, or it is a folder,
+    unless ``folders`` of saved data sets are asked for.
     """
     if not text or "\0" in text:
         raise InputError(f"{what} is not a file name", mend="write the path of a file")
     trusted = (base, Path.cwd(), *extra)
     try:
         if Path(text).is_absolute():
-            return _existing_file(Path(text), what)
+            return _existing_file(Path(text), what, folders)
         inside = [folder / text for folder in trusted if any(is_inside(folder / text, root) for root in trusted)]
         for candidate in inside:
             if candidate.exists():
-                return _existing_file(candidate, what)
+                return _existing_file(candidate, what, folders)
     except (OSError, RuntimeError) as error:  # a name of thousands of letters, links in a circle
         reason = getattr(error, "strerror", None) or "links in a circle"
         raise InputError(f"{what}: the path cannot be used ({reason})", where=text[:200], mend="check the path") from None
@@ -48,8 +50,8 @@ def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = 
     raise InputError(f"{what}: no such file", where=text, mend="paths are relative to the recipe's folder, then to the current folder")
 
 
-def _existing_file(path: Path, what: str) -> Path:
-    if path.is_dir():
+def _existing_file(path: Path, what: str, folders: bool) -> Path:
+    if path.is_dir() and not (folders and is_saved_dataset(path)):
         raise InputError(f"{what}: this is a folder, not a file", where=str(path), mend="name the file itself")
     if not path.exists():
         raise InputError(f"{what}: no such file", where=str(path), mend="check the path")
@@ -59,7 +61,7 @@ def _existing_file(path: Path, what: str) -> Path:
 def read_table(
     path: Path, *, what: str, reading: Reading | None = None, told: Told | None = None, faults: Faults | None = None
 ) -> pd.DataFrame:
-    """Read a CSV (header line, optionally gzipped) or parquet table; ``told`` takes what a reader should know of it.
+    """Read a CSV (header line, optionally gzipped), parquet or saved data set; ``told`` takes what a reader should know of it.
 
     Where ``faults`` are gathered, a column that cannot be read is noted there and left out.
 
@@ -70,7 +72,9 @@ def read_table(
     reading, told = reading or Reading(), told if told is not None else Told()
     own = faults if faults is not None else Faults(what, str(path))
     name, is_text = path.name.lower(), False
-    if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
+    if path.is_dir():
+        frame = _plain(read_saved_dataset(path, what), own)
+    elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         frame, is_text = read_csv(path, what, reading, told), True
     elif name.endswith((".parquet", ".pq")):
         frame = _read_parquet(path, what, told, own)
@@ -94,7 +98,7 @@ def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, *, numbers:
             frame[name] = found
         if mark:
             told.marks.setdefault(mark, []).append(name)
-    return frame
+    return reading.metadata.with_dates(frame)
 
 
 def _check_names(frame: pd.DataFrame, faults: Faults) -> pd.DataFrame:
@@ -126,8 +130,7 @@ def _read_parquet(path: Path, what: str, told: Told, faults: Faults) -> pd.DataF
             _check_parquet(pyarrow.parquet.ParquetFile(stream).metadata, path, what)
             stream.seek(0)
             table = pyarrow.parquet.read_table(stream)
-        # pandas' own metadata could bring back an index and so hide a column; nullable integers stay exact as objects.
-        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+        frame = arrow_frame(table)
     except (pyarrow.ArrowException, ValueError):
         raise InputError(f"{what}: not a parquet table", where=where, mend="write it again, or use CSV") from None
     except OSError as error:
@@ -136,17 +139,20 @@ def _read_parquet(path: Path, what: str, told: Told, faults: Faults) -> pd.DataF
     if _ROW_INDEX in frame.columns:
         frame = frame.drop(columns=[_ROW_INDEX])
         told.remarks.append(INDEX_DROPPED)
+    return _plain(frame, faults)
+
+
+def _plain(frame: pd.DataFrame, faults: Faults) -> pd.DataFrame:
+    """A frame with names as text and the columns that can be used."""
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
-    kept = [plain_column(frame.iloc[:, place], faults) for place in range(frame.shape[1])]
+    kept = [_plain_column(frame.iloc[:, place], faults) for place in range(frame.shape[1])]
     known = [column for column in kept if column is not None]
     return pd.concat(known, axis=1) if known else frame.iloc[:, :0]
 
 
-def plain_column(column: Column, faults: Faults) -> Column | None:
-    """A column of a frame as numbers, truth values, dates or objects; ``None``, and a fault, where it is none of these."""
+def _plain_column(column: Column, faults: Faults) -> Column | None:
+    """A column of numbers, truth values, dates or objects; ``None``, and a fault, where it holds none of these."""
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return column.astype(object)
     if isinstance(dtype, np.dtype) and dtype.kind not in "biufMO":
         mend = "store it as numbers, text or dates"
         faults.add(f"{faults.table}: column '{column.name}' is of an unsupported type ({dtype})", mend)

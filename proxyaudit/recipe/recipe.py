@@ -31,6 +31,7 @@ class DataSpec(Strict):
     card: str | None = None
     path: str | None = None
     format: FormatSpec | None = None
+    metadata: str | None = None  # kinds of columns as SDV writes them
     text: str | None = None
     target: str | None = None
     target_positive: str | None = None
@@ -288,7 +289,7 @@ class Recipe(Strict):
         """The recipe as plain data that everybody may read: of an absolute path, which tells of a machine, the name alone."""
         found: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         data, model = found["data"], found["model"]
-        places = [(data, key) for key in ("card", "path", "holdout")] + [(model, "path")]
+        places = [(data, key) for key in ("card", "path", "holdout", "metadata")] + [(model, "path")]
         for regime in found["regimes"]:
             made = regime.get("synthetic", {})
             places += [(made, "path"), (made.get("language_model", {}), "path")]

@@ -289,10 +289,10 @@ class Recipe(Strict):
         """The recipe as plain data that everybody may read: of an absolute path, which tells of a machine, the name alone."""
         found: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         data, model = found["data"], found["model"]
-        places = [(data, key) for key in ("card", "path", "holdout", "metadata")] + [(model, "path")]
+        places = [(data, key) for key in ("card", "path", "holdout", "metadata")] + [(model, "path"), (model, "base")]
         for regime in found["regimes"]:
             made = regime.get("synthetic", {})
-            places += [(made, "path"), (made.get("language_model", {}), "path")]
+            places += [(made, "path"), (made.get("language_model", {}), "path"), (made.get("language_model", {}), "base")]
             places.append((regime, "path"))
             regime.update({"checkpoints": [file_name(path) for path in regime["checkpoints"]]} if "checkpoints" in regime else {})
         for section, key in places:

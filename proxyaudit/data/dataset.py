@@ -18,12 +18,12 @@ from proxyaudit.data.frames import table_digest
 from proxyaudit.data.identifiers import find_identifiers, identifier_note
 from proxyaudit.data.odd_columns import input_notes, people_notes
 from proxyaudit.data.sdv_metadata import Metadata
+from proxyaudit.data.shards import weights_file_digest
 from proxyaudit.data.sources import Roles, Source, find_source, load_source, require_columns
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.names import check_names
 from proxyaudit.recipe.recipe import DataSpec, Recipe
@@ -336,7 +336,7 @@ def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:
             hashes[what] = table_digest(resolve_path(regime.synthetic.path, base=base, what=what, folders=True))
         for number, text in enumerate(regime.checkpoints or ()):
             path = resolve_path(text, base=base, what=f"checkpoint of regime '{regime.name}'")
-            hashes[f"checkpoint {regime.name} {number}"] = file_digest(path)
+            hashes[f"checkpoint {regime.name} {number}"] = weights_file_digest(path)
     return hashes
 
 

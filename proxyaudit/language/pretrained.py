@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from proxyaudit.data.shards import INDEX, read_shards
 from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
@@ -103,17 +104,8 @@ def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
 
 def _check_folder(folder: Path) -> None:
     """Refuse (``InputError``) a folder whose files send a loader elsewhere: nobody would have looked at, or hashed, what lies there."""
-    for index in sorted(folder.glob("*.index.json")):
-        try:
-            shards = set(json.loads(read_file(index))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            what = f"the list of shards cannot be read ({one_line(error)})"
-            raise InputError(what, where=str(index), mend="copy the model again") from None
-        for name in shards:
-            plain = isinstance(name, str) and name.endswith(".safetensors") and not any(mark in name for mark in "/\\\0")
-            if not (plain and (folder / name).is_file()):
-                mend = "shards are plain safetensors files beside it; save the model again"
-                raise InputError(f"the list of shards names '{str(name)[:80]}'", where=str(index), mend=mend)
+    for index in sorted(folder.glob(f"*{INDEX}")):
+        read_shards(index)
 
 
 def model_files(folder: Path, adapted: Path | None = None) -> dict[str, str]:

@@ -98,10 +98,15 @@ def fingerprint_of(spec: HuggingFaceSpec, base: Path) -> str:
     return spec.path if spec.hub else " ".join(f"{name}={digest}" for name, digest in model_hashes(spec, base).items())
 
 
-def check_length(config: Any, spec: HuggingFaceSpec) -> None:
-    """Refuse (``InputError``) more tokens than a model says it takes."""
+def check_length(body: nn.Module, spec: HuggingFaceSpec) -> None:
+    """Refuse (``InputError``) more tokens than a model says it takes, less the places that RoBERTa and its kin keep for padding."""
+    config: Any = body.config
     longest = getattr(config, "max_position_embeddings", None)
-    if isinstance(longest, int) and 0 < longest < spec.max_length:
+    if not isinstance(longest, int) or longest <= 0:
+        return
+    tables = [part for name, part in body.named_modules() if name.endswith("position_embeddings") and isinstance(part, nn.Embedding)]
+    longest -= max((part.padding_idx + 1 for part in tables if part.padding_idx is not None and part.num_embeddings == longest), default=0)
+    if longest < spec.max_length:
         raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
 
 
@@ -110,7 +115,7 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
     place, body = _body(spec, base)
     body = copy_module(body)
     config: Any = body.config
-    check_length(config, spec)
+    check_length(body, spec)
     layers, width, last = find_layers(body, config, place)
     module = TextClassifier(body, layers, spec, width=width, n_outputs=columns_of(n_classes))
     module.same_as_last = last and spec.pooling == spec.site_pooling

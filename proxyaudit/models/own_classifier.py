@@ -104,7 +104,7 @@ def make_own(spec: HuggingFaceSpec, base: Path) -> OwnClassifier:
     place, file = locate(spec, base)
     adapted = adapter_base(spec, place, base)
     kept, layers, own = _loaded(place, tuple(fetch_options(spec, file, adapted).items()), fingerprint_of(spec, base))
-    check_length(kept.config, spec)
+    check_length(kept, spec)
     return OwnClassifier(copy_module(kept), layers, spec, own).eval()
 
 

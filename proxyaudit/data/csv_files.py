@@ -23,6 +23,7 @@ from proxyaudit.recipe.tables import FormatSpec
 
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _SAMPLE: Final = 2**18  # characters that the separator is found in
+_CHUNK: Final = 2**24  # bytes that are looked at at once for what alphabet they are
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # Western letters among others: bytes that stand for letters of Latin-1, one or two at a time beside letters of ASCII. Where whole words
 # lie beyond ASCII it may be any alphabet.
@@ -107,20 +108,29 @@ def _find_dialect(path: Path, what: str, reading: Reading, told: Told) -> _Diale
 
 def _find_encoding(path: Path, told: Told) -> str:
     """UTF-8, UTF-16 by its mark, or Latin-1 where all that is no UTF-8 are single Western letters within words."""
+    encoding = "utf-8-sig"
+    for data in _whole_lines(path):
+        if encoding == "utf-8-sig" and data[:2] in _UTF16:
+            return "utf-16"
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            encoding = "latin-1"
+            break
+    if encoding == "latin-1":
+        for data in _whole_lines(path):
+            if re.search(rb"[\x80-\xff]", _WESTERN.sub(b"", data)):
+                raise UnicodeDecodeError("utf-8", data, 0, 1, "it may be any alphabet")
+        why = "the file is no UTF-8; it was read as Latin-1, since all of them are Western letters"
+        told.remarks.append(("how letters beyond ASCII are written", why))
+    return encoding
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The bytes of a file some megabytes at a time, cut where lines end."""
     with _open_bytes(path) as stream:
-        data = stream.read()
-    if data[:2] in _UTF16:
-        return "utf-16"
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        if re.search(rb"[\x80-\xff]", _WESTERN.sub(b"", data)):
-            raise
-        told.remarks.append(
-            ("how letters beyond ASCII are written", "the file is no UTF-8; it was read as Latin-1, since all of them are Western letters")
-        )
-        return "latin-1"
-    return "utf-8-sig"
+        while data := stream.read(_CHUNK):
+            yield data + stream.readline()
 
 
 def find_separators(sample: str) -> tuple[str, ...]:

@@ -52,7 +52,10 @@ def find_identifiers(table: pd.DataFrame, columns: Sequence[str]) -> tuple[str, 
     likely = [name for name in columns if table[name].dtype.kind in "iufO" and _mostly_apart(table[name])]
     if not likely:
         return ()
-    rows = table.drop_duplicates()  # a copy of a row has the row's name
+    try:
+        rows = table.drop_duplicates()  # a copy of a row has the row's name
+    except TypeError:  # nested values: refused when the column is used
+        rows = table
     return tuple(name for name in likely if _names_rows(name, rows[name].dropna(), len(rows)))
 
 

@@ -54,8 +54,8 @@ def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.Data
             if texts[at] != "":
                 found.append(Word(str(name), str(uniques[int(at)]).strip(), int(counts[at]), bool(gone[at])))
         if gone.any():
-            values = np.append(np.where(gone, np.nan, np.asarray(uniques, dtype=object)), np.nan)
-            changed[place] = pd.Series(values[codes], index=frame.index, name=name, dtype=object)
+            # Not rebuilt from its distinct values: 1 and True are one of them.
+            changed[place] = column.astype(object).mask(np.append(gone, False)[codes], np.nan)
     if changed:
         columns = [changed.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])]
         frame = pd.concat(columns, axis=1).set_axis(frame.columns, axis=1)

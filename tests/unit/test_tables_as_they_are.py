@@ -13,6 +13,7 @@ import pytest
 from proxyaudit.data.csv_files import read_numbers
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.identifiers import find_identifiers
+from proxyaudit.data.missing import settle_missing
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.data.tables import read_table
@@ -409,3 +410,25 @@ def test_every_fault_of_a_holdout_or_release_is_in_one_message(tmp_path: Path, t
         assert f"'{name}'" in line
     assert "o.csv" in line
     assert line.count(os.fspath(tmp_path)) == 1
+
+
+def test_nested_columns_are_among_the_faults(tmp_path: Path) -> None:
+    frame = people().assign(who=np.arange(600), z=[[1, 2]] * 600, e=np.inf)
+    with pytest.raises(InputError, match=r"2 faults.*'z' holds nested values.*'e' holds 600 infinite"):
+        load(tmp_path, frame, name="t.parquet")
+
+
+def test_values_that_are_equal_and_not_the_same_stay_apart() -> None:
+    frame = pd.DataFrame({"a": pd.Series([True, 1, "NA", 1.0, None], dtype=object)})
+    found, words = settle_missing(frame, ["NA"])
+    assert [type(value) for value in found["a"][[0, 1, 3]]] == [bool, int, float]
+    assert found["a"].isna().tolist() == [False, False, True, False, True]
+    assert [(word.word, word.rows, word.missing) for word in words] == [("NA", 1, True)]
+
+
+def test_encodings_are_told_beyond_the_first_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxyaudit.data.csv_files._CHUNK", 64)
+    frame = pd.DataFrame({"a": ["plain words"] * 60 + ["Köln"], "b": range(61)})
+    for encoding in ("utf-8", "latin-1"):
+        frame.to_csv(tmp_path / "t.csv", index=False, encoding=encoding)
+        pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv", what="data"), frame)

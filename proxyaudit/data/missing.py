@@ -34,6 +34,7 @@ class Word:
 def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.DataFrame, list[Word]]:
     """The frame with missing words as NaN, and the words that were found, empty fields apart."""
     plain = {_plain(word) for word in words} | {""}
+    firsts = {mark for word in plain | _DOUBTFUL for mark in (word[:1], word[:1].upper())}
     found: list[Word] = []
     changed: dict[Any, Any] = {}
     for place, name in enumerate(frame.columns):
@@ -45,7 +46,8 @@ def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.Data
         except TypeError:  # nested values: refused when the column is used
             continue
         counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
-        texts = [_plain(value) if isinstance(value, str) else None for value in uniques]
+        # Of half a million different numbers none is folded: the first letter tells.
+        texts = [_plain(v) if isinstance(v, str) and (v[:1] in firsts or v[:1].isspace()) else None for v in uniques]
         gone = np.array([text in plain for text in texts], dtype=bool)
         doubtful = np.array([text in _DOUBTFUL for text in texts], dtype=bool) & ~gone
         if doubtful.any() and _are_numbers([value for value, out in zip(uniques, gone | doubtful, strict=True) if not out]):

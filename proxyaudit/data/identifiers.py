@@ -95,7 +95,7 @@ def _counts(values_n: NDArray[Any], *, key: bool) -> bool:
 def identifier_note(names: Sequence[str], *, kept: bool) -> NotTested:
     """What was done with columns that name rows; ``kept``: the model reads them all the same."""
     listed = ", ".join(names)
-    how = "they name rows: no two share a value, as of running numbers and keys, or data.identifiers or data.metadata says so"
+    how = "its values name rows: no two rows share one, as of running numbers and keys, or data.identifiers or data.metadata says so"
     if kept:
         why = f"{how}; 'encode: none' hands them to the model, and only the comparison of rows leaves them out"
         return NotTested(what=f"what a model learns of single rows by {listed}", why=why)

@@ -155,7 +155,7 @@ def test_identifiers_are_kept_out_and_hide_no_copies(tmp_path: Path, values: Any
     recipe = recipe_of(write(real, tmp_path / name), {"holdout": "h.csv"}, regimes)
     data = load_dataset(recipe, tmp_path)
     assert "who" not in [feature.name for feature in data.features]
-    assert "column who as input: they name rows" in said(data)
+    assert "column who as input: its values name rows" in said(data)
     copies = [note.why for note in release_notes(data, load_releases(recipe, data, tmp_path, []))]
     assert any("at least 360 of its rows equal an audit row" in why for why in copies)
 

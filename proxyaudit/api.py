@@ -87,7 +87,7 @@ def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = N
 
 def probe(
     activations: Mapping[str, Mapping[str, Any]],
-    labels: pd.DataFrame | Mapping[str, Any],
+    labels: Any,
     *,
     attributes: str | Sequence[str],
     real: str | None = None,
@@ -103,17 +103,18 @@ def probe(
 ) -> Audit:
     """Audit bare activations: is the attribute still in them?
 
-    ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime, and ``labels`` are columns over them in
-    the same order: sensitive ``attributes``, a ``group`` of rows that belong together (person, author, household), and columns that
-    legitimately explain the attribute (``condition_on``). The others are compared with regime ``real``, and with the
-    same network before training, regime ``untrained``. Margins are the smallest leaks
-    that matter, fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
+    ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime, and ``labels`` (a frame of pandas,
+    polars or Arrow, or a mapping) are columns over them in the same order: sensitive ``attributes``, a ``group`` of rows that belong
+    together (person, author, household), and columns that legitimately explain the attribute (``condition_on``). The others are compared
+    with regime ``real``, and with the same network before training, regime ``untrained``. Margins are the smallest leaks that matter,
+    fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
     is written; of what is written a few people sit out (guide ``disclosure``). Raises ``InputError``: the arrays or labels do not fit, or
     hold NaN or infinite activations.
     """
     from proxyaudit.audits.probe.inputs import ProbeRequest
     from proxyaudit.audits.probe.run import probe_arrays
     from proxyaudit.cache import CACHE_FOLDER, Cache
+    from proxyaudit.data.frames import as_frame
     from proxyaudit.publication import publish
     from proxyaudit.recipe.recipe import Margins
     from proxyaudit.recipe.yaml import validated
@@ -124,7 +125,7 @@ def probe(
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
     request = ProbeRequest(named, real, group, conditions, margins, seed, name, untrained)
-    pack = probe_arrays(activations, pd.DataFrame(labels), request, jobs=jobs, published=out is not None)
+    pack = probe_arrays(activations, as_frame(labels), request, jobs=jobs, published=out is not None)
     if out is None:
         return Audit(None, pack)
     folder = Path(out) / name / pack.plan["run_id"]

@@ -13,6 +13,8 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from proxyaudit.registry import COMMAND, NAMES, NOTHING_REGISTERED, own_distribution, plugin_names
+
 
 @dataclass(frozen=True)
 class Check:
@@ -31,15 +33,33 @@ def check_machine(out: Path) -> list[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    try:
-        requirements = importlib.metadata.requires("proxyaudit") or []
-    except importlib.metadata.PackageNotFoundError:
-        yield Check("proxyaudit", "fail", "not installed; pip install it into this environment")
-        return
-    yield Check("proxyaudit", "ok", importlib.metadata.version("proxyaudit"))
-    for requirement in map(Requirement, requirements):
+    own = own_distribution()
+    if own is None:
+        yield Check("proxyaudit", "fail", "not installed; in your clone: pip install .")
+    else:
+        yield Check("proxyaudit", "ok", f"{own.version} (distribution {own.name})")
+    for other in NAMES:
+        foreign = _foreign(other, own)
+        if foreign is not None:
+            yield foreign
+    for requirement in map(Requirement, (own.requires if own is not None else None) or []):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield _package(requirement.name, requirement.specifier)
+
+
+def _foreign(name: str, own: importlib.metadata.Distribution | None) -> Check | None:
+    """Another distribution of a name of this one: an older installation, or another project's."""
+    try:
+        found = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if own is not None and found.name == own.name:
+        return None
+    ours = any(point.value == COMMAND for point in found.entry_points)
+    what = "an older installation of this package" if ours else "another project, whose files may stand in for this one's"
+    return Check(
+        f"distribution {found.name}", "warn", f"{found.version}: {what}; pip uninstall {found.name}, then in your clone: pip install ."
+    )
 
 
 def _package(name: str, bounds: SpecifierSet) -> Check:
@@ -65,8 +85,6 @@ def _imports() -> Iterator[Check]:
 
 
 def _kinds() -> Check:
-    from proxyaudit.registry import NOTHING_REGISTERED, plugin_names
-
     names = plugin_names("models")
     return Check("kinds of models", "ok" if names else "fail", ", ".join(names) or NOTHING_REGISTERED)
 

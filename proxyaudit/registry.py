@@ -2,10 +2,31 @@
 
 import sys
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any
 
 from proxyaudit.errors import InputError, did_you_mean
+
+NAMES = ("proxy-leakage-audit", "proxyaudit")  # of the distribution: today's, and that of installations made before
+COMMAND = "proxyaudit.cli.main:main"
+
+
+def own_distribution() -> Distribution | None:
+    """The installed distribution that this package came with; another project that has one of its names is none."""
+    for name in NAMES:
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        if any(point.value == COMMAND for point in found.entry_points):
+            return found
+    return None
+
+
+def own_version() -> dict[str, str]:
+    """The package's version under its name; nothing where it is not installed."""
+    found = own_distribution()
+    return {} if found is None else {"proxyaudit": found.version}
 
 
 @lru_cache

@@ -77,9 +77,9 @@ def _check_same(hashes: Mapping[str, Any], now: Mapping[str, str], where: str) -
 
 def rewrite_paths(data: dict[str, Any], base: Path, folder: Path) -> None:
     """Let the ``data`` of a recipe, whose paths start from ``base``, be read from ``folder``."""
-    for key in ("path", "holdout"):
+    for key in ("path", "holdout", "metadata"):
         if key in data:
-            data[key] = _rewritten(resolve_path(data[key], base=base, what=f"data.{key}"), folder)
+            data[key] = _rewritten(resolve_path(data[key], base=base, what=f"data.{key}", folders=True), folder)
     if "card" in data:
         card, packaged = find_card(data["card"], base), packaged_folder()
         if packaged is None or not is_inside(card, packaged):

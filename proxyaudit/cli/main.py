@@ -1,7 +1,6 @@
 """The command line: parse, call, print. Imports nothing heavy before a command needs it."""
 
 import contextlib
-import importlib.metadata
 import io
 import os
 import sys
@@ -14,6 +13,7 @@ import typer
 from proxyaudit.cli import compare, console, controls, cure, gate, history, lists, mitigate, probe, prompts, report, run, scan, sign, verify
 from proxyaudit.cli.signals import as_interrupts
 from proxyaudit.errors import InputError, ProxyauditError, machine_error, safe_line
+from proxyaudit.registry import own_version
 
 INTERRUPTED = 130
 
@@ -90,7 +90,7 @@ def _root(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False
 ) -> None:
     if version:
-        console.write_line(f"proxyaudit {importlib.metadata.version('proxyaudit')}")
+        console.write_line(f"proxyaudit {own_version().get('proxyaudit', '(not installed)')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         console.write_line(context.get_help())

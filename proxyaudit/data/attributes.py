@@ -109,12 +109,12 @@ def code_attribute(
     """
     name = kind.name
     if distinct < 2:
-        return _nothing_to_tell(name, role, "has one value only" if distinct else "has no values", where)
+        return nothing_to_tell(name, role, "has one value only" if distinct else "has no values", where)
     if kind.kind == "numeric" and distinct > MAX_DISCRETE_NUMBERS:
         values = column.to_numpy(dtype=np.float64).copy()
         known = values[~np.isnan(values)]
         if len(known) < fewest or np.ptp(known) == 0:
-            return _nothing_to_tell(name, role, "hardly varies in the audit rows", where)
+            return nothing_to_tell(name, role, "hardly varies in the audit rows", where)
         values.flags.writeable = False
         asked = (NotTested(what=f"{name}: other questions about its value", why=_OF_NUMBERS),) if role == "protected" else ()
         return Attribute(name, role, "continuous", (), values), (*asked, *_missing(name, bool(len(known) < len(values))))
@@ -123,7 +123,7 @@ def code_attribute(
     levels = kind.in_order(kept)
     if len(levels) < 2:
         people = "" if groups is None else " and eleven people"
-        return _nothing_to_tell(name, role, f"has fewer than two groups of {fewest} audit rows{people}", where)
+        return nothing_to_tell(name, role, f"has fewer than two groups of {fewest} audit rows{people}", where)
     # A missing value is no group: what being missing goes with is not what the attribute is.
     coded = text.where(~text.isin(pooled), OTHER) if pooled else text
     codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
@@ -171,7 +171,8 @@ def _keep_levels(text: Column, fewest: int, groups: Column | None) -> tuple[set[
     return set(large), set()
 
 
-def _nothing_to_tell(name: str, role: Role, fault: str, where: str) -> tuple[None, tuple[NotTested, ...]]:
+def nothing_to_tell(name: str, role: Role, fault: str, where: str) -> tuple[None, tuple[NotTested, ...]]:
+    """What is said of an attribute without two groups; ``InputError`` where it is protected."""
     if role == "protected":
         raise InputError(f"protected column '{name}' {fault}", where=where, mend="name a column with at least two groups, or use more rows")
     return None, (NotTested(what=f"proxy {name}", why=f"the column {fault}"),)

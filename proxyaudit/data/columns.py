@@ -26,6 +26,10 @@ _LEADING_ZERO = re.compile(r"[+-]?0\d")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
 _DECORATION = re.compile(r"[,\s%$€£]")
+_TWO_READINGS = re.compile(r"[+-]?\d{1,3}(,\d{3})*")
+_OTHER_DAY = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}( .*)?|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{2,4}")
+_TRUTH: Mapping[str, bool] = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(("false", "f", "no", "n", "0"), False)
+_PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("1", "0"))
 _MAX_TEXT_LEVELS = 50
 _MAX_MIXED_LEVELS = 20
 
@@ -67,7 +71,8 @@ def _number(value: float) -> str:
 class ColumnKind:
     """Kind of one column; ``date`` columns are numeric (days since 1970-01-01), numbers in ``bands`` categorical.
 
-    ``spellings`` gives the real table's spelling of each category without regard to case and blanks; every table is brought to it.
+    ``spellings`` gives the real table's spelling of each category without regard to case, blanks and ways of writing truth values; every
+    table is brought to it. ``truth`` says that a number is 0 or 1, so that other tables may write it as a truth value.
     """
 
     name: str
@@ -75,6 +80,7 @@ class ColumnKind:
     date: bool = False
     bands: Bands | None = None
     spellings: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
+    truth: bool = field(default=False, compare=False, repr=False)
 
     def spelt(self, level: str) -> str:
         """A category as the real table writes it."""
@@ -161,7 +167,17 @@ def spellings_of(text: Column) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for level in sorted(counts.index, key=lambda level: (-int(counts[level]), level)):
         chosen.setdefault(_plain(level), level)
-    return chosen
+    return chosen | _truth_spellings(chosen)
+
+
+def _truth_spellings(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Where all categories are truth values of one way of writing, or of one in words and others: every way of writing them."""
+    pairs = [pair for pair in _PAIRS if {*pair} <= chosen.keys()]
+    if not pairs or not chosen.keys() <= _TRUTH.keys() or (len(chosen) > 2 and pairs[0] not in _PAIRS[:2]):
+        return {}
+    levels = list(chosen.values())  # by frequency
+    first = {truth: next(level for level in levels if _TRUTH[_plain(level)] == truth) for truth in (True, False)}
+    return {word: first[truth] for word, truth in _TRUTH.items()}
 
 
 def one_spelling(text: Column, spellings: Mapping[str, str]) -> Column:
@@ -170,6 +186,12 @@ def one_spelling(text: Column, spellings: Mapping[str, str]) -> Column:
     own = spellings_of(text)
     changed = {level: new for level in levels if (new := spellings.get(_plain(level), own[_plain(level)])) != level}
     return text.map(lambda level: changed.get(level, level)) if changed else text
+
+
+def as_truth(text: Column) -> Column | None:
+    """Truth values as 0 and 1, where every known label is one; else ``None``."""
+    numbers = text.map(lambda level: float(_TRUTH[_plain(level)]) if isinstance(level, str) and _plain(level) in _TRUTH else np.nan)
+    return numbers if bool((numbers.notna() == text.notna()).all()) else None
 
 
 def _without_na(column: Column, where: str) -> Column:
@@ -215,7 +237,7 @@ def infer_kind(column: Column, *, where: str) -> ColumnKind:
     if numbers is not None:
         _refuse_infinite(numbers, where)
         wide = numbers.dtype.kind in "iu" and bool((numbers.abs() > EXACT_INTEGER).any())
-        return ColumnKind(name, "categorical" if wide else "numeric")
+        return ColumnKind(name, "categorical" if wide else "numeric", truth=set(numbers.dropna().unique()) == {0, 1})
     if _days(text) is not None:
         return ColumnKind(name, "numeric", date=True)
     return ColumnKind(name, "categorical", spellings=spellings_of(text))
@@ -250,6 +272,8 @@ def coerce(column: Column, kind: ColumnKind, *, where: str) -> Column:
         return _narrow(days)
     if column.dtype.kind not in "iuf":
         text = labels(column, where=where)
+        if kind.truth and (words := as_truth(text)) is not None:
+            return _narrow(words)
         bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
         if bad.any():
             row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
@@ -272,16 +296,29 @@ def check_feature(column: Column, kind: ColumnKind, *, where: str) -> None:
     if len(levels) and levels.str.fullmatch(r"[+-]?\d{16,}").mean() > 0.5:
         mend = "list it in data.exclude, or make it data.group"
         raise InputError(f"column '{kind.name}' looks like an identifier (very long whole numbers)", where=where, mend=mend)
-    if len(levels) > _MAX_MIXED_LEVELS and not levels.str.match(_LEADING_ZERO).any():
-        plain = levels.str.replace(_DECORATION, "", regex=True)
-        numberish = known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()]))
-        if numberish.mean() > 0.5:
-            what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units"
-            mend = "write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude"
-            raise InputError(what, where=where, mend=mend)
+    if len(levels) and (levels.str.fullmatch(_TWO_READINGS).all() and levels.str.contains(",").any()):
+        what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas (is 1,234 a thousand, or a little over one?)"
+        mend = 'say which mark it is: data: {format: {thousands: ","}} or {decimal: ","}, or list it in data.exclude'
+        raise InputError(what, where=where, mend=mend)
+    if len(levels) > _MAX_MIXED_LEVELS and is_numberish(known):
+        what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units"
+        mend = "write plain numbers (1234.5); name words for unknown ones (values: {missing: [...]}), or list it in data.exclude"
+        raise InputError(what, where=where, mend=mend)
+    if len(levels) > _MAX_MIXED_LEVELS and levels.str.fullmatch(_OTHER_DAY).mean() > 0.5:
+        mend = "write them as YYYY-MM-DD, or list it in data.exclude"
+        raise InputError(f"column '{kind.name}' holds dates that are not written as YYYY-MM-DD", where=where, mend=mend)
     if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
         mend = "list it in data.exclude"
         raise InputError(f"column '{kind.name}' looks like an identifier or free text (most values occur once)", where=where, mend=mend)
+
+
+def is_numberish(known: Column) -> bool:
+    """Whether more than half of the known values of a column of text are numbers but for commas, blanks and units of money."""
+    levels = pd.Series(known.unique(), dtype=object).astype(str)
+    if not len(levels) or levels.str.match(_LEADING_ZERO).any():
+        return False
+    plain = levels.str.replace(_DECORATION, "", regex=True)
+    return bool(known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()])).mean() > 0.5)
 
 
 def level_codes(column: Column, *, cut: bool) -> NDArray[np.int64]:

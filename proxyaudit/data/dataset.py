@@ -1,8 +1,8 @@
 """The real data of an audit: roles settled, rows split, attributes coded, inputs encoded."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,23 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Ints
-from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute, nothing_to_tell
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
+from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import table_digest
+from proxyaudit.data.identifiers import find_identifiers, identifier_note
 from proxyaudit.data.odd_columns import input_notes, people_notes
-from proxyaudit.data.sources import Roles, Source, find_source, load_source
+from proxyaudit.data.sdv_metadata import Metadata
+from proxyaudit.data.shards import weights_file_digest
+from proxyaudit.data.sources import Roles, Source, find_source, load_source, require_columns
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.names import check_names
-from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.recipe.recipe import DataSpec, Recipe
 from proxyaudit.secret import public_hashes
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested, Role
@@ -51,6 +55,7 @@ class Dataset:
     group: str | None = None  # the column that says which rows belong together
     text: str | None = None  # the text column that the model reads, then its only input
     unseen: tuple[Unseen, ...] = ()  # inputs of which the encoder cannot see some audit rows
+    metadata: Metadata = field(default_factory=Metadata)  # kinds of columns that data.metadata says
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
         """The ``(n,)`` class numbers of rows brought to this data set's kinds; ``InputError`` for a target missing or of no known class."""
@@ -71,12 +76,13 @@ class Dataset:
 def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     """Load, check and split the real data of a recipe, paths relative to ``base``; ``InputError`` for any fault in files, roles, values."""
     spec = recipe.data
-    source = load_source(spec, base)
+    source = load_source(spec, base, recipe.values, gather=True)
     notes: list[NotTested] = []
-    features = source.inputs(notes)
+    features, apart = _without_identifiers(source, source.inputs(notes), spec, notes)
     if not features:
+        source.faults.settle(source.roles.exclude)
         raise InputError("no column is left for the model to read", where="data.exclude", mend="exclude fewer columns")
-    rows = _split(recipe, base, source, features, notes)
+    rows = _split(recipe, base, source, features, apart, notes)
     train, audit = rows.train, rows.audit
     features = _drop_constant(train, features, spec.encode, notes)
     threshold, classes = _settle_classes(source, train, audit)
@@ -84,8 +90,6 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     if spec.encode == "none" and any(rows.kinds[name].date for name in features):
         mend = "exclude it, or use data.encode: standard"
         raise InputError("a date column is no plain number, which encode: none needs", where=source.where, mend=mend)
-    if rows.held_out:
-        _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
     check_names((*source.roles.protected, *source.roles.proxies), "attribute", source.where, rows.kinds)
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
     notes.extend(_odd_columns(source, rows, features, encode_target(rows.all[source.roles.target], classes, threshold)))
@@ -115,6 +119,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         group=source.roles.group,
         text=source.roles.text,
         unseen=unseen,
+        metadata=source.reading.metadata,
     )
 
 
@@ -141,15 +146,36 @@ class _Rows:
         return {"audit": audit, "split": hashlib.sha256("\n".join([_frame_hash(self.train), audit, parts]).encode()).hexdigest()}
 
 
-def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...], notes: list[NotTested]) -> _Rows:
+def _without_identifiers(
+    source: Source, features: tuple[str, ...], spec: DataSpec, notes: list[NotTested]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The model's inputs without columns that name rows (with them where ``encode: none`` needs every column), and those columns."""
+    roles = source.roles
+    with source.faults.gathering():
+        require_columns(spec.identifiers or (), list(source.columns), where="data.identifiers", role="identifier")
+    used = next((name for name in spec.identifiers or () if name in roles.named), None)
+    if used is not None:
+        raise InputError(f"column '{used}' has another role", where="data.identifiers", mend="keep one of the two roles")
+    searched = [name for name in features if name not in roles.named]
+    named = spec.identifiers
+    if named is None:
+        named = (*find_identifiers(source.table, searched), *(n for n in source.reading.metadata.identifiers if n in searched))
+    found = tuple(name for name in features if name in named)
+    if found:
+        notes.append(identifier_note(found, kept=spec.encode == "none"))
+    return (features if spec.encode == "none" else tuple(name for name in features if name not in found)), found
+
+
+def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...], apart: tuple[str, ...], notes: list[NotTested]) -> _Rows:
     roles, hashes = source.roles, dict(source.hashes)
     columns = [c for c in source.columns if c in features or c in roles.named]
-    kinds = _settle_kinds(source, columns, features)
-    notes.extend(spelling_notes(source.table, kinds, "real rows"))
-    real = coerce_rows(source.table, kinds, roles, source.where, "real rows", notes)
-    other = read_holdout(recipe, base, source, kinds, hashes, notes)
+    kinds = _settle_kinds(source, columns, features, held_out=recipe.data.holdout is not None)
+    source.faults.settle(roles.exclude)
+    notes.extend(source.told.notes(kinds, "real rows") + spelling_notes(source.table, kinds, "real rows"))
+    real = coerce_rows(source.table, kinds, roles, source.faults, "real rows", notes)
+    other = read_holdout(recipe, base, source, kinds, real, features, hashes, notes)
     # Texts tell people apart, so one text is one person's, whatever stands beside it.
-    compared = [c for c in columns if c != roles.group or c in features] if roles.text is None else [roles.text]
+    compared = [c for c in columns if c not in apart and (c != roles.group or c in features)] if roles.text is None else [roles.text]
     train, audit, clusters = split_rows(recipe, real, other, compared, source, notes)
     parts = split_thirds(clusters, stream(recipe.seed, "split", "parts"))
     if np.bincount(parts, minlength=3).min() < len(parts) / 10:
@@ -186,29 +212,46 @@ def _fit_encoder(
     return encoder
 
 
-def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...]) -> dict[str, ColumnKind]:
-    roles, kinds = source.roles, {}
+def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...], *, held_out: bool) -> dict[str, ColumnKind]:
+    """The kind of every column; what is wrong with any of them is gathered in the source's faults."""
+    roles, kinds = source.roles, dict[str, ColumnKind]()
+    for name in columns:
+        with source.faults.gathering(name if name in features and name not in roles.named else None):
+            kinds[name] = _settle_kind(source, name, is_input=name in features)
+            if not held_out and len(source.table) >= MIN_LEVEL_ROWS:
+                _check_varies(source, kinds[name])
+    return kinds
+
+
+def _check_varies(source: Source, kind: ColumnKind) -> None:
+    """Refuse a target or protected column of one value, beside whatever else is wrong with the table."""
+    if kind.name == source.roles.target and kind.spellings is not None and len(set(kind.spellings.values())) < 2:
+        raise InputError(f"target '{kind.name}' has one value only", where=source.where, mend="choose another target")
+    distinct = source.table[kind.name].nunique()
+    if kind.name in source.roles.protected and distinct < 2:
+        nothing_to_tell(kind.name, "protected", "has one value only" if distinct else "has no values", source.where)
+
+
+def _settle_kind(source: Source, name: str, *, is_input: bool) -> ColumnKind:
+    roles, column = source.roles, source.table[name]
     needed = {
         roles.group: ("group", "choose another column, or drop data.group"),
         roles.text: ("text column", "name the column that holds the texts"),
         roles.target: ("target", "choose another target"),
     }
-    for name in columns:
-        column = source.table[name]
-        if name in needed and column.isna().all():
-            role, mend = needed[name]
-            raise InputError(f"{role} '{name}' has no values", where=source.where, mend=mend)
-        if name == roles.target:
-            kinds[name] = target_kind(column, roles, where=source.where)
-        elif name in (roles.group, roles.text):
-            kinds[name] = ColumnKind(name, "categorical")
-        else:
-            kinds[name] = infer_kind(column, where=source.where)
-            if name in roles.bands:
-                kinds[name] = _banded(column, kinds[name], roles.bands[name], source.where, is_input=name in features)
-            if name in features:
-                check_feature(coerce(column, kinds[name], where=source.where), kinds[name], where=source.where)
-    return kinds
+    if name in needed and column.isna().all():
+        role, mend = needed[name]
+        raise InputError(f"{role} '{name}' has no values", where=source.where, mend=mend)
+    if name == roles.target:
+        return target_kind(column, roles, where=source.where)
+    if name in (roles.group, roles.text):
+        return ColumnKind(name, "categorical")
+    kind = source.reading.metadata.settled(column, infer_kind(column, where=source.where), where=source.where)
+    if name in roles.bands:
+        kind = _banded(column, kind, roles.bands[name], source.where, is_input=is_input)
+    if is_input:
+        check_feature(coerce(column, kind, where=source.where), kind, where=source.where)
+    return kind
 
 
 def _banded(column: Column, kind: ColumnKind, edges: tuple[float, ...], where: str, *, is_input: bool) -> ColumnKind:
@@ -276,24 +319,11 @@ def _check_makers(recipe: Recipe, features: tuple[str, ...], roles: Roles, notes
             notes.append(NotTested(what=f"whether the maker of release {spec.regime} had the audit rows", why=why))
 
 
-def _check_spellings(
-    train: pd.DataFrame, audit: pd.DataFrame, protected: Iterable[str], kinds: Mapping[str, ColumnKind], where: str
-) -> None:
-    """Refuse a holdout whose protected values are spelt differently throughout: it would be audited as other groups."""
-    for name in protected:
-        if kinds[name].kind != "categorical":
-            continue
-        known, held = set(train[name].dropna().unique()), set(audit[name].dropna().unique())
-        if known and held and not known & held:
-            mend = "spell its values as the real table does"
-            raise InputError(f"column '{name}' shares no value with the real table", where=where, mend=mend)
-
-
 def file_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
     """Digest of each table and checkpoint that a recipe names, as in :attr:`Dataset.hashes` and under its names; none of them is parsed."""
     hashes = find_source(recipe.data, base).hashes
     if recipe.data.holdout is not None:
-        hashes["holdout"] = file_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout"))
+        hashes["holdout"] = table_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout", folders=True))
     return public_hashes(hashes | _other_files(recipe, base), hashes["data"] if recipe.data.path is None else None)
 
 
@@ -303,10 +333,10 @@ def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:
     for regime in recipe.regimes:
         if regime.synthetic is not None and regime.synthetic.path is not None:
             what = f"release {regime.synthetic.regime}"
-            hashes[what] = file_digest(resolve_path(regime.synthetic.path, base=base, what=what))
+            hashes[what] = table_digest(resolve_path(regime.synthetic.path, base=base, what=what, folders=True))
         for number, text in enumerate(regime.checkpoints or ()):
             path = resolve_path(text, base=base, what=f"checkpoint of regime '{regime.name}'")
-            hashes[f"checkpoint {regime.name} {number}"] = file_digest(path)
+            hashes[f"checkpoint {regime.name} {number}"] = weights_file_digest(path)
     return hashes
 
 
@@ -314,11 +344,19 @@ def _frame_hash(frame: pd.DataFrame) -> str:
     return hashlib.sha256(row_hashes(frame, list(frame.columns)).tobytes() + "\x1f".join(map(str, frame.columns)).encode()).hexdigest()
 
 
-def conform(dataset: Dataset, frame: pd.DataFrame, columns: tuple[str, ...], *, where: str, days: bool = False) -> pd.DataFrame:
-    """Bring ``columns`` of another table to the real one's kinds (``InputError``), index fresh; ``days``: dates come as numbers already."""
-    kinds = {kind.name: kind for kind in dataset.kinds}
+def conform(
+    dataset: Dataset, frame: pd.DataFrame, columns: tuple[str, ...], *, where: str, days: bool = False, faults: Faults | None = None
+) -> pd.DataFrame:
+    """Bring ``columns`` of another table to the real one's kinds, index fresh; ``days``: dates come as numbers already.
+
+    ``InputError`` for a value that is not of its kind; where ``faults`` are gathered, it is noted there and the column left out.
+    """
+    kinds, own = {kind.name: kind for kind in dataset.kinds}, faults or Faults("the table", where)
     result: dict[str, Any] = {}
     for name in columns:
         kind = ColumnKind(name, kinds[name].kind) if days else kinds[name]
-        result[name] = coerce(frame[name], kind, where=where).to_numpy()
+        with own.gathering():
+            result[name] = coerce(frame[name], kind, where=where).to_numpy()
+    if faults is None:
+        own.settle()
     return pd.DataFrame(result)

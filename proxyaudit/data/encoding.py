@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Singles
-from proxyaudit.data.columns import MISSING, OTHER, Column, ColumnKind, labels, one_spelling
-from proxyaudit.data.public_counts import SMALLEST_CELL, share_words
+from proxyaudit.data.columns import MISSING, OTHER, Column, ColumnKind, as_truth, labels, one_spelling
+from proxyaudit.data.faults import Faults
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_words, share_words
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
@@ -274,24 +275,38 @@ class Unseen:
         return NotTested(what=f"{self.table}: values of column {self.column}", why=why)
 
 
-def check_seen(encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str) -> tuple[Unseen, ...]:
+def check_seen(
+    encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str, faults: Faults | None = None
+) -> tuple[Unseen, ...]:
     """The one check of every table (coerced rows, called ``table``) that enters the encoder.
 
-    One entry for each column of which more than 1 % cannot be seen. Raises ``InputError``: more than 80 % of a column cannot be seen.
+    One entry for each column of which more than 1 % cannot be seen. Raises ``InputError``: more than 80 % of columns cannot be seen; where
+    ``faults`` are gathered they are noted there, and columns that the frame lacks are left out.
     """
     if isinstance(encoder, TextEncoder) or not len(frame):
         return ()
-    found = []
+    found, own = [], faults or Faults(table, where)
     for part in encoder.parts:
+        if faults is not None and part.name not in frame:
+            continue
         column = frame[part.name]
         unseen, missing = part.unseen(column)
         share = unseen + missing
         if share > REFUSED:
             what = f"{table}: column '{part.name}' {_found(part, column, unseen, missing)}, so the model cannot see {share:.0%} of it"
-            raise InputError(what, where=where, mend="fill it and write its values as the real table does, or exclude the column")
-        if share > NOTED:
+            own.add(what, "fill it and write its values as the real table does, or exclude the column")
+        elif share > NOTED:
             found.append(Unseen(table, part.name, share, len(frame)))
+    if faults is None:
+        own.settle()
     return tuple(found)
+
+
+def check_like(real: pd.DataFrame, other: pd.DataFrame, columns: Sequence[ColumnKind], faults: Faults) -> None:
+    """Note what an encoder of the ``real`` rows would not see of ``other`` ones (coerced), of the ``columns`` that these hold."""
+    features = tuple(FeatureColumn(kind.name, kind.kind) for kind in columns if kind.name in other)
+    with faults.gathering():
+        check_seen(fit_encoder(real, features, "standard"), other, table=faults.table, where=faults.where, faults=faults)
 
 
 def _found(part: Any, column: Column, unseen: float, missing: float) -> str:
@@ -306,17 +321,24 @@ def _found(part: Any, column: Column, unseen: float, missing: float) -> str:
 
 
 def spelling_notes(table: pd.DataFrame, kinds: Mapping[str, ColumnKind] | Sequence[ColumnKind], what: str) -> list[NotTested]:
-    """Notes on levels that were united because they differ only in case or blanks."""
+    """Notes on levels that were united because they differ only in case, blanks or the way of writing true and false."""
     notes = []
     for kind in kinds.values() if isinstance(kinds, Mapping) else kinds:
-        if kind.spellings is None or kind.name not in table.columns:
+        if kind.name not in table.columns or (kind.spellings is None and not kind.truth):
             continue
-        raw = labels(table[kind.name])
+        raw = labels(table[kind.name]) if kind.spellings is not None or table[kind.name].dtype.kind not in "iuf" else None
+        if kind.spellings is None or raw is None:
+            if raw is not None and raw.notna().any() and pd.to_numeric(raw, errors="coerce").isna().any() and as_truth(raw) is not None:
+                notes.append(NotTested(what=f"{what}: spellings of column {kind.name} apart", why="true and false were read as 1 and 0"))
+            continue
         changed = raw[raw.notna() & (raw != one_spelling(raw, kind.spellings))]
         if not len(changed):
             continue
         counts = changed.value_counts()
-        named = [f"'{level}' as '{kind.spelt(level)}'" for level in counts.index[counts >= SMALLEST_CELL]][:_SHOWN]
-        why = "they differ from the others only in case or blanks, and were read as the same" + (f" ({', '.join(named)})" if named else "")
+        named = [f"'{level}' as '{kind.spelt(level)}' ({count_words(int(counts[level]))} rows)" for level in counts.index]
+        named = [word for word, level in zip(named, counts.index, strict=True) if counts[level] >= SMALLEST_CELL][:_SHOWN]
+        truth = any(level.casefold().split() != kind.spelt(level).casefold().split() for level in counts.index)
+        how = "in how true and false are written" if truth else "in case or blanks"
+        why = f"they differ from the others only {how}, and were read as the same" + (f" ({', '.join(named)})" if named else "")
         notes.append(NotTested(what=f"{what}: spellings of column {kind.name} apart", why=why))
     return notes

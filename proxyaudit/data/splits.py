@@ -14,11 +14,13 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
-from proxyaudit.data.encoding import spelling_notes
+from proxyaudit.data.encoding import check_like, spelling_notes
+from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import table_digest
+from proxyaudit.data.reading import Told
 from proxyaudit.data.sitting_out import NOTE, stay
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.tables import read_table, resolve_path
-from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -201,13 +203,19 @@ def _entropy(counts: Ints, n: int) -> float:
 
 
 def coerce_rows(
-    table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str, what: str, notes: list[NotTested]
+    table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, faults: Faults, what: str, notes: list[NotTested]
 ) -> pd.DataFrame:
-    """Raw rows, ``what`` they are, brought to their kinds; a note if some lack target or text; ``InputError`` if unreadable."""
-    frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items()})
+    """Raw rows, ``what`` they are, brought to their kinds; a note if some lack target or text. ``faults`` takes what is unreadable."""
+    frame = pd.DataFrame(index=table.index)
+    for name, kind in kinds.items():
+        if name in table:
+            with faults.gathering():
+                frame[name] = coerce(table[name], kind, where=faults.where)
+    if roles.target not in frame or (roles.text is not None and roles.text not in frame):
+        return frame.reset_index(drop=True)
     known = frame[roles.target].notna()
     if not known.any():
-        raise InputError(f"target '{roles.target}' has no values", where=where, mend="choose another target")
+        faults.add(f"target '{roles.target}' has no values", "choose another target")
     if roles.text is not None:
         known &= frame[roles.text].notna()
     if not known.all():
@@ -217,23 +225,43 @@ def coerce_rows(
 
 
 def read_holdout(
-    recipe: Recipe, base: Path, source: Source, kinds: Mapping[str, ColumnKind], hashes: dict[str, str], notes: list[NotTested]
+    recipe: Recipe,
+    base: Path,
+    source: Source,
+    kinds: Mapping[str, ColumnKind],
+    real: pd.DataFrame,
+    features: Sequence[str],
+    hashes: dict[str, str],
+    notes: list[NotTested],
 ) -> pd.DataFrame | None:
-    """The rows of ``data.holdout``, ``None`` where not given or the real file itself; ``InputError`` if unreadable or short of a column."""
+    """The rows of ``data.holdout``, ``None`` where not given or the real file itself.
+
+    ``InputError``: the file is unreadable or short of columns, or values are not those of the ``real`` rows; all faults in one message.
+    """
     if recipe.data.holdout is None:
         return None
-    path = resolve_path(recipe.data.holdout, base=base, what="data.holdout")
-    hashes["holdout"] = file_digest(path)
+    path = resolve_path(recipe.data.holdout, base=base, what="data.holdout", folders=True)
+    hashes["holdout"] = table_digest(path)
     if hashes["holdout"] == hashes.get("data"):
         why = "data.holdout is the same file as the real rows; it was split, and the audit part is taken as unknown to every maker"
         notes.append(NotTested(what="rows of another source than the real table", why=why))
         return None
-    table = read_table(path, what="data.holdout")
-    missing = [name for name in kinds if name not in table.columns]
-    if missing:
-        raise InputError(f"data.holdout lacks the column '{missing[0]}'", where=str(path), mend="it needs the columns of the real table")
-    notes.extend(spelling_notes(table, kinds, "data.holdout"))
-    return coerce_rows(table, kinds, source.roles, str(path), "holdout rows", notes)
+    told, faults = Told(), Faults("data.holdout", str(path))
+    table = read_table(path, what="data.holdout", reading=source.reading, told=told, faults=faults)
+    for name in kinds:
+        if name not in table.columns:
+            faults.add(f"data.holdout lacks the column '{name}'", "it needs the columns of the real table")
+    notes.extend(told.notes(kinds, "data.holdout") + spelling_notes(table, kinds, "data.holdout"))
+    frame = coerce_rows(table, kinds, source.roles, faults, "holdout rows", notes)
+    for name in source.roles.protected:
+        known, held = (set(rows[name].dropna().unique()) if name in rows else set() for rows in (real, frame))
+        if kinds[name].kind == "categorical" and known and held and not known & held:
+            faults.add(f"column '{name}' shares no value with the real table", "spell its values as the real table does")
+    if faults.found:
+        # What the encoder could not see belongs to the same message.
+        check_like(real, frame, [kinds[name] for name in features if name != source.roles.text], faults)
+    faults.settle(source.roles.exclude)
+    return frame
 
 
 def split_rows(

@@ -25,7 +25,7 @@ def target_kind(column: Column, roles: Roles, *, where: str) -> ColumnKind:
         return kind
     text = labels(known, where=where)
     spellings = spellings_of(text)
-    classes = len(spellings)
+    classes = len(set(spellings.values()))
     if classes > MAX_CLASSES:
         mend = "set data.target_threshold: median" if kind.kind == "numeric" else "choose a column with fewer classes"
         raise InputError(f"target '{roles.target}' has {classes} distinct values, more than {MAX_CLASSES}", where=where, mend=mend)

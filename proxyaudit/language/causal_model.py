@@ -23,7 +23,17 @@ from torch import Tensor, nn
 from proxyaudit.arrays import Floats
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import WEIGHTS, fetch_options, layer_list, load_body, load_tokenizer, loading, locate, model_files
+from proxyaudit.language.pretrained import (
+    WEIGHTS,
+    adapter_base,
+    fetch_options,
+    layer_list,
+    load_body,
+    load_tokenizer,
+    loading,
+    locate,
+    model_files,
+)
 from proxyaudit.language.prompt_sets import Prompt
 from proxyaudit.recipe.models import PretrainedSpec
 
@@ -121,7 +131,8 @@ def weights_digest(source: PretrainedSpec, base: Path) -> str:
     place, file = locate(source, base)
     if source.hub:
         return f"{place}@{source.revision or 'unknown'}"
-    paths = [Path(place) / file] if file else sorted(p for p in Path(place).iterdir() if p.name.endswith(".safetensors"))
+    folders = [Path(place), *filter(None, [adapter_base(source, place, base)])]
+    paths = [Path(place) / file] if file else [p for folder in folders for p in sorted(folder.iterdir()) if p.name.endswith(".safetensors")]
     if not paths:
         raise InputError("the folder holds GGUF files only", where=place, mend="name one with gguf_file")
     digests = [_digest(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
@@ -133,7 +144,9 @@ def settings_digests(source: PretrainedSpec, base: Path, name: str) -> dict[str,
     place, file = locate(source, base)
     if source.hub or file:  # a GGUF file holds them
         return {}
-    others = {path: digest for path, digest in model_files(Path(place)).items() if not path.endswith(WEIGHTS)}
+    others = {
+        path: digest for path, digest in model_files(Path(place), adapter_base(source, place, base)).items() if not path.endswith(WEIGHTS)
+    }
     return {f"{name}: config and tokenizer": digest_of(others)}
 
 
@@ -152,7 +165,7 @@ def same_base(teacher: PretrainedSpec, student: PretrainedSpec, base: Path) -> b
 
 def _shape(source: PretrainedSpec, base: Path) -> dict[str, Any] | None:
     place, file = locate(source, base)
-    path = Path(place) / "config.json"
+    path = (adapter_base(source, place, base) or Path(place)) / "config.json"
     if source.hub or file is not None or not path.is_file():
         return None
     try:
@@ -168,8 +181,9 @@ def load_causal(source: PretrainedSpec, base: Path) -> CausalModel:
     mend = "config, safetensors weights and the tokenizer's files belong together, and the model must be a causal one"
     with loading(place, "the language model", mend=mend), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = load_tokenizer(place, fetch_options(source, file))
-        model = load_body("AutoModelForCausalLM", place, fetch_options(source, file))
+        options = fetch_options(source, file, adapter_base(source, place, base))
+        tokenizer = load_tokenizer(place, options)
+        model = load_body("AutoModelForCausalLM", place, options)
     return CausalModel(model.eval(), tokenizer, weights_digest(source, base))
 
 

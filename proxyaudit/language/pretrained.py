@@ -14,10 +14,12 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from proxyaudit.data.shards import INDEX, read_shards
 from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.files import read_file
+from proxyaudit.language.adapters import find_base, is_adapter, load_adapted
 from proxyaudit.recipe.models import PretrainedSpec
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
@@ -25,6 +27,7 @@ WEIGHTS = (".safetensors", ".gguf")
 WRAPPERS = r"^(?:_orig_mod\.|module\.)+"  # what torch.compile and data-parallel training put before every name
 _VOCABULARY = re.compile(r"tokenizer\.json|vocab\.txt|tekken\.json|.+\.(?:model|spm|tiktoken)")  # any of these is a vocabulary by itself
 _HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py", ".jinja", ".spm", ".tiktoken", ".vocab", ".bpe")
+_ADAPTED = "adapter_of"
 _PAIR = {"vocab.json", "merges.txt"}
 
 
@@ -40,10 +43,27 @@ def import_transformers() -> Any:
     return transformers
 
 
-def fetch_options(source: PretrainedSpec, file: str | None) -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` that say what may be fetched and executed; ``file`` is the GGUF file."""
+def fetch_options(source: PretrainedSpec, file: str | None, adapted: Path | None = None) -> dict[str, Any]:
+    """Arguments of loaders that say what may be fetched and executed; ``file`` is the GGUF file, ``adapted`` the base of an adapter."""
     asked: dict[str, Any] = {"local_files_only": not source.hub, "trust_remote_code": source.trust_remote_code}
-    return asked | ({"revision": source.revision} if source.revision else {}) | ({"gguf_file": file} if file else {})
+    return (
+        asked
+        | ({"revision": source.revision} if source.revision else {})
+        | ({"gguf_file": file} if file else {})
+        | ({_ADAPTED: str(adapted)} if adapted else {})
+    )
+
+
+def adapter_base(source: PretrainedSpec, place: str, base: Path) -> Path | None:
+    """Folder of the base of an adapter that lies at ``place``, ``None`` where that is a model itself. ``InputError``: it is not there."""
+    if source.hub or not is_adapter(Path(place)):
+        return None
+    if source.trust_remote_code:
+        mend = "leave out trust_remote_code, or merge it into its base (merge_and_unload), and save that"
+        raise InputError("the base of an adapter is read without code of its own", where=place, mend=mend)
+    found = find_base(Path(place), source.base, (base, Path.cwd()))
+    _check_folder(found)
+    return found
 
 
 def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
@@ -75,6 +95,7 @@ def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
     if file is not None and not ((place / file).is_file() and is_inside(place / file, place)):
         raise InputError(f"there is no file '{file[:80]}' in the model's folder", where=where, mend="check gguf_file")
     _check_folder(place)
+    adapter_base(source, str(place), base)
     if not any(path.name.endswith(WEIGHTS) for path in place.iterdir()):
         mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
         raise InputError("the model's folder holds no safetensors weights", where=where, mend=mend)
@@ -83,28 +104,14 @@ def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
 
 def _check_folder(folder: Path) -> None:
     """Refuse (``InputError``) a folder whose files send a loader elsewhere: nobody would have looked at, or hashed, what lies there."""
-    if (folder / "adapter_config.json").exists():
-        what, mend = (
-            "this folder holds an adapter, whose base model it names itself",
-            "merge it into its base (merge_and_unload), and save that",
-        )
-        raise InputError(what, where=str(folder), mend=mend)
-    for index in sorted(folder.glob("*.index.json")):
-        try:
-            shards = set(json.loads(read_file(index))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            what = f"the list of shards cannot be read ({one_line(error)})"
-            raise InputError(what, where=str(index), mend="copy the model again") from None
-        for name in shards:
-            plain = isinstance(name, str) and name.endswith(".safetensors") and not any(mark in name for mark in "/\\\0")
-            if not (plain and (folder / name).is_file()):
-                mend = "shards are plain safetensors files beside it; save the model again"
-                raise InputError(f"the list of shards names '{str(name)[:80]}'", where=str(index), mend=mend)
+    for index in sorted(folder.glob(f"*{INDEX}")):
+        read_shards(index)
 
 
-def model_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a model's folder that may decide a number, by its name."""
-    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name.endswith(_HASHED)}
+def model_files(folder: Path, adapted: Path | None = None) -> dict[str, str]:
+    """SHA-256 of every file of a model's folder that may decide a number, by its name; those of an adapter's base too."""
+    found = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name.endswith(_HASHED)}
+    return found | ({} if adapted is None else {f"base {name}": digest for name, digest in model_files(adapted).items()})
 
 
 def _package_root(name: str) -> Path:
@@ -127,6 +134,9 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
     except InputError:
         raise
     except ImportError as error:
+        if (method := _quantised_by(Path(place))) is not None:
+            fault = f"{what} is quantised with {method}, which cannot be read here ({one_line(error)})"
+            raise InputError(fault, where=place, mend="save it in full precision (model.dequantize(), then save_pretrained)") from None
         raise InputError(f"{what} needs another package ({one_line(error)})", where=place, mend=INSTALL) from None
     except Exception as error:
         if "trust_remote_code" in str(error):
@@ -134,12 +144,30 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
         raise InputError(f"{what} cannot be loaded ({one_line(error)})", where=place, mend=mend) from None
 
 
-def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str = "") -> Any:
+def _quantised_by(folder: Path) -> str | None:
+    """How the weights of a folder are quantised, as its config says."""
+    try:
+        said = json.loads(read_file(folder / "config.json")).get("quantization_config")
+        return str(said["quant_method"])[:40] if isinstance(said, dict) and "quant_method" in said else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+
+
+def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str | tuple[str, ...] = "") -> Any:
     """Load a float32 model by this ``auto`` class, within :func:`loading`.
 
     ``unread`` of the model names the tensors of its files that it has no place for. Raises ``InputError``: a tensor holds NaN or infinite
     values, or is missing, so that random numbers would stand in for it; those whose names begin with ``spare`` may be.
     """
+    if _ADAPTED in options:
+        own = {key: value for key, value in options.items() if key != _ADAPTED}
+
+        brought = (spare,) if isinstance(spare, str) and spare else ()
+
+        def load(kind: str, more: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+            return load_body(kind, options[_ADAPTED], {**own, **more}, spare=(*names, *brought))
+
+        return load_adapted(auto, Path(place), load)
     # Of a GGUF file every tensor would be counted on standard error.
     quiet, safe = (redirect_stderr(io.StringIO()), {}) if "gguf_file" in options else (nullcontext(), {"use_safetensors": True})
     with quiet:
@@ -187,6 +215,10 @@ def load_tokenizer(place: str, options: Mapping[str, Any]) -> Any:
     Raises ``InputError``: it holds no vocabulary, and the tokenizer works on more than bytes or characters, which need none.
     """
     local = options["local_files_only"] and "gguf_file" not in options
+    options = dict(options)
+    adapted = options.pop(_ADAPTED, None)
+    if adapted is not None and not any(_VOCABULARY.fullmatch(path.name) for path in Path(place).iterdir()):
+        place = adapted
     try:
         tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:

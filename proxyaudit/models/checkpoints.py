@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from proxyaudit.data.shards import is_index, read_shards
 from proxyaudit.errors import InputError
 from proxyaudit.files import write_file
 from proxyaudit.language.pretrained import WRAPPERS
@@ -32,7 +33,7 @@ def save_weights(model: TrainedModel, path: Path) -> None:
 
 
 def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
-    """Return a copy of ``model`` with the weights of a safetensors file, brought to the module's own dtype (half precision is fine).
+    """Return a copy of ``model`` with the weights of a safetensors file or a list of shards, brought to the module's own dtype.
 
     A name may be missing only if the module ties it to one that is there (``safetensors.torch.save_model`` writes tied tensors once), or
     if it counts the batches of a normalisation. What ``torch.compile`` and data-parallel training put before every name is taken off.
@@ -80,8 +81,39 @@ def tensor_names(path: Path, *, what: str) -> tuple[str, ...]:
         return tuple(file.keys())
 
 
+class _Shards:
+    """Several safetensors files as one."""
+
+    def __init__(self, places: dict[str, Path], files: dict[Path, Any], what: str, where: Path) -> None:
+        held = {name: path for path, file in files.items() for name in file.keys()}  # noqa: SIM118
+        lost = next((name for name in sorted(places) if held.get(name) != places[name]), None)
+        if lost is not None or held.keys() - places.keys():
+            name = lost or min(held.keys() - places.keys())
+            fault = f"{what}: the list of shards and its files differ in tensor '{name}'"
+            raise InputError(fault, where=str(where), mend="save the model again")
+        self._files = {name: files[path] for name, path in places.items()}
+
+    def keys(self) -> list[str]:
+        return sorted(self._files)
+
+    def get_slice(self, name: str) -> Any:
+        return self._files[name].get_slice(name)
+
+    def get_tensor(self, name: str) -> Any:
+        return self._files[name].get_tensor(name)
+
+
 @contextmanager
 def _opened(path: Path, what: str) -> Iterator[Any]:
+    if is_index(path):
+        try:
+            places = read_shards(path)
+        except InputError as error:
+            raise InputError(f"{what}: {error.what}", where=error.where, mend=error.mend) from None
+        with ExitStack() as stack:
+            files = {shard: stack.enter_context(_opened(shard, what)) for shard in sorted(set(places.values()))}
+            yield _Shards(places, files, what, path)
+        return
     _refuse_pickle(path, what, str(path))
     try:
         with safe_open(path, framework="pt", device="cpu") as file:

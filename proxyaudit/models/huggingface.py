@@ -17,6 +17,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import (
+    adapter_base,
     fetch_options,
     import_transformers,
     layer_list,
@@ -67,7 +68,7 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
         with loading(place, "the model's configuration", mend=MEND):
             config = import_transformers().AutoConfig.from_pretrained(place, **fetch_options(spec, file))
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
-    return {f"model {name}": digest for name, digest in model_files(Path(place)).items()}
+    return {f"model {name}": digest for name, digest in model_files(Path(place), adapter_base(spec, place, base)).items()}
 
 
 @lru_cache(maxsize=2)
@@ -88,7 +89,8 @@ def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str
 def _body(spec: HuggingFaceSpec, base: Path) -> tuple[str, Any]:
     """Where a model lies, and its body, which nobody may change."""
     place, file = locate(spec, base)
-    return place, _backbone(place, tuple(fetch_options(spec, file).items()), fingerprint_of(spec, base))
+    options = fetch_options(spec, file, adapter_base(spec, place, base))
+    return place, _backbone(place, tuple(options.items()), fingerprint_of(spec, base))
 
 
 def fingerprint_of(spec: HuggingFaceSpec, base: Path) -> str:
@@ -96,10 +98,15 @@ def fingerprint_of(spec: HuggingFaceSpec, base: Path) -> str:
     return spec.path if spec.hub else " ".join(f"{name}={digest}" for name, digest in model_hashes(spec, base).items())
 
 
-def check_length(config: Any, spec: HuggingFaceSpec) -> None:
-    """Refuse (``InputError``) more tokens than a model says it takes."""
+def check_length(body: nn.Module, spec: HuggingFaceSpec) -> None:
+    """Refuse (``InputError``) more tokens than a model says it takes, less the places that RoBERTa and its kin keep for padding."""
+    config: Any = body.config
     longest = getattr(config, "max_position_embeddings", None)
-    if isinstance(longest, int) and 0 < longest < spec.max_length:
+    if not isinstance(longest, int) or longest <= 0:
+        return
+    tables = [part for name, part in body.named_modules() if name.endswith("position_embeddings") and isinstance(part, nn.Embedding)]
+    longest -= max((part.padding_idx + 1 for part in tables if part.padding_idx is not None and part.num_embeddings == longest), default=0)
+    if longest < spec.max_length:
         raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
 
 
@@ -108,7 +115,7 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
     place, body = _body(spec, base)
     body = copy_module(body)
     config: Any = body.config
-    check_length(config, spec)
+    check_length(body, spec)
     layers, width, last = find_layers(body, config, place)
     module = TextClassifier(body, layers, spec, width=width, n_outputs=columns_of(n_classes))
     module.same_as_last = last and spec.pooling == spec.site_pooling
@@ -191,7 +198,7 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     """The model's own tokenizer, cut to ``max_length``. Raises ``InputError``: there is none, or it cannot mark the spans named."""
     place, file = locate(spec, base)
     with loading(place, "the tokenizer", mend=MEND):
-        tokenizer = load_tokenizer(place, fetch_options(spec, file))
+        tokenizer = load_tokenizer(place, fetch_options(spec, file, adapter_base(spec, place, base)))
     patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import fetch_options, import_transformers, load_body, loading, locate
+from proxyaudit.language.adapters import is_adapter
+from proxyaudit.language.pretrained import adapter_base, fetch_options, import_transformers, load_body, loading, locate
 from proxyaudit.models.base import TrainedModel, columns_of, copy_module, inference, seeded
 from proxyaudit.models.hooks import recorded
 from proxyaudit.models.huggingface import MEND, PROBE, check_length, find_layers, fingerprint_of, make_text, probe_batch
@@ -101,19 +102,22 @@ def make_classifier(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, bas
 def make_own(spec: HuggingFaceSpec, base: Path) -> OwnClassifier:
     """The classifier of a folder, one column for each output of its head. Raises ``InputError``: it is none, or not of single labels."""
     place, file = locate(spec, base)
-    kept, layers, own = _loaded(place, tuple(fetch_options(spec, file).items()), fingerprint_of(spec, base))
-    check_length(kept.config, spec)
+    adapted = adapter_base(spec, place, base)
+    kept, layers, own = _loaded(place, tuple(fetch_options(spec, file, adapted).items()), fingerprint_of(spec, base))
+    check_length(kept, spec)
     return OwnClassifier(copy_module(kept), layers, spec, own).eval()
 
 
 @lru_cache(maxsize=2)
 def _loaded(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str) -> tuple[nn.Module, tuple[Layer, ...], Head]:
     """A classifier that nobody may change, its layers and its head; the fingerprint tells files of one name apart."""
-    with loading(place, "the model's configuration", mend=MEND):
-        config = import_transformers().AutoConfig.from_pretrained(place, **dict(options))
-    check_config(config, place)
+    if not is_adapter(Path(place)):
+        with loading(place, "the model's configuration", mend=MEND):
+            check_config(import_transformers().AutoConfig.from_pretrained(place, **dict(options)), place)
     with loading(place, "the model", mend=MEND):
         model = load_body(_AUTO, place, dict(options))
+    config: Any = model.config
+    check_config(config, place)
     model.eval()
     model.config.use_cache = False
     body = getattr(model, model.base_model_prefix)

@@ -26,12 +26,13 @@ from proxyaudit.recipe.effort import left_out
 from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe, file_name, load_recipe
 from proxyaudit.regimes import Regime, lone_tables
+from proxyaudit.registry import own_version
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION, NotTested
 
 FEWEST_PERMUTATIONS = 999
-_PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
+_PACKAGES = ("captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
 _TEXT_PACKAGES = ("transformers", "tokenizers", "peft")
 
 
@@ -54,7 +55,7 @@ def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Co
 
 def versions(*more: str, text: bool = False) -> dict[str, str]:
     """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), **own_version()}
     for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)

@@ -110,9 +110,11 @@ class PretrainedSpec(Strict):
     revision: str | None = None
     trust_remote_code: bool = False
     gguf_file: str | None = None
+    base: str | None = None  # folder of the model that an adapter in the folder at path belongs to
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
+        refuse(self.base is not None and (self.hub or self.gguf_file is not None), "'base' belongs to the folder of an adapter")
         if self.hub and self.package is not None:
             raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
         refuse(self.revision is not None and not self.hub, "'revision' belongs to 'hub: true'")

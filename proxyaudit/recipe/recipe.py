@@ -11,6 +11,7 @@ from proxyaudit.names import passes_for_real
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.repetitions import Seeds, design_of
+from proxyaudit.recipe.tables import FormatSpec, ValuesSpec
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
 from proxyaudit.registry import check_plugin
 from proxyaudit.types import REFERENCES
@@ -29,6 +30,8 @@ class DataSpec(Strict):
 
     card: str | None = None
     path: str | None = None
+    format: FormatSpec | None = None
+    metadata: str | None = None  # kinds of columns as SDV writes them
     text: str | None = None
     target: str | None = None
     target_positive: str | None = None
@@ -38,6 +41,7 @@ class DataSpec(Strict):
     proxies: tuple[str, ...] | None = None
     discover: Annotated[int, Field(ge=0, le=20, strict=True)] = 1
     exclude: tuple[str, ...] | None = None
+    identifiers: tuple[str, ...] | None = None  # columns that name rows; they are found where this is not given
     legitimate: tuple[str, ...] | None = None
     holdout: str | None = None
     group: str | None = None
@@ -67,6 +71,7 @@ class SyntheticSpec(Strict):
     language_model: LanguageModelSpec | None = None
     ngram: Annotated[NgramSpec | None, BeforeValidator(lambda v: {} if v is True else v)] = None
     path: str | None = None
+    format: FormatSpec | None = None
     name: Name | None = None
     epochs: Positive | None = None
     sees_protected: bool = True
@@ -78,6 +83,7 @@ class SyntheticSpec(Strict):
         refuse(self.sdv == "language_model", "a language model is written 'language_model: {path: ...}', not 'sdv: language_model'")
         refuse(self.sdv == "ngram", "an n-gram model is written 'ngram: true' or 'ngram: {order: ...}', not 'sdv: ngram'")
         refuse(self.path is not None and self.name is None, "a release needs a 'name'")
+        refuse(self.path is None and self.format is not None, "'format' says how a release file is written: it belongs to 'path'")
         refuse(self.path is not None and self.epochs is not None, "'epochs' belongs to a synthesizer, not to a release file")
         refuse(self.ngram is not None and self.epochs is not None, "'epochs' has no meaning for an n-gram model, which counts once")
         return self
@@ -215,6 +221,7 @@ class Recipe(Strict):
 
     name: Name
     data: DataSpec
+    values: ValuesSpec | None = None
     regimes: tuple[RegimeSpec, ...] = Field(min_length=1)
     model: ModelSpec
     sites: SitesSpec = SitesSpec()
@@ -282,10 +289,10 @@ class Recipe(Strict):
         """The recipe as plain data that everybody may read: of an absolute path, which tells of a machine, the name alone."""
         found: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         data, model = found["data"], found["model"]
-        places = [(data, key) for key in ("card", "path", "holdout")] + [(model, "path")]
+        places = [(data, key) for key in ("card", "path", "holdout", "metadata")] + [(model, "path"), (model, "base")]
         for regime in found["regimes"]:
             made = regime.get("synthetic", {})
-            places += [(made, "path"), (made.get("language_model", {}), "path")]
+            places += [(made, "path"), (made.get("language_model", {}), "path"), (made.get("language_model", {}), "base")]
             places.append((regime, "path"))
             regime.update({"checkpoints": [file_name(path) for path in regime["checkpoints"]]} if "checkpoints" in regime else {})
         for section, key in places:

@@ -1,7 +1,9 @@
 """Checkpoints that lie: each is refused in one line, and nothing in them is ever executed."""
 
+import json
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from safetensors.torch import save_file, save_model
 
 from proxyaudit.activations.capture import capture
+from proxyaudit.data.shards import weights_file_digest
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
@@ -213,3 +217,56 @@ def test_a_header_as_long_as_a_pickle_magic_is_still_read(tmp_path: Path) -> Non
     assert length <= padded
     path.write_bytes(padded.to_bytes(8, "little") + data[8 : 8 + length].ljust(padded) + data[8 + length :])
     load_weights(user_model(tmp_path), path, what="weights")
+
+
+# Weights in several files ---------------------------------------------------------------------------------------------
+
+
+def shards(folder: Path, prefix: str = "") -> Path:
+    """The weights of a user's module in two files, without the batches that its normalisation counted."""
+    tensors = {k: v.clone() for k, v in user_model(folder, 3).module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    places = {prefix + name: f"w-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
+    for file in set(places.values()):
+        save_file({name: tensors[name.removeprefix(prefix)] for name in places if places[name] == file}, folder / file)
+    index = folder / "w.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return index
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+def test_shards_are_read_as_one_file(tmp_path: Path, prefix: str) -> None:
+    index = shards(tmp_path, prefix)
+    loaded = load_weights(user_model(tmp_path), index, what="checkpoint")
+    assert np.array_equal(capture(loaded, rows()).outputs, capture(user_model(tmp_path, 3), rows()).outputs)
+
+
+def test_every_shard_is_hashed(tmp_path: Path) -> None:
+    index = shards(tmp_path)
+    before = weights_file_digest(index)
+    with (tmp_path / "w-1.safetensors").open("ab") as stream:
+        stream.write(b" ")
+    assert weights_file_digest(index) != before
+    assert weights_file_digest(tmp_path / "w-0.safetensors") == file_digest(tmp_path / "w-0.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda places: places | {"head.bias": "../w-0.safetensors"}, "names '../w-0.safetensors'"),
+        (lambda places: places | {"head.bias": "w-7.safetensors"}, "names 'w-7.safetensors'"),
+        (lambda places: places | {"head.bias": "w.bin"}, "names 'w.bin'"),
+        (lambda places: places | {"head.bias": f"w-{1 - int(places['head.bias'][2])}.safetensors"}, "differ in tensor 'head.bias'"),
+        (lambda places: {name: file for name, file in places.items() if name != "head.bias"}, "differ in tensor 'head.bias'"),
+        (lambda places: [], "cannot be read"),
+    ],
+)
+def test_lists_of_shards_that_lie(tmp_path: Path, change: Callable[[dict[str, str]], object], message: str) -> None:
+    index = shards(tmp_path)
+    index.write_text(json.dumps({"weight_map": change(json.loads(index.read_text())["weight_map"])}))
+    assert message in refused(user_model(tmp_path), index)
+
+
+def test_a_shard_that_is_a_pickle_never_runs(tmp_path: Path) -> None:
+    index = shards(tmp_path)
+    (tmp_path / "w-1.safetensors").write_bytes(pickle.dumps({"head.bias": 1}))
+    assert "pickle" in refused(user_model(tmp_path), index)

@@ -156,11 +156,11 @@ CASES = [
     # The table as a file.
     Case("empty CSV", _file(b""), ("empty", "real.csv"), "header line"),
     Case("header only", _file("age,hours,job,sex,pay\n"), ("no rows", "real.csv"), "at least one row"),
-    Case("CSV is not UTF-8", _file("age,sex,pay\n1,f\xe9,low\n".encode("latin-1")), ("not UTF-8", "real.csv"), "save it as UTF-8"),
+    Case("CSV is not UTF-8", _file("age,sex,pay\n1,\xf4\xe5\xec,low\n".encode("latin-1")), ("not UTF-8", "real.csv"), "save it as UTF-8"),
     Case("ragged CSV", _file("age,hours,job,sex,pay\n1,2,a,f\n"), ("4 fields", "5", "line 2"), "complete the row"),
     Case("column named twice", _file("age,age,sex,pay\n1,2,f,low\n"), ("two columns are named 'age'",), "rename"),
     Case("column without a name", _file("age,,sex,pay\n1,2,f,low\n"), ("column 2 has no name",), "name it"),
-    Case("semicolons", _file("age;sex;pay\n1;f;low\n"), ("not separated by commas", "real.csv"), "comma-separated"),
+    Case("two separators", _file("age;sex,pay\n1;f,low\n"), ("separated by ',' and ';'", "real.csv"), "comma-separated"),
     Case("parquet is not parquet", _file(b"age,sex\n", "real.parquet", _use("real.parquet")), ("not a parquet", "real.parquet"), "CSV"),
     Case("unknown extension", _file(b"age,sex\n", "real.xlsx", _use("real.xlsx")), ("unknown kind of file", "real.xlsx"), ".parquet"),
     Case("gzip is cut", _file(b"\x1f\x8b\x08\x00", "r.csv.gz", _use("r.csv.gz")), ("gzip", "r.csv.gz"), "compress it again"),
@@ -193,7 +193,9 @@ CASES = [
     Case("everything missing", lambda w: w.write(w.table.map(lambda _: None)), ("no values",), "another"),
     Case("infinite values", _columns(age=np.inf), ("column 'age' holds 300 infinite",), "replace them"),
     Case("numbers too large", _columns(age=lambda t: t["age"] * 1e300), ("column 'age'", "beyond 2**53"), "rescale"),
-    Case("identifier column", _columns(ident=lambda t: [f"p-{i:05d}" for i in range(len(t))]), ("'ident'", "identifier"), "data.exclude"),
+    Case(
+        "identifier of people", _columns(ident=lambda t: [2**60 + i // 2 for i in range(len(t))]), ("'ident'", "identifier"), "data.group"
+    ),
     Case(
         "free text",
         _columns(note=lambda t: [f"some words of {i} and more" for i in range(len(t))]),

@@ -208,7 +208,7 @@ def test_encode_none_keeps_columns_in_place(tmp_path: Path) -> None:
         ({}, {"protected": ["sexx"]}, "did you mean 'sex'"),
         ({"x": [float("inf")] * 3 + [1.5] * 597}, {}, "'x' holds 3 infinite"),
         ({"x": [f"note {k}" for k in range(600)]}, {}, "identifier or free text"),
-        ({"x": [2**60 + k for k in range(600)]}, {}, "identifier"),
+        ({"x": [2**60 + k // 2 for k in range(600)]}, {}, "identifier"),
         ({"x": [f"1,{k % 500:03d}" for k in range(600)]}, {}, "mixes numbers"),
         ({"x": 1.0, "job": "cook", "town": None}, {"proxies": []}, "every input column has one value"),
         ({}, {"exclude": ["x", "job", "town", "sex"]}, "no column is left"),

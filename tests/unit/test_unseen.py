@@ -64,6 +64,8 @@ def partly(column: pd.Series, share: float, value: Any) -> pd.Series:
         {"job": lambda c: " " + c + "  "},
         {"member": lambda c: c.str.title()},
         {"member": lambda c: c == "true"},
+        {"member": lambda c: c.map({"true": "1", "false": "0"})},
+        {"member": lambda c: c.map({"true": "Yes", "false": "NO"})},
         {"sex": lambda c: c.str.upper(), "y": lambda c: c.str.title()},
     ],
 )
@@ -108,8 +110,8 @@ def test_a_positive_class_may_be_named_in_any_of_its_spellings(tmp_path: Path) -
         ({"job": lambda c: partly(c, 0.9, None)}, ("column 'job' lacks most of its values", "90%")),
         ({"job": lambda c: "job " + c}, ("column 'job' shares no value with the real table", "'job care'", "'care'")),
         (
-            {"member": lambda c: c.map({"true": "1", "false": "0"})},
-            ("column 'member' shares no value with the real table", "'1'", "'true'"),
+            {"member": lambda c: c.map({"true": "2", "false": "3"})},
+            ("column 'member' shares no value with the real table", "'2'", "'true'"),
         ),
         ({"job": lambda c: partly(c, 0.85, "nurse")}, ("column 'job' holds mostly values that no real training row has", "'nurse'")),
     ],

@@ -17,7 +17,9 @@ from proxyaudit.audits.probe.copies import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import EXACT_INTEGER, Column, ColumnKind, coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
+from proxyaudit.data.faults import Faults
 from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.reading import Told
 from proxyaudit.data.sitting_out import NOTE, stay
 from proxyaudit.data.splits import group_numbers, row_hashes
 from proxyaudit.errors import InputError, did_you_mean
@@ -175,7 +177,13 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
 
 
 def make_inputs(
-    acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str = "labels", *, published: bool = False
+    acts: Mapping[str, Mapping[str, Any]],
+    table: pd.DataFrame,
+    request: ProbeRequest,
+    where: str = "labels",
+    *,
+    published: bool = False,
+    told: Told | None = None,
 ) -> ProbeInputs:
     """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes.
 
@@ -196,6 +204,7 @@ def make_inputs(
     table = table.iloc[order].reset_index(drop=True)
     people = table[group] if group else None
     coded, unfit, notes = _coded(table, attributes, people, where)
+    notes += told.notes(named, "labels", recipe=False) if told is not None else []
     if published:
         notes.append(NOTE)
         checked = _without_few(checked, people)
@@ -222,12 +231,17 @@ def _without_few(acts: Acts, people: Column | None) -> Acts:
 
 
 def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequence[str], where: str) -> None:
-    """See that every column that was named is there, once, and in one role."""
-    for needed in named:
+    """See that every column that was named is there, once, in one role, and of a kind; all that is wrong is told in one message."""
+    faults = Faults("labels", where)
+    for needed in dict.fromkeys(named):
         if needed not in table.columns:
             known = [str(column) for column in table.columns]
             mend = did_you_mean(needed, known, f"the columns are: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}")
-            raise InputError(f"there is no column '{needed}'", where=where, mend=mend)
+            faults.add(f"there is no column '{needed}'", mend)
+        elif isinstance(table[needed], pd.Series):
+            with faults.gathering():
+                coerce(table[needed], infer_kind(table[needed], where=where), where=where)
+    faults.settle()
     twice = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
     if twice:
         raise InputError(f"two columns are named '{twice[0]}'", where=where, mend="give each column a name of its own")

@@ -17,7 +17,8 @@ from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
 from proxyaudit.channels.prominence.measure import measure_site as measure_prominence
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.tables import read_table
+from proxyaudit.data.reading import Reading, Told
+from proxyaudit.data.tables import read_table, settle_values
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.conclude import evidence_of
@@ -46,11 +47,12 @@ def probe_files(
     """Audit files ``NAME=FILE.safetensors``: run folder, pack, and whether it was there; ``InputError`` before anything is written."""
     files = _named_files(named)
     check_out(out)
-    table = read_table(labels, what="--labels")
+    told = Told()
+    table = read_table(labels, what="--labels", told=told)
     hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
         inputs = make_inputs(
-            {name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels), published=True
+            {name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels), published=True, told=told
         )
     plan = make_plan(inputs, request, hashes)
     return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress))
@@ -68,8 +70,10 @@ def probe_arrays(
 
     Raises ``InputError`` if arrays or labels do not fit.
     """
+    told = Told()
+    labels = settle_values(labels, Reading(), told)
     with one_thread():
-        inputs = make_inputs(activations, labels, request, published=published)
+        inputs = make_inputs(activations, labels, request, published=published, told=told)
     parts = {regime: [[site, joblib.hash(values)] for site, values in sites.items()] for regime, sites in inputs.acts.items()}
     hashes = {f"activations {regime}": digest_of(part) for regime, part in parts.items()}
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), None, jobs, None)

@@ -138,7 +138,9 @@ def answers(document: Document, questions: Sequence[Question], scanned: Scanned,
         "attributes": found,
         "false_alarms": _false_alarms(asked),
         "rows": len(scanned.codes),
-        "notes": [{"what": note.what, "why": note.why} for note in (found.note() for found in scanned.inputs.unseen)],
+        "notes": [
+            {"what": note.what, "why": note.why} for note in (*scanned.inputs.notes, *(found.note() for found in scanned.inputs.unseen))
+        ],
         "cells": len(asked),
         "level": LEVEL,
     }

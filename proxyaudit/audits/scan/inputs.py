@@ -20,7 +20,9 @@ from proxyaudit.channels.signatures import attribute_columns, context_codes, fol
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of
-from proxyaudit.data.encoding import Encoder, Unseen, check_seen, encoder_again
+from proxyaudit.data.encoding import Encoder, Unseen, check_seen, encoder_again, spelling_notes
+from proxyaudit.data.faults import Faults
+from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
@@ -37,6 +39,7 @@ from proxyaudit.models.module import code_of, factory_path, model_code
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
+from proxyaudit.types import NotTested
 from proxyaudit.verification.run import read_verified
 
 FEWEST_ROWS = 200
@@ -64,6 +67,7 @@ class Inputs:
     columns: dict[str, dict[str | None, Floats] | None]
     dropped: int = 0  # rows of the file without a text
     unseen: tuple[Unseen, ...] = ()  # columns of which the encoder cannot see some rows
+    notes: tuple[NotTested, ...] = ()  # how the file was read
     kept: dict[Any, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # what was made of the rows before, by what it is
 
     def table(self, rules: tuple[str, ...] = ()) -> NDArray[np.float32]:
@@ -147,12 +151,11 @@ def read_inputs(known: Known, path: Path) -> Inputs:
     document, where = known.signatures.document, str(path)
     if not path.is_file():
         raise InputError("no such file", where=where, mend="check the path given as --inputs")
-    table = read_table(path, what="--inputs")
-    missing = [name for name in document.features if name not in table.columns]
-    if missing:
-        raise InputError(f"column '{missing[0]}' is missing", where=where, mend="the inputs must hold every column that the model reads")
-    if len(table) < FEWEST_ROWS:
-        raise InputError(f"{len(table)} rows are too few to read a model by", where=where, mend=f"give {FEWEST_ROWS} or more")
+    told, faults = Told(), Faults("--inputs", where)
+    table = read_table(path, what="--inputs", reading=Reading.of(None, known.recipe.values, ""), told=told, faults=faults)
+    for name in document.features:
+        if name not in table.columns:
+            faults.add(f"column '{name}' is missing", "the inputs must hold every column that the model reads")
     known_levels = {part["name"]: part.get("levels", ()) for part in document.encoder if "name" in part}
     known_levels |= {a.name: (*known_levels.get(a.name, ()), *a.levels) for a in document.attributes}
     kinds = {
@@ -166,10 +169,18 @@ def read_inputs(known: Known, path: Path) -> Inputs:
         for kind in document.kinds
     }
     try:
-        frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items() if name in table.columns})
-        frame, encoder = _encoder(known, frame)
+        coerced = {}
+        for name, kind in kinds.items():
+            if name in table.columns:
+                with faults.gathering():
+                    coerced[name] = coerce(table[name], kind, where=where)
+        if not faults.found and len(table) < FEWEST_ROWS:
+            faults.add(f"{len(table)} rows are too few to read a model by", f"give {FEWEST_ROWS} or more")
+        faults.settle()
+        frame, encoder = _encoder(known, pd.DataFrame(coerced))
         unseen = check_seen(encoder, frame, table="--inputs", where=where)
-        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame), unseen)
+        notes = told.notes(kinds, "--inputs", recipe=False) + spelling_notes(table, kinds, "--inputs")
+        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame), unseen, tuple(notes))
         for rules in {reference.scrub for reference in document.references} | {()}:
             empty.table(rules)
     except (KeyError, TypeError, ValueError) as error:

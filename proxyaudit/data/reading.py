@@ -1,0 +1,47 @@
+"""How tables are read: what the recipe says of them, and what is told of a table beside its rows."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from proxyaudit.data.missing import Word, word_notes
+from proxyaudit.data.sdv_metadata import Metadata
+from proxyaudit.recipe.tables import MISSING_WORDS, FormatSpec, ValuesSpec
+from proxyaudit.types import NotTested
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table is written; ``key`` is the section of a recipe that says so, empty where there is no recipe."""
+
+    format: FormatSpec = field(default_factory=FormatSpec)
+    missing: tuple[str, ...] = MISSING_WORDS
+    key: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
+
+    @classmethod
+    def of(cls, form: FormatSpec | None, values: ValuesSpec | None, key: str = "data", metadata: Metadata | None = None) -> "Reading":
+        """What a recipe says."""
+        return cls(form or FormatSpec(), (values or ValuesSpec()).missing, key, metadata or Metadata())
+
+    def or_named(self, line: str) -> str:
+        """The line of a recipe that would say it, as the end of a message; empty where there is no recipe."""
+        return f", or say so in the recipe: {self.key}: {{format: {{{line}}}}}" if self.key else ""
+
+
+@dataclass
+class Told:
+    """What was found while a table was read: words for nothing known, and remarks, each a title and a reason."""
+
+    words: list[Word] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+    marks: dict[str, list[str]] = field(default_factory=dict)  # how numbers are written, and in which columns
+
+    def notes(self, columns: Collection[str], table: str, *, recipe: bool = True) -> list[NotTested]:
+        """Notes of the ``columns`` in use of a ``table``; without a ``recipe`` it is the table that is to be changed."""
+        found = [NotTested(what=f"{table}: {what}", why=why) for what, why in self.remarks]
+        for mark, names in self.marks.items():
+            if used := [name for name in names if name in columns]:
+                found.append(
+                    NotTested(what=f"{table}: numbers of {', '.join(used)}", why=f"they are written with {mark}, and were read so")
+                )
+        return found + word_notes(self.words, columns, table, recipe=recipe)

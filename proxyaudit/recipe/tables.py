@@ -1,0 +1,44 @@
+"""How the tables of a recipe are written (``format``) and which of their words mean that nothing is known (``values``)."""
+
+import codecs
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from proxyaudit.recipe.models import Strict, refuse
+
+MISSING_WORDS = ("", "NA", "N/A", "NaN", "null", "<NA>", "#N/A")
+
+
+def _codec(name: str) -> str:
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"'{name[:40]}' is no encoding; write utf-8, latin-1, cp1252 or utf-16") from None
+    refuse(not getattr(found, "_is_text_encoding", True), f"'{name[:40]}' is no encoding of text; write utf-8, latin-1, cp1252 or utf-16")
+    return name
+
+
+def _word(value: Any) -> Any:
+    refuse(value is None or isinstance(value, bool), "YAML reads null, yes, no, on and off as no text: put such a word in quotes")
+    return value
+
+
+class FormatSpec(Strict):
+    """How a CSV file is written, where the file alone leaves more than one reading; what is not named is found."""
+
+    separator: Annotated[Literal[",", ";", "|", "\t"] | None, BeforeValidator(lambda v: "\t" if v == "tab" else v)] = None
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    encoding: Annotated[str, Field(max_length=40), AfterValidator(_codec)] | None = None
+
+    @model_validator(mode="after")
+    def _two_marks(self) -> Self:
+        refuse(self.thousands is not None and self.thousands == (self.decimal or "."), "'decimal' and 'thousands' are the same mark")
+        return self
+
+
+class ValuesSpec(Strict):
+    """What values mean. ``missing``: the words, whatever their case, that stand for nothing known, the same in CSV, parquet and frames."""
+
+    missing: tuple[Annotated[str, BeforeValidator(_word)], ...] = MISSING_WORDS

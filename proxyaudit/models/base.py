@@ -5,6 +5,7 @@ import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +79,10 @@ class TabularModule(nn.Module):
     def branch_taps(self) -> dict[str, Tap]:
         """Return where what each residual branch adds can be read, in forward order; none where values are never added."""
         return {}
+
+    def read_own(self, path: Path, *, what: str) -> bool:
+        """Fill it in place from a file in a format of its kind; ``False`` where it is none (``InputError``: it cannot be used)."""
+        return False
 
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """Return where the last block's input is read (``None`` for the table itself) and the block as a module of its own."""

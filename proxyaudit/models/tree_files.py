@@ -1,0 +1,125 @@
+"""Model files of the libraries of trees: read as data, and held against the table that the audit hands them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.tables import resolve_path
+from proxyaudit.errors import InputError, ProxyauditError, safe_line
+from proxyaudit.models.kinds.trees import TreeSpec
+from proxyaudit.models.libraries import Unfit, imported, library_of
+from proxyaudit.models.tree_nodes import Ensemble
+from proxyaudit.recipe.recipe import Recipe
+
+_OWN = ".safetensors"  # the audit's own layout
+_PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".npy", ".npz"})
+_MOST_BYTES = 2**30
+
+
+def read_trees(spec: TreeSpec, path: Path, *, what: str, shape: tuple[int, int, int], columns: int, n_inputs: int) -> Ensemble | None:
+    """The trees of a model file in its library's own format, which fit a module of a ``shape``; ``None`` of the audit's own layout.
+
+    ``columns`` are those of the logit and ``n_inputs`` those of the table. Raises ``InputError``: the file cannot be read, holds a pickle
+    or another kind of model, or does not fit.
+    """
+    if path.suffix.lower() == _OWN:
+        return None
+    found, where = _read(spec, path, what=what), str(path)
+    if len(found.baseline) != columns:
+        theirs, ours = (n + 1 if n == 1 or spec.votes else n for n in (len(found.baseline), columns))
+        mend = "take the target that the model was trained for"
+        raise InputError(f"{what} tells {theirs} classes apart, and the target has {ours}", where=where, mend=mend)
+    if found.n_inputs != n_inputs:
+        raise InputError(f"{what} reads {found.n_inputs} columns, and the table has {n_inputs}", where=where, mend=_SAME_COLUMNS)
+    trees, leaves = found.size
+    if len(found.trees) > shape[0] or 2 * leaves - 1 > shape[1]:
+        mend = "audit it in a run of its own, which makes room for it"
+        raise InputError(f"{what} has {trees} trees of up to {leaves} leaves, more than the run's models", where=where, mend=mend)
+    return found
+
+
+_SAME_COLUMNS = "hand it the columns that it was trained on, in the same order: see data.exclude, and the order of the table's columns"
+
+
+def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> Recipe:
+    """The recipe with room for the largest model file that it names; every file is checked.
+
+    Raises ``InputError``: a library is not installed, or a file cannot be read, is no data, or was trained on other columns or classes.
+    """
+    spec = recipe.model
+    if not isinstance(spec, TreeSpec):
+        return recipe
+    named = [(regime.name, text) for regime in recipe.regimes for text in regime.checkpoints or ()]
+    paths = [(name, resolve_path(text, base=base, what=f"checkpoint of regime '{name}'")) for name, text in named]
+    files = [(name, path) for name, path in paths if path.suffix.lower() != _OWN]
+    if any(not regime.given for regime in recipe.regimes) and spec.library != "sklearn":
+        imported(spec.library)
+    sizes = []
+    for name, path in files:
+        what, where = f"checkpoint of regime '{name}'", str(path)
+        if recipe.data.encode != "none":
+            mend = "write 'encode: none' under data: columns of numbers are then handed over unchanged, in the order of the table"
+            raise InputError(f"{what} reads columns as they are, and this audit encodes them", where=where, mend=mend)
+        found = _read(spec, path, what=what)
+        _check_columns(found, dataset.encoder.columns, what, where)
+        _check_classes(found.classes, dataset.classes, what, where)
+        sizes.append(found.size)
+    if not sizes:
+        return recipe
+    # What is trained here, or kept in the audit's own layout, is of the size that the keys say.
+    others = any(not regime.given for regime in recipe.regimes) or len(files) < len(paths)
+    trees, leaves = zip(*sizes, *([spec.own_size] if others else []), strict=True)
+    return recipe.model_copy(update={"model": spec.model_copy(update={"room": (max(trees), max(leaves))})})
+
+
+def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
+    where, library = str(path), library_of(spec)
+    mend = f"save it as the library does: {library.FORMAT}"
+    if path.suffix.lower() in _PICKLES:
+        raise InputError(f"{what} is a '{path.suffix}' file, which can run code and is not read", where=where, mend=mend)
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{what} is larger than 1 GiB", where=where, mend="take a model with fewer trees")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{what} cannot be read ({safe_line(error)})", where=where, mend="check the path and its permissions") from None
+    if data[:1] == b"\x80":
+        raise InputError(f"{what} holds a pickle, which can run code and is not read", where=where, mend=mend)
+    try:
+        found: Ensemble = library.read(spec, data)
+        leaves = found.size[1]
+        found.nodes((len(found.trees), 2 * leaves - 1, found.trees[0].value_mv.shape[1]))
+    except Unfit as error:
+        raise InputError(f"{what} {error.what}", where=where, mend=error.mend) from None
+    except ProxyauditError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} cannot be read: it is damaged ({safe_line(error)[:160]})", where=where, mend=mend) from error
+    return found
+
+
+def _check_columns(found: Ensemble, columns: Sequence[str], what: str, where: str) -> None:
+    if found.n_inputs != len(columns):
+        named = f": {', '.join(columns[:6])}{', ...' if len(columns) > 6 else ''}"
+        raise InputError(f"{what} reads {found.n_inputs} columns, and the table has {len(columns)}{named}", where=where, mend=_SAME_COLUMNS)
+    theirs, ours = ([name.replace(" ", "_") for name in names] for names in (found.columns, columns))
+    if len(theirs) != len(ours) or all(name.removeprefix("Column_").removeprefix("f").isdigit() for name in theirs):
+        return  # nobody named them: they are taken in the order of the table
+    other = next((place for place, names in enumerate(zip(theirs, ours, strict=True)) if names[0] != names[1]), None)
+    if other is not None:
+        why = "wants its columns in another order" if set(theirs) == set(ours) else "was trained on other columns"
+        raise InputError(
+            f"{what} {why}: column {other + 1} is '{found.columns[other][:60]}' there and '{columns[other][:60]}' in the table",
+            where=where,
+            mend=_SAME_COLUMNS,
+        )
+
+
+def _check_classes(theirs: Sequence[str], ours: Sequence[str], what: str, where: str) -> None:
+    if not theirs or list(theirs) == list(ours) or list(theirs) == [str(number) for number in range(len(ours))]:
+        return
+    mend = "take the target that it was trained for" + (
+        f", or write 'target_positive: {theirs[-1][:60]}'" if set(theirs) == set(ours) else ""
+    )
+    named = [", ".join(name[:30] for name in names[:6]) for names in (theirs, ours)]
+    raise InputError(f"{what} calls its classes {named[0]}, and the target has {named[1]}", where=where, mend=mend)

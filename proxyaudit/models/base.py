@@ -29,6 +29,7 @@ class Tap:
     tail: Literal["method", "head", "none"] = "none"
     in_tuple: bool = False  # whether the submodule returns a tuple whose first member is the site
     span: tuple[int, int] | None = None  # units of the tensor that are the site; all of them if ``None``
+    aside: bool = False  # nothing in the model follows from it: it can be read, and exchanging or erasing it would do nothing
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from proxyaudit.models.kinds.trees import TreeSpec
 from proxyaudit.models.libraries import Unfit, imported, library_of
 from proxyaudit.models.tree_nodes import Ensemble
 from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.types import NotTested
 
 _OWN = ".safetensors"  # the audit's own layout
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".npy", ".npz"})
@@ -41,35 +42,62 @@ def read_trees(spec: TreeSpec, path: Path, *, what: str, shape: tuple[int, int, 
 _SAME_COLUMNS = "hand it the columns that it was trained on, in the same order: see data.exclude, and the order of the table's columns"
 
 
-def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> Recipe:
-    """The recipe with room for the largest model file that it names; every file is checked.
+def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, tuple[NotTested, ...]]:
+    """The recipe with room for the largest model file that it names, and what is taken as given of the files; every file is checked.
 
     Raises ``InputError``: a library is not installed, or a file cannot be read, is no data, or was trained on other columns or classes.
     """
     spec = recipe.model
     if not isinstance(spec, TreeSpec):
-        return recipe
+        return recipe, ()
     named = [(regime.name, text) for regime in recipe.regimes for text in regime.checkpoints or ()]
     paths = [(name, resolve_path(text, base=base, what=f"checkpoint of regime '{name}'")) for name, text in named]
     files = [(name, path) for name, path in paths if path.suffix.lower() != _OWN]
     if any(not regime.given for regime in recipe.regimes) and spec.library != "sklearn":
         imported(spec.library)
-    sizes = []
+    read = []
     for name, path in files:
-        what, where = f"checkpoint of regime '{name}'", str(path)
-        if recipe.data.encode != "none":
-            mend = "write 'encode: none' under data: columns of numbers are then handed over unchanged, in the order of the table"
-            raise InputError(f"{what} reads columns as they are, and this audit encodes them", where=where, mend=mend)
-        found = _read(spec, path, what=what)
-        _check_columns(found, dataset.encoder.columns, what, where)
-        _check_classes(found.classes, dataset.classes, what, where)
-        sizes.append(found.size)
-    if not sizes:
-        return recipe
+        what = f"checkpoint of regime '{name}'"
+        found = check_given(recipe, path, dataset.encoder.columns, what=what)
+        assert found is not None
+        _check_classes(found.classes, dataset.classes, what, str(path))
+        read.append(found)
+    if not read:
+        return recipe, ()
     # What is trained here, or kept in the audit's own layout, is of the size that the keys say.
     others = any(not regime.given for regime in recipe.regimes) or len(files) < len(paths)
-    trees, leaves = zip(*sizes, *([spec.own_size] if others else []), strict=True)
-    return recipe.model_copy(update={"model": spec.model_copy(update={"room": (max(trees), max(leaves))})})
+    trees, leaves = zip(*(found.size for found in read), *([spec.size] if others else []), strict=True)
+    sized = recipe.model_copy(update={"model": spec.model_copy(update={"room": (max(trees), max(leaves))})})
+    return sized, _given(read, dataset)
+
+
+def check_given(recipe: Recipe, path: Path, columns: Sequence[str], *, what: str) -> Ensemble | None:
+    """A model file of a library, held against the columns that a run hands it; ``None`` of another file, or of another kind of model.
+
+    Raises ``InputError``: it cannot be read or was trained on other columns, or the run encodes them.
+    """
+    spec = recipe.model
+    if not isinstance(spec, TreeSpec) or path.suffix.lower() == _OWN:
+        return None
+    if recipe.data.encode != "none":
+        mend = "write 'encode: none' under data: columns of numbers are then handed over unchanged, in the order of the table"
+        raise InputError(f"{what} reads columns as they are, and this audit encodes them", where=str(path), mend=mend)
+    found = _read(spec, path, what=what)
+    _check_columns(found, columns, what, str(path))
+    return found
+
+
+def _given(read: Sequence[Ensemble], dataset: Dataset) -> tuple[NotTested, ...]:
+    """What model files do not say of themselves and is taken from the order of the table."""
+    notes = []
+    if any(not _named(found) for found in read):
+        why = "a model file names none of them; they are taken in the order of the table"
+        notes.append(NotTested(what="whether the columns are those that the given models were trained on", why=why))
+    if any(tuple(found.classes) != tuple(dataset.classes) for found in read):
+        order = ", ".join(f"{number} is {name}" for number, name in enumerate(dataset.classes[:6]))
+        why = f"a model file does not name them; its numbers are taken for the classes of the target in their order ({order})"
+        notes.append(NotTested(what="whether the classes of the given models are named right", why=why))
+    return tuple(notes)
 
 
 def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
@@ -98,13 +126,19 @@ def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
     return found
 
 
+def _named(found: Ensemble) -> bool:
+    """Whether somebody named the columns of a model; libraries call them by their numbers."""
+    plain = all(name.removeprefix("Column_").removeprefix("f").isdigit() for name in found.columns)
+    return len(found.columns) == found.n_inputs and not plain
+
+
 def _check_columns(found: Ensemble, columns: Sequence[str], what: str, where: str) -> None:
     if found.n_inputs != len(columns):
         named = f": {', '.join(columns[:6])}{', ...' if len(columns) > 6 else ''}"
         raise InputError(f"{what} reads {found.n_inputs} columns, and the table has {len(columns)}{named}", where=where, mend=_SAME_COLUMNS)
+    if not _named(found):
+        return
     theirs, ours = ([name.replace(" ", "_") for name in names] for names in (found.columns, columns))
-    if len(theirs) != len(ours) or all(name.removeprefix("Column_").removeprefix("f").isdigit() for name in theirs):
-        return  # nobody named them: they are taken in the order of the table
     other = next((place for place, names in enumerate(zip(theirs, ours, strict=True)) if names[0] != names[1]), None)
     if other is not None:
         why = "wants its columns in another order" if set(theirs) == set(ours) else "was trained on other columns"

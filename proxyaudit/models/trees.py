@@ -21,10 +21,38 @@ from proxyaudit.models.tree_files import read_trees
 from proxyaudit.models.tree_nodes import Ensemble, Nodes
 from proxyaudit.types import PENULTIMATE
 
-MARGINS, FIRST_HALF = "margins", "margins.first_half"
+MARGINS, FIRST_HALF, LEAVES = "margins", "margins.first_half", "leaves"
+_SKETCH = 128  # units of the site ``leaves``, or as many as there are leaves
 _EQUAL = 1e-6  # largest difference of a probability from the library's own
 _CHECKED_ROWS = 500
 _LEAST = 1e-7  # of a probability of a forest, whose log-odds would else be infinite
+
+
+class LeafSketch(nn.Module):
+    """Which leaf of each tree a row reaches, ``(n, d)``: the one-hot of all leaves of all trees, times a fixed random matrix.
+
+    The matrix keeps inner products (Johnson and Lindenstrauss 1984): of two rows in expectation the number of trees in which they share a
+    leaf. The row of a leaf is a vector of signs of its tree times a Gaussian vector of its place, so that it need not be kept whole. Its
+    key is drawn from torch's global generator, and kept with the weights.
+    """
+
+    key: Tensor
+
+    def __init__(self, trees: int, nodes: int) -> None:
+        super().__init__()
+        self.size = trees, nodes, min(_SKETCH, trees * nodes)
+        self.register_buffer("key", torch.randint(2**31, ()))
+
+    def forward(self, reached: Tensor) -> Tensor:
+        """Return the sketch of rows that end at nodes ``(n, g)``, in single precision."""
+        trees, nodes, width = self.size
+        rng = np.random.Generator(np.random.Philox(int(self.key)))
+        signs = torch.tensor(rng.integers(0, 2, (trees, width)) * 2 - 1, dtype=torch.float32)
+        places = torch.tensor(rng.normal(size=(nodes, width)) / np.sqrt(width), dtype=torch.float32)
+        found = torch.zeros(len(reached), width)
+        for tree in range(trees):
+            found += signs[tree] * places[reached[:, tree]]
+        return found
 
 
 class Trees(nn.Module):
@@ -41,11 +69,14 @@ class Trees(nn.Module):
         for name in ("feature", "threshold", "left", "right"):
             self.register_buffer(name, torch.tensor(getattr(nodes, f"{name}_gm")))
         self.value = nn.Parameter(torch.tensor(nodes.value_gmv))
+        self.sketch = LeafSketch(*nodes.left_gm.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the margins of rows, in single precision."""
-        reached = self.leaves(x) + torch.arange(len(self.left)) * self.left.shape[1]
-        return self.value.flatten(0, 1)[reached].flatten(1)
+        reached = self.leaves(x)
+        if self.sketch._forward_hooks:  # what nobody looks at is not made
+            self.sketch(reached)
+        return self.value.flatten(0, 1)[reached + torch.arange(len(self.left)) * self.left.shape[1]].flatten(1)
 
     def leaves(self, x: Tensor) -> Tensor:
         """Return the node ``(n, g)`` at which each row ends in each tree."""
@@ -166,8 +197,9 @@ class TreeEnsemble(TabularModule):
         return cast(Tensor, self.head(value))
 
     def site_taps(self) -> dict[str, Tap]:
-        """The margins of the first half of the iterations or trees, and all of them."""
-        return {FIRST_HALF: Tap("head", "input", span=(0, self.first_units)), MARGINS: Tap("head", "input", "method")}
+        """Leaves, beside the path to the output, the margins of the first half of the iterations or trees, and all margins."""
+        leaves = Tap("trees.sketch", "output", aside=True)
+        return {LEAVES: leaves, FIRST_HALF: Tap("head", "input", span=(0, self.first_units)), MARGINS: Tap("head", "input", "method")}
 
     def site_aliases(self) -> dict[str, str]:
         """The margins are what the output is made of."""

@@ -119,7 +119,7 @@ class Prepared(Inputs):
 def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     """All that a recipe names, checkpoints too, loaded and checked (``InputError``); beside it the model with its first initial weights."""
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
-    recipe = with_room(recipe, base, dataset)
+    recipe, taken = with_room(recipe, base, dataset)
     regimes = make_regimes(recipe, base)
     left: list[NotTested] = []
     releases = load_releases(recipe, dataset, base, left)
@@ -134,4 +134,4 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
         holder = inputs.build(0, regime.erase) if regime.erase else model
         for path in regime.checkpoints:
             load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
-    return replace(inputs, notes=(*inputs.notes, *notes)), model
+    return replace(inputs, notes=(*inputs.notes, *notes, *taken)), model

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from small_project import SMALL, evidence_bytes, evidence_of, project, run, table
 
 from proxyaudit.cache import CACHE_FOLDER
@@ -40,7 +41,7 @@ def test_boosted_trees_are_audited_on_every_regime(boosted: tuple[Path, Path], c
     for channel in ("linear", "nonlinear", "expressed", "used", "elsewhere", "beyond", "prominence"):
         assert {e.regime for e in evidence.estimates if e.channel == channel} >= {"real", "vendor", "mixed-vendor-0.5"}, channel
     assert {e.site for e in evidence.estimates if e.channel == "linear"} >= {"margins"}
-    assert {e.site for e in evidence.estimates if e.channel == "elsewhere"} == {"margins.first_half"}
+    assert {e.site for e in evidence.estimates if e.channel == "elsewhere"} == {"leaves", "margins.first_half"}
     back = [e for e in evidence.estimates if e.channel == "relearned" and e.regime == "real" and e.state is not None]
     assert [e.state for e in back] == ["not_applicable"]
     assert "trees are not trained further in this version" in str(back[0].reason)
@@ -69,7 +70,7 @@ def test_a_forest_of_three_classes_is_audited(tmp_path: Path) -> None:
     assert evidence.run.status == "complete"
     assert [finding.regime for finding in evidence.findings] == ["real", "vendor"]
     plan = json.loads((find_run(tmp_path / "out") / "plan.json").read_text())
-    assert plan["sites"] == {"verdict": ["margins"], "profile": ["margins.first_half", "margins"]}
+    assert plan["sites"] == {"verdict": ["margins"], "profile": ["leaves", "margins.first_half", "margins"]}
     assert len(plan["target"]["classes"]) == 3
 
 
@@ -91,6 +92,7 @@ model: {{kind: {kind}}}
 references: {{placebos: 20}}
 seeds: 1
 effort: decide
+signatures: true
 """
     (folder / "recipe.yaml").write_text(recipe)
     return folder / "recipe.yaml"
@@ -140,6 +142,21 @@ def test_models_that_a_library_saved_are_audited_without_training(kind: str, tmp
     assert "room:" in again.read_text()
     assert run(again, tmp_path / "out") == 0
     assert find_run(tmp_path / "out") == found
+    # What reads a run's models reads these.
+    scanned = [
+        "scan",
+        "--signatures",
+        str(found),
+        "--model",
+        str(recipe.with_name("m1.txt")),
+        "--inputs",
+        str(recipe.with_name("real.csv")),
+    ]
+    assert main(scanned) in (0, 1, 3)
+    given = ["--attribute", "sex", "--regime", "vendor-a", "--base", str(recipe.parent), "--out", str(tmp_path / "mended"), "--jobs", "1"]
+    assert main(["mitigate", str(found), *given]) == 0
+    (mended,) = (tmp_path / "mended" / "given-mitigated").glob("mitigation-*")
+    assert yaml.safe_load((mended / "mitigated.yaml").read_text())["model"]["room"] == [6, 5]
     # Another file is another run.
     recipe.with_name("m0.txt").write_bytes(recipe.with_name("m1.txt").read_bytes())
     capsys.readouterr()

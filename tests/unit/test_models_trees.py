@@ -28,6 +28,7 @@ from proxyaudit.models.kinds.lightgbm import LightGBMSpec
 from proxyaudit.models.kinds.random_forest import RandomForestSpec
 from proxyaudit.models.kinds.xgboost import XGBoostSpec
 from proxyaudit.models.libraries import library_of, sklearn
+from proxyaudit.models.locations import find_locations
 from proxyaudit.models.training import train_model, untrained_model
 from proxyaudit.models.tree_nodes import Ensemble
 from proxyaudit.recipe.recipe import SitesSpec, parse_recipe
@@ -224,9 +225,9 @@ def test_the_depth_is_kept_and_a_table_without_splits_gives_single_leaves() -> N
 def test_sites_have_names_and_the_usual_one_is_understood() -> None:
     for spec in SPECS:
         model = build_model(spec, SitesSpec(), n_inputs=3, n_classes=2, base=Path(), seed=0)
-        assert (model.sites, model.verdict_sites) == (("margins.first_half", "margins"), ("margins",))
+        assert (model.sites, model.verdict_sites) == (("leaves", "margins.first_half", "margins"), ("margins",))
         assert model.aliases == {"penultimate": "margins"}
-        with pytest.raises(InputError, match=r"site 'hidden1' matches nothing.*nearest sites: margins"):
+        with pytest.raises(InputError, match=r"site 'hidden1' matches nothing.*nearest sites: .*margins"):
             build_model(spec, SitesSpec(verdict=("hidden1",)), n_inputs=3, n_classes=2, base=Path(), seed=0)
 
 
@@ -296,3 +297,35 @@ def test_quantising_trees_is_refused_and_costs_follow_the_number_of_trees(kind: 
     spec = parse_recipe({**base, "regimes": ["real"]}).model
     assert spec.rounds == 100
     assert 0 < model_kind(spec).seconds < 0.01
+
+
+def test_leaves_are_a_sketch_whose_inner_products_count_shared_leaves_and_which_is_kept(tmp_path: Path) -> None:
+    spec = FOREST.model_copy(update={"n_estimators": 60})
+    model, x = trained(spec), rows(2, seed=1)[0]
+    captured = capture(model, x)
+    sketch = captured.acts["leaves"].astype(np.float64)
+    assert sketch.shape == (len(x), 128)
+    reached = model.module.trees.leaves(torch.tensor(x)).numpy()
+    shared = (reached[:, None] == reached[None]).sum(axis=2)
+    error = sketch @ sketch.T - shared
+    assert abs(error[np.triu_indices(len(x), 1)].mean()) < 1
+    assert error.std() < 1.5 * 60 / np.sqrt(128)
+    save_weights(model, tmp_path / "w.safetensors")
+    again = load_weights(build(spec, seed=5), tmp_path / "w.safetensors", what="weights")
+    assert np.array_equal(capture(again, x).acts["leaves"], captured.acts["leaves"])
+    # With few leaves nothing is lost.
+    few = trained(FOREST.model_copy(update={"n_estimators": 2, "max_leaf_nodes": 4}))
+    sketch, reached = capture(few, x).acts["leaves"].astype(np.float64), few.module.trees.leaves(torch.tensor(x)).numpy()
+    hot = (reached[:, :, None] == np.arange(7)).reshape(len(x), -1).astype(float)
+    back = sketch @ np.linalg.lstsq(sketch, hot, rcond=None)[0]
+    assert np.abs(back - hot).max() < 1e-3
+
+
+def test_leaves_can_be_profiled_and_neither_decide_nor_be_erased() -> None:
+    with pytest.raises(InputError, match=r"can be profiled only \[sites.verdict\]; take one of margins.first_half, margins"):
+        build_model(BOOSTING, SitesSpec(verdict=("leaves",)), n_inputs=WIDTH, n_classes=2, base=Path(), seed=0)
+    with pytest.raises(InputError, match="erasing there would do nothing"):
+        build_model(BOOSTING, SitesSpec(), n_inputs=WIDTH, n_classes=2, base=Path(), seed=0, erase=("leaves",))
+    model = build(BOOSTING, profile=("margins",))
+    assert model.sites == ("margins",)
+    assert [location.name for location in find_locations(trained(BOOSTING), rows(2)[0])] == ["margins.first_half", "margins"]

@@ -89,7 +89,7 @@ def recipe(kind: str, folder: Path, *names: str, classes: int = 2, encode: str =
 
 
 def ready(asked: Recipe, folder: Path) -> Recipe:
-    return with_room(asked, folder, load_dataset(asked, folder))
+    return with_room(asked, folder, load_dataset(asked, folder))[0]
 
 
 def loaded(asked: Recipe, folder: Path, path: Path, classes: int = 2) -> TrainedModel:
@@ -239,7 +239,9 @@ def test_a_leaf_that_is_no_number_is_refused(tmp_path: Path) -> None:
 @needs("lightgbm")
 def test_columns_that_are_not_those_of_the_model_are_said(tmp_path: Path) -> None:
     path = outside("lightgbm", tmp_path, frame=True)[0]
-    ready(recipe("lightgbm", tmp_path, path.name), tmp_path)  # LightGBM writes 'hours per week' with strokes
+    asked = recipe("lightgbm", tmp_path, path.name)
+    notes = with_room(asked, tmp_path, load_dataset(asked, tmp_path))[1]  # LightGBM writes 'hours per week' with strokes
+    assert ["(0 is 0, 1 is 1)" in note.why for note in notes] == [True]
     assert "'encode: none' under data" in refused(recipe("lightgbm", tmp_path, path.name, encode="standard"), tmp_path)
     asked = recipe("lightgbm", tmp_path, path.name)
     rows = pd.read_csv(tmp_path / "rows.csv")

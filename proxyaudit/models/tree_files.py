@@ -15,6 +15,7 @@ from proxyaudit.types import NotTested
 _OWN = ".safetensors"  # the audit's own layout
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".npy", ".npz"})
 _MOST_BYTES = 2**30
+_MOST_LEAVES = 5_000_000  # trees times leaves of the largest one
 
 
 def read_trees(spec: TreeSpec, path: Path, *, what: str, shape: tuple[int, int, int], columns: int, n_inputs: int) -> Ensemble | None:
@@ -115,8 +116,10 @@ def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
         raise InputError(f"{what} holds a pickle, which can run code and is not read", where=where, mend=mend)
     try:
         found: Ensemble = library.read(spec, data)
-        leaves = found.size[1]
-        found.nodes((len(found.trees), 2 * leaves - 1, found.trees[0].value_mv.shape[1]))
+        trees, leaves = len(found.trees), found.size[1]
+        if trees * leaves > _MOST_LEAVES:
+            raise Unfit(f"has {trees:,} trees of up to {leaves:,} leaves, too many for this audit", "bound the leaves or the depth")
+        found.nodes((trees, 2 * leaves - 1, found.trees[0].value_mv.shape[1]))
     except Unfit as error:
         raise InputError(f"{what} {error.what}", where=where, mend=error.mend) from None
     except ProxyauditError:

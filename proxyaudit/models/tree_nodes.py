@@ -6,6 +6,7 @@ trees what random initial weights are to networks.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,10 +121,9 @@ def random_nodes(shape: tuple[int, int, int], x: Singles, spec: TreeSpec, rng: n
 
 def _grow(nodes: Nodes, tree: int, x: Singles, spec: TreeSpec, rng: np.random.Generator) -> None:
     """Grow one completely random tree, in place."""
-    open_leaves, used = {0: (np.arange(len(x)), 0)}, 1
+    open_leaves, used = [(-len(x), 0, np.arange(len(x)), 0)], 1  # the fullest first, of those the one with the lowest number
     while open_leaves and used < nodes.left_gm.shape[1]:
-        node = max(open_leaves, key=lambda place: (len(open_leaves[place][0]), -place))
-        rows, depth = open_leaves.pop(node)
+        _, node, rows, depth = heappop(open_leaves)
         inside = x[rows]
         varying = np.flatnonzero(inside.min(axis=0) < inside.max(axis=0)) if len(rows) > 1 else np.zeros(0, dtype=np.int64)
         if not len(varying) or depth == spec.deepest:
@@ -134,5 +134,6 @@ def _grow(nodes: Nodes, tree: int, x: Singles, spec: TreeSpec, rng: np.random.Ge
         nodes.feature_gm[tree, node], nodes.threshold_gm[tree, node] = feature, threshold
         nodes.left_gm[tree, node], nodes.right_gm[tree, node] = used, used + 1
         goes_left = values <= threshold
-        open_leaves[used], open_leaves[used + 1] = (rows[goes_left], depth + 1), (rows[~goes_left], depth + 1)
+        for child, kept in ((used, rows[goes_left]), (used + 1, rows[~goes_left])):
+            heappush(open_leaves, (-len(kept), child, kept, depth + 1))
         used += 2

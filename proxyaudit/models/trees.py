@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Singles
 from proxyaudit.errors import InputError
@@ -23,6 +24,7 @@ from proxyaudit.types import PENULTIMATE
 
 MARGINS, FIRST_HALF, LEAVES = "margins", "margins.first_half", "leaves"
 _SKETCH = 128  # units of the site ``leaves``, or as many as there are leaves
+_AT_ONCE = 16  # trees whose part of the matrix is made at once
 _EQUAL = 1e-6  # largest difference of a probability from the library's own
 _CHECKED_ROWS = 500
 _LEAST = 1e-7  # of a probability of a forest, whose log-odds would else be infinite
@@ -50,8 +52,10 @@ class LeafSketch(nn.Module):
         signs = torch.tensor(rng.integers(0, 2, (trees, width)) * 2 - 1, dtype=torch.float32)
         places = torch.tensor(rng.normal(size=(nodes, width)) / np.sqrt(width), dtype=torch.float32)
         found = torch.zeros(len(reached), width)
-        for tree in range(trees):
-            found += signs[tree] * places[reached[:, tree]]
+        for start in range(0, trees, _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            rows = (signs[some, None] * places).flatten(0, 1)
+            found += functional.embedding_bag(reached[:, some] + nodes * torch.arange(len(signs[some])), rows, mode="sum")
         return found
 
 

@@ -21,7 +21,7 @@ class TreeSpec(KindSpec):
     votes: ClassVar[bool] = False  # a forest: what trees say adds up to the probability, not to the logit
     joint: ClassVar[bool] = False  # each tree speaks of every class
 
-    room: tuple[Positive, Leaves] | None = None
+    room: tuple[Positive, Positive] | None = None
 
     @property
     def own_size(self) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def train_trees(
         module.take_over(grown)
         module.eval()
         if module.strays(grown, x[:_CHECKED_ROWS]):
-            raise TaskError(f"the trees taken over do not give the own outputs of {spec.library}: this version of it is not supported")
+            raise TaskError(f"the trees taken over do not give the own outputs of {spec.package}: this version of it is not supported")
     trees = int((module.trees.left[:, 0] != module.trees.right[:, 0]).sum())
     details = {"origin": "trained", "training_rows": len(x), "validation_rows": 0, "trees_with_splits": trees}
     return replace(model, module=module, details={**model.details, **details})

@@ -54,8 +54,8 @@ def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, tup
     named = [(regime.name, text) for regime in recipe.regimes for text in regime.checkpoints or ()]
     paths = [(name, resolve_path(text, base=base, what=f"checkpoint of regime '{name}'")) for name, text in named]
     files = [(name, path) for name, path in paths if path.suffix.lower() != _OWN]
-    if any(not regime.given for regime in recipe.regimes) and spec.library != "sklearn":
-        imported(spec.library)
+    if any(not regime.given for regime in recipe.regimes) and spec.package != "sklearn":
+        imported(spec.package)
     read = []
     for name, path in files:
         what = f"checkpoint of regime '{name}'"

@@ -168,7 +168,7 @@ class TreeEnsemble(TabularModule):
             return False
         self.take_over(grown)
         if self.strays(grown, self._rows_about_splits()):
-            what += f" gives other outputs here than in {self.spec.library}: this version of its format is not supported"
+            what += f" gives other outputs here than in {self.spec.package}: this version of its format is not supported"
             raise InputError(what, where=str(path), mend="save it with another version of the library")
         return True
 

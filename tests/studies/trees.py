@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,13 @@ def planted(kind: str, rng: np.random.Generator) -> TrainedModel:
     return model
 
 
-def audit(seed: int, folder: Path) -> Evidence:
+def audit(seed: int, folder: Path, kinds: Sequence[str] = tuple(TRUTH)) -> Evidence:
     """One audit of one ensemble of each kind, on the same rows."""
-    rng = np.random.default_rng(seed)
-    table(rng).to_csv(folder / "rows.csv", index=False)
-    for kind in TRUTH:
-        save_weights(planted(kind, rng), folder / f"{kind}.safetensors")
+    table(np.random.default_rng(seed)).to_csv(folder / "rows.csv", index=False)
+    for kind in kinds:
+        save_weights(planted(kind, np.random.default_rng([seed, list(TRUTH).index(kind)])), folder / f"{kind}.safetensors")
     data = {"path": "rows.csv", "target": TARGET, "protected": [ATTRIBUTE], "encode": "none", "discover": 0, "audit_share": 0.8}
-    regimes = [{"name": kind, "checkpoints": [f"{kind}.safetensors"]} for kind in TRUTH]
+    regimes = [{"name": kind, "checkpoints": [f"{kind}.safetensors"]} for kind in kinds]
     recipe = {"name": "planted", "data": data, "regimes": regimes, "seeds": 1, "model": SPEC.model_dump(exclude_none=True)}
     recipe |= {"sites": {"verdict": ["margins"]}, "references": {"placebos": 20}, "effort": "decide", "seed": seed}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")

@@ -42,7 +42,7 @@ CATBOOST = CatBoostSpec(kind="catboost", iterations=12, depth=3)
 
 def named(spec: Any) -> Any:
     """A case of a kind; skipped, in words, where its library is not installed."""
-    lacking = pytest.mark.skipif(find_spec(spec.library) is None, reason=f"the extra 'trees' is not installed ({spec.library})")
+    lacking = pytest.mark.skipif(find_spec(spec.package) is None, reason=f"the extra 'trees' is not installed ({spec.package})")
     return pytest.param(spec, id=spec.kind, marks=lacking)
 
 

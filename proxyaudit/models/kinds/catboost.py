@@ -16,7 +16,7 @@ class CatBoostSpec(TreeSpec):
     may choose from.
     """
 
-    library = "catboost"
+    library = "proxyaudit.models.libraries.catboost:grow"
     joint: ClassVar[bool] = True
 
     kind: Literal["catboost"]

@@ -19,7 +19,7 @@ class GradientBoostingSpec(TreeSpec):
     nothing is drawn at random, and two repetitions on the same rows would be one. ``trusted`` are types that a skops file may hold.
     """
 
-    library = "sklearn"
+    library = "proxyaudit.models.libraries.sklearn:grow"
 
     kind: Literal["gradient_boosting"]
     max_iter: Positive = 100

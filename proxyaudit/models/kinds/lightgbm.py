@@ -16,7 +16,7 @@ class LightGBMSpec(TreeSpec):
     nothing is drawn at random, and two repetitions on the same rows would be one.
     """
 
-    library = "lightgbm"
+    library = "proxyaudit.models.libraries.lightgbm:grow"
 
     kind: Literal["lightgbm"]
     n_estimators: Positive = 100

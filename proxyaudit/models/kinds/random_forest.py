@@ -17,7 +17,7 @@ class RandomForestSpec(TreeSpec):
     ``trusted`` are types that a skops file may hold.
     """
 
-    library, votes, joint = "sklearn", True, True
+    library, votes, joint = "proxyaudit.models.libraries.sklearn:grow", True, True
 
     kind: Literal["random_forest"]
     n_estimators: Positive = 100

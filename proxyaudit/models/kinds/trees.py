@@ -17,11 +17,16 @@ class TreeSpec(KindSpec):
     is written by the audit, into the recipe of the run.
     """
 
-    library: ClassVar[str]  # module of ``proxyaudit.models.libraries``
+    library: ClassVar[str]  # ``module:function`` that grows the trees; the same module reads the library's files
     votes: ClassVar[bool] = False  # a forest: what trees say adds up to the probability, not to the logit
     joint: ClassVar[bool] = False  # each tree speaks of every class
 
     room: tuple[Positive, Positive] | None = None
+
+    @property
+    def package(self) -> str:
+        """The package that grows the trees."""
+        return self.library.partition(":")[0].rpartition(".")[2]
 
     @property
     def own_size(self) -> tuple[int, int]:

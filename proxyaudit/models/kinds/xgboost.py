@@ -16,7 +16,7 @@ class XGBoostSpec(TreeSpec):
     is drawn at random, and two repetitions on the same rows would be one.
     """
 
-    library = "xgboost"
+    library = "proxyaudit.models.libraries.xgboost:grow"
 
     kind: Literal["xgboost"]
     n_estimators: Positive = 100

@@ -25,7 +25,7 @@ class Unfit(Exception):
 
 def library_of(spec: TreeSpec) -> ModuleType:
     """The file here that stands for a kind's library; the library itself is not imported."""
-    return import_module(f"{__name__}.{spec.library}")
+    return import_module(spec.library.partition(":")[0])
 
 
 def imported(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from proxyaudit.models.tree_nodes import Ensemble, Tree
 
 FORMAT = "skops.io.dump(model, 'model.skops')"
 _TRUSTABLE = ("sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
+_CATEGORIES = ("splits by categories, which trees of this audit do not", "train it on columns of numbers (no categorical_features)")
 _MOST_BYTES = 4 * 2**30  # of an unpacked file
 _READ = {"gradient_boosting": ("HistGradientBoostingClassifier",), "random_forest": ("RandomForestClassifier", "ExtraTreesClassifier")}
 
@@ -23,11 +25,15 @@ Spec = GradientBoostingSpec | RandomForestSpec
 
 def grow(spec: Spec, x: Singles, y: NDArray[np.int64], weight: NDArray[np.float32], seed: int) -> Ensemble:
     """Train on the rows ``x`` ``(n, p)``, on as many threads as the caller allows."""
-    return _taken(spec, _estimator(spec, seed).fit(x, y, sample_weight=weight))
+    fitted = _estimator(spec, seed).fit(x, y, sample_weight=weight)
+    return replace(_taken(spec, fitted), predict=fitted.predict_proba)
 
 
 def read(spec: Spec, data: bytes) -> Ensemble:
-    """The model of a skops file; types that skops does not trust are loaded only where the recipe names them."""
+    """The model of a skops file; types that skops does not trust are loaded only where the recipe names them.
+
+    Only arrays are taken from what was loaded, and none of its methods is called.
+    """
     skops = imported("skops.io")
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
         if sum(entry.file_size for entry in packed.infolist()) > _MOST_BYTES:
@@ -61,14 +67,7 @@ def _taken(spec: Spec, fitted: Any) -> Ensemble:
     trees, baseline = _boosted(fitted) if isinstance(spec, GradientBoostingSpec) else _forest(fitted)
     names = tuple(str(name) for name in getattr(fitted, "feature_names_in_", ()))
     classes = tuple(str(name) for name in fitted.classes_)
-    return Ensemble(trees, baseline, int(fitted.n_features_in_), lambda x: _probabilities(fitted, x), names, classes)
-
-
-def _probabilities(fitted: Any, x: Singles) -> Floats:
-    fitted.__dict__.pop("feature_names_in_", None)  # rows come without names, of which scikit-learn would warn
-    if hasattr(fitted, "estimators_"):
-        fitted.n_jobs = 1
-    return np.asarray(fitted.predict_proba(x), dtype=np.float64)
+    return Ensemble(trees, baseline, int(fitted.n_features_in_), None, names, classes)
 
 
 def _boosted(fitted: Any) -> tuple[tuple[Tree, ...], Floats]:
@@ -76,13 +75,13 @@ def _boosted(fitted: Any) -> tuple[tuple[Tree, ...], Floats]:
 
     scikit-learn has no public way to them; that they are read rightly is checked on every model by its outputs.
     """
+    if getattr(fitted, "_preprocessor", None) is not None:
+        raise Unfit(*_CATEGORIES)
     trees = []
     for found in (one.nodes for iteration in fitted._predictors for one in iteration):
         leaf = found["is_leaf"].astype(bool)
         if found["is_categorical"].any():
-            raise Unfit(
-                "splits by categories, which trees of this audit do not", "train it on columns of numbers (no categorical_features)"
-            )
+            raise Unfit(*_CATEGORIES)
         left, right = (np.where(leaf, -1, found[side].astype(np.int64)) for side in ("left", "right"))
         feature = found["feature_idx"].astype(np.int64)
         trees.append(Tree(feature, found["num_threshold"].astype(np.float64), left, right, found["value"].astype(np.float64)[:, None]))

@@ -152,8 +152,16 @@ def _check_columns(found: Ensemble, columns: Sequence[str], what: str, where: st
         )
 
 
+def _numbered(classes: Sequence[str]) -> list[float]:
+    """Classes that are called by numbers, or false and true; empty where one of them has a name."""
+    try:
+        return [float({"False": "0", "True": "1"}.get(name, name)) for name in classes]
+    except ValueError:
+        return []
+
+
 def _check_classes(theirs: Sequence[str], ours: Sequence[str], what: str, where: str) -> None:
-    if not theirs or list(theirs) == list(ours) or list(theirs) == [str(number) for number in range(len(ours))]:
+    if not theirs or list(theirs) == list(ours) or _numbered(theirs) == list(range(len(ours))):
         return
     mend = "take the target that it was trained for" + (
         f", or write 'target_positive: {theirs[-1][:60]}'" if set(theirs) == set(ours) else ""

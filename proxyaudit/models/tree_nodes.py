@@ -70,6 +70,8 @@ class Ensemble:
         Raises ``ValueError``: a tree is none, asks for a column that is not there, or holds what is no number.
         """
         nodes = Nodes.empty(*shape)
+        if not np.isfinite(self.baseline).all():
+            raise ValueError("what the trees start from is no number")
         for number, tree in enumerate(self.trees):
             order = _from_the_root(tree)
             place = np.zeros(len(tree.left_m), dtype=np.int64)

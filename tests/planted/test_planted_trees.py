@@ -7,7 +7,6 @@ import pytest
 from proxyaudit.types import Evidence
 from tests.studies.trees import TRUTH, audit, outcomes, states
 
-
 KINDS = ("used", "leaves", "absent")
 
 

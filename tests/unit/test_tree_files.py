@@ -22,7 +22,7 @@ from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.libraries import lightgbm as lightgbm_files
-from proxyaudit.models.tree_files import with_room
+from proxyaudit.models.tree_files import _check_classes, with_room
 from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
 
 COLUMNS = ("age", "hours per week", "x2", "x3")
@@ -264,6 +264,8 @@ def test_classes_that_are_not_those_of_the_target_are_said(tmp_path: Path) -> No
     asked = recipe("catboost", tmp_path, "model.cbm")
     rows.assign(y=rows.y.map({0: "no", 1: "yes"})).to_csv(tmp_path / "rows.csv", index=False)
     ready(asked, tmp_path)
+    for names in (["0.0", "1.0"], ["False", "True"]):
+        _check_classes(names, ["no", "yes"], "the model", "m")
     turned = asked.model_copy(update={"data": asked.data.model_copy(update={"target_positive": "no"})})
     assert "write 'target_positive: yes'" in refused(turned, tmp_path)
 

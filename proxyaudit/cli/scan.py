@@ -12,7 +12,9 @@ EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-
 
 def scan(
     signatures: Annotated[Path, given("A run that was made with --signatures.", "RUN")],
-    model: Annotated[Path, given("Checkpoint of the run's model (safetensors); of texts also a model folder.", "PATH")],
+    model: Annotated[
+        Path, given("Checkpoint of the run's model (safetensors; of trees the library's file); of texts also a model folder.", "PATH")
+    ],
     inputs: Annotated[Path, given("Table with the columns or texts that the model reads; better with the attribute too.", "FILE")],
     attribute: Annotated[Many, given("Attribute to ask for; may be given several times (default: all).", "A")] = None,
     base: Annotated[MaybePath, given("Folder of the run's recipe, or its base model, if not found beside the model.", "DIR")] = None,

@@ -154,7 +154,7 @@ def signature_files(signatures: Signatures) -> dict[str, bytes]:
     for index, found in enumerate(signatures.directions):
         arrays.update({f"{name}/{index}": np.ascontiguousarray(found[name], dtype=np.float32) for name in _NUMBERS})
     for index, weights in enumerate(signatures.weights):
-        arrays.update({f"{_MODEL}/{index}/{name}": np.ascontiguousarray(value) for name, value in weights.items()})
+        arrays.update({f"{_MODEL}/{index}/{name}": np.require(value, requirements="C") for name, value in weights.items()})
     document = canonical_json(signatures.document.model_dump(mode="json"))
     return dict(zip(SIGNATURE_FILES, (document, safetensors.numpy.save(dict(sorted(arrays.items())))), strict=True))
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ class Tap:
     tail: Literal["method", "head", "none"] = "none"
     in_tuple: bool = False  # whether the submodule returns a tuple whose first member is the site
     span: tuple[int, int] | None = None  # units of the tensor that are the site; all of them if ``None``
+    aside: bool = False  # nothing in the model follows from it: it can be read, and exchanging or erasing it would do nothing
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class TabularModule(nn.Module):
     def branch_taps(self) -> dict[str, Tap]:
         """Return where what each residual branch adds can be read, in forward order; none where values are never added."""
         return {}
+
+    def read_own(self, path: Path, *, what: str) -> bool:
+        """Fill it in place from a file in a format of its kind; ``False`` where it is none (``InputError``: it cannot be used)."""
+        return False
 
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """Return where the last block's input is read (``None`` for the table itself) and the block as a module of its own."""

@@ -36,6 +36,12 @@ def build_model(
     if erase:
         install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
+    if any(candidates.taps[name].aside for name in verdict):
+        acting = [name for name, tap in candidates.taps.items() if not tap.aside]
+        what = (
+            f"nothing in the model follows from site '{next(n for n in verdict if candidates.taps[n].aside)}', so it can be profiled only"
+        )
+        raise InputError(what, where="sites.verdict", mend=f"take one of {', '.join(acting)}")
     # Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only.
     if isinstance(module, TextClassifier) and (len(verdict) > 1 or not module.is_vector(verdict[0])):
         mend = f"name one of {', '.join(filter(module.is_vector, module.site_taps()))}; other sites can be profiled"

@@ -35,6 +35,8 @@ def save_weights(model: TrainedModel, path: Path) -> None:
 def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
     """Return a copy of ``model`` with the weights of a safetensors file or a list of shards, brought to the module's own dtype.
 
+    A file in the own format of the model's kind is read as that.
+
     A name may be missing only if the module ties it to one that is there (``safetensors.torch.save_model`` writes tied tensors once), or
     if it counts the batches of a normalisation. What ``torch.compile`` and data-parallel training put before every name is taken off.
     Errors begin with ``what`` the file is, as ``"checkpoint 2 of regime 'vendor-b'"``. Raises ``InputError``: not safetensors, unreadable,
@@ -42,6 +44,9 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
     """
     where = str(path)
     module = copy_module(model.module)
+    told = {**model.details, "origin": "checkpoint", "checkpoint": path.name}
+    if isinstance(module, TabularModule) and module.read_own(path, what=what):
+        return replace(model, module=module.eval(), details=told)
     state, fixed = _state(module, what), _fixed(module)
     buffers = {name for name, _ in module.named_buffers()}
     with _opened(path, what) as file:
@@ -72,7 +77,7 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
             mend = "the model ties this tensor to another one, the checkpoint holds two different values"
             raise InputError(f"{what}: tensor '{name}' did not arrive in the model", where=where, mend=mend)
     module.eval()
-    return replace(model, module=module, details={**model.details, "origin": "checkpoint", "checkpoint": path.name})
+    return replace(model, module=module, details=told)
 
 
 def tensor_names(path: Path, *, what: str) -> tuple[str, ...]:

@@ -48,10 +48,15 @@ def site_maps(module: nn.Module) -> dict[str, SiteMap]:
 
 
 def resolve_site(name: str, taps: Mapping[str, Tap], aliases: Mapping[str, str], *, where: str) -> str:
-    """Return the site that a plain name or an alias means. Raises ``InputError``: there is none; the nearest names are given."""
+    """Return the site that a plain name or an alias means. Raises ``InputError``: there is none, or it does not act."""
     site = aliases.get(name, name)
     if site not in taps:
         raise InputError(f"unknown site '{name[:80]}'", where=where, mend=nearest_sites(name, taps, aliases))
+    if taps[site].aside:
+        acting = ", ".join(name for name, tap in taps.items() if not tap.aside)
+        raise InputError(
+            f"nothing in the model follows from site '{site}', so erasing there would do nothing", where=where, mend=f"name {acting}"
+        )
     return site
 
 

@@ -48,7 +48,7 @@ def find_locations(model: TrainedModel, x: NDArray[Any]) -> tuple[Location, ...]
     parts = dict(model.module.named_modules())
     with inference(model.module), recorded(model.module) as runs:
         model.module(table)
-    wanted = [Location(site, "site", model.taps[site]) for site in model.sites]
+    wanted = [Location(site, "site", model.taps[site]) for site in model.sites if not model.taps[site].aside]
     if isinstance(model.module, TabularModule):
         wanted += [Location(name, "branch", tap) for name, tap in model.module.branch_taps().items()]
     wanted += _heads(parts, runs, len(table))

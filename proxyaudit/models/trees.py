@@ -2,8 +2,8 @@
 
 Every tree is a row of node arrays; a row of the table walks from node 0 until it stays where it is. What the trees say of a row, side by
 side, is the site ``margins``: of boosted trees one coordinate for each iteration (and class), whose sum plus the baseline is the logit; of
-a forest one for each tree (and class but the first), whose sum is the probability. No library is asked and nothing is unpickled, so a
-checkpoint of trees is a safetensors file like any other.
+a forest one for each tree (and class but the first), whose sum is the probability. Where each tree speaks of every class (CatBoost) it has
+a coordinate for each. No library is asked and nothing is unpickled, so a checkpoint of trees is a safetensors file like any other.
 """
 
 from pathlib import Path
@@ -12,16 +12,51 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from proxyaudit.arrays import Floats
-from proxyaudit.models.base import TabularModule, Tap, columns_of
-from proxyaudit.models.kinds.gradient_boosting import GradientBoostingSpec
-from proxyaudit.models.kinds.random_forest import RandomForestSpec
-from proxyaudit.models.tree_nodes import Nodes, TreeSpec, random_nodes
+from proxyaudit.arrays import Floats, Singles
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import TabularModule, Tap, columns_of, inference, probabilities
+from proxyaudit.models.kinds.trees import TreeSpec
+from proxyaudit.models.tree_files import read_trees
+from proxyaudit.models.tree_nodes import Ensemble, Nodes
 from proxyaudit.types import PENULTIMATE
 
-MARGINS, FIRST_HALF = "margins", "margins.first_half"
+MARGINS, FIRST_HALF, LEAVES = "margins", "margins.first_half", "leaves"
+_SKETCH = 128  # units of the site ``leaves``, or as many as there are leaves
+_AT_ONCE = 16  # trees whose part of the matrix is made at once
+_EQUAL = 1e-6  # largest difference of a probability from the library's own
+_CHECKED_ROWS = 500
 _LEAST = 1e-7  # of a probability of a forest, whose log-odds would else be infinite
+
+
+class LeafSketch(nn.Module):
+    """Which leaf of each tree a row reaches, ``(n, d)``: the one-hot of all leaves of all trees, times a fixed random matrix.
+
+    The matrix keeps inner products (Johnson and Lindenstrauss 1984): of two rows in expectation the number of trees in which they share a
+    leaf. The row of a leaf is a vector of signs of its tree times a Gaussian vector of its place, so that it need not be kept whole. Its
+    key is drawn from torch's global generator, and kept with the weights.
+    """
+
+    key: Tensor
+
+    def __init__(self, trees: int, nodes: int) -> None:
+        super().__init__()
+        self.size = trees, nodes, min(_SKETCH, trees * nodes)
+        self.register_buffer("key", torch.randint(2**31, ()))
+
+    def forward(self, reached: Tensor) -> Tensor:
+        """Return the sketch of rows that end at nodes ``(n, g)``, in single precision."""
+        trees, nodes, width = self.size
+        rng = np.random.Generator(np.random.Philox(int(self.key)))
+        signs = torch.tensor(rng.integers(0, 2, (trees, width)) * 2 - 1, dtype=torch.float32)
+        places = torch.tensor(rng.normal(size=(nodes, width)) / np.sqrt(width), dtype=torch.float32)
+        found = torch.zeros(len(reached), width)
+        for start in range(0, trees, _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            rows = (signs[some, None] * places).flatten(0, 1)
+            found += functional.embedding_bag(reached[:, some] + nodes * torch.arange(len(signs[some])), rows, mode="sum")
+        return found
 
 
 class Trees(nn.Module):
@@ -38,11 +73,14 @@ class Trees(nn.Module):
         for name in ("feature", "threshold", "left", "right"):
             self.register_buffer(name, torch.tensor(getattr(nodes, f"{name}_gm")))
         self.value = nn.Parameter(torch.tensor(nodes.value_gmv))
+        self.sketch = LeafSketch(*nodes.left_gm.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the margins of rows, in single precision."""
-        reached = self.leaves(x) + torch.arange(len(self.left)) * self.left.shape[1]
-        return self.value.flatten(0, 1)[reached].flatten(1)
+        reached = self.leaves(x)
+        if self.sketch._forward_hooks:  # what nobody looks at is not made
+            self.sketch(reached)
+        return self.value.flatten(0, 1)[reached + torch.arange(len(self.left)) * self.left.shape[1]].flatten(1)
 
     def leaves(self, x: Tensor) -> Tensor:
         """Return the node ``(n, g)`` at which each row ends in each tree."""
@@ -96,12 +134,14 @@ class TreeEnsemble(TabularModule):
 
     no_block = "trees are not trained further in this version: new ones would have to be grown on the attribute, beside those there are"
 
-    def __init__(self, trees: int, leaves: int, outputs: int, head: MarginSum, *, n_inputs: int) -> None:
+    def __init__(self, spec: TreeSpec, *, n_inputs: int, n_classes: int) -> None:
         super().__init__()
-        self.trees = Trees(Nodes.empty(trees, 2 * leaves - 1, outputs), n_inputs)
-        self.head = head
-        width = trees * outputs
-        self.first_units = max(width // head.columns // 2, 1) * head.columns
+        self.spec = spec
+        columns = n_classes - 1 if spec.votes else columns_of(n_classes)
+        outputs, (trees, leaves) = columns if spec.joint else 1, spec.size
+        self.trees = Trees(Nodes.empty(trees * columns // outputs, 2 * leaves - 1, outputs), n_inputs)
+        self.head = MarginSum(columns, votes=spec.votes)
+        self.first_units = max(trees // 2, 1) * columns
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -117,6 +157,41 @@ class TreeEnsemble(TabularModule):
             self.trees.value.copy_(torch.tensor(nodes.value_gmv))
             self.head.baseline.copy_(torch.tensor(baseline))
 
+    def take_over(self, grown: Ensemble) -> None:
+        """Put in trees that a library grew; raises as :meth:`Ensemble.nodes`."""
+        self.fill(grown.nodes(self.shape), grown.baseline)
+
+    def read_own(self, path: Path, *, what: str) -> bool:
+        """Take over a model file in its library's own format; others are left to the caller. Raises as :func:`read_trees`."""
+        grown = read_trees(self.spec, path, what=what, shape=self.shape, columns=self.head.columns, n_inputs=self.trees.n_inputs)
+        if grown is None:
+            return False
+        self.take_over(grown)
+        if self.strays(grown, self._rows_about_splits()):
+            what += f" gives other outputs here than in {self.spec.package}: this version of its format is not supported"
+            raise InputError(what, where=str(path), mend="save it with another version of the library")
+        return True
+
+    def strays(self, grown: Ensemble, x: Singles) -> bool:
+        """Whether the outputs for rows ``(n, p)`` are others than the library's own."""
+        if grown.predict is None:
+            return False
+        expected = grown.predict(x)
+        with inference(self):
+            found = probabilities(self(torch.tensor(x)))
+        return bool(np.abs(found - (expected[:, 1:] if expected.shape[1] == 2 else expected)).max() > _EQUAL)
+
+    def _rows_about_splits(self) -> Singles:
+        """Rows whose values lie on either side of splits of their columns."""
+        rng, own = np.random.default_rng(0), torch.arange(self.trees.left.shape[1])
+        feature, threshold = (part[self.trees.left != own].numpy() for part in (self.trees.feature, self.trees.threshold))
+        rows = rng.normal(size=(_CHECKED_ROWS, self.trees.n_inputs))
+        for column in np.unique(feature):
+            split = threshold[feature == column]
+            at = rng.choice(split[np.isfinite(split)], _CHECKED_ROWS) if np.isfinite(split).any() else 0
+            rows[:, column] = at + rows[:, column] * max(float(np.std(at)), 1e-3) * rng.integers(0, 2, _CHECKED_ROWS)
+        return rows.astype(np.float32)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits for a table ``(n, p)``."""
         return cast(Tensor, self.head(self.trees(x)))
@@ -126,8 +201,9 @@ class TreeEnsemble(TabularModule):
         return cast(Tensor, self.head(value))
 
     def site_taps(self) -> dict[str, Tap]:
-        """The margins of the first half of the iterations or trees, and all of them."""
-        return {FIRST_HALF: Tap("head", "input", span=(0, self.first_units)), MARGINS: Tap("head", "input", "method")}
+        """Leaves, beside the path to the output, the margins of the first half of the iterations or trees, and all margins."""
+        leaves = Tap("trees.sketch", "output", aside=True)
+        return {LEAVES: leaves, FIRST_HALF: Tap("head", "input", span=(0, self.first_units)), MARGINS: Tap("head", "input", "method")}
 
     def site_aliases(self) -> dict[str, str]:
         """The margins are what the output is made of."""
@@ -138,22 +214,9 @@ class TreeEnsemble(TabularModule):
         return True
 
 
-def make_boosting(spec: GradientBoostingSpec, *, n_inputs: int, n_classes: int, base: Path) -> TreeEnsemble:
-    """Boosted trees before training: each class of three or more has a tree in every iteration."""
-    columns = columns_of(n_classes)
-    return _started(TreeEnsemble(spec.max_iter * columns, spec.max_leaf_nodes, 1, MarginSum(columns, votes=False), n_inputs=n_inputs), spec)
+def make_trees(spec: TreeSpec, *, n_inputs: int, n_classes: int, base: Path) -> TreeEnsemble:
+    """An ensemble before training, whose trees say nothing. Of three classes or more each has a tree in every iteration, or a share.
 
-
-def make_forest(spec: RandomForestSpec, *, n_inputs: int, n_classes: int, base: Path) -> TreeEnsemble:
-    """A forest before training: its trees vote on every class but the first, whose share is what is left."""
-    head = MarginSum(n_classes - 1, votes=True)
-    return _started(TreeEnsemble(spec.n_estimators, spec.max_leaf_nodes, n_classes - 1, head, n_inputs=n_inputs), spec)
-
-
-def _started(module: TreeEnsemble, spec: TreeSpec) -> TreeEnsemble:
-    """Completely random trees for a table of standard normal columns, by torch's global generator."""
-    rng = np.random.default_rng(int(torch.randint(2**31, ())))
-    table = rng.normal(size=(4 * spec.max_leaf_nodes, module.trees.n_inputs)).astype(np.float32)
-    nodes = random_nodes(module.shape, table, spec, rng)
-    module.fill(nodes, np.zeros(module.head.columns))
-    return module
+    Trees of a forest vote on every class but the first, whose share is what is left.
+    """
+    return TreeEnsemble(spec, n_inputs=n_inputs, n_classes=n_classes)

@@ -17,7 +17,7 @@ from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.models.base import TabularModule, TrainedModel
-from proxyaudit.models.kinds import model_hashes
+from proxyaudit.models.kinds import model_hashes, model_kind
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.cost import minutes
@@ -101,7 +101,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         + sum(2 * inputs.seeds_of(r) + (len(inputs.repetitions.tables_of(r.name)) if r.kind == "synthetic" else 0) for r in regimes),
         notes=[note.model_dump() for note in notes],
         hashes={**dataset.hashes, **model_hashes(recipe, inputs.base), **lineage.hashes},
-        versions=versions(text=dataset.text is not None),
+        versions=versions(*model_kind(recipe.model).packages, text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
         language_models=lineage.described,
         no_absence=_without_absence(inputs),

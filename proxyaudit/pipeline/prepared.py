@@ -23,6 +23,7 @@ from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.own_classifier import OwnClassifier, settled
+from proxyaudit.models.tree_files import with_room
 from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
@@ -118,6 +119,7 @@ class Prepared(Inputs):
 def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     """All that a recipe names, checkpoints too, loaded and checked (``InputError``); beside it the model with its first initial weights."""
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
+    recipe, taken = with_room(recipe, base, dataset)
     regimes = make_regimes(recipe, base)
     left: list[NotTested] = []
     releases = load_releases(recipe, dataset, base, left)
@@ -132,4 +134,4 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
         holder = inputs.build(0, regime.erase) if regime.erase else model
         for path in regime.checkpoints:
             load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
-    return replace(inputs, notes=(*inputs.notes, *notes)), model
+    return replace(inputs, notes=(*inputs.notes, *notes, *taken)), model

@@ -135,8 +135,8 @@ def install_command(words: list[str]) -> None:
     for word in rest:
         if word == "-c":
             assert Path(next(rest)).is_file(), words
-        elif found := re.fullmatch(r"\.\[([\w-]+)\]", word):
-            assert found[1] in extras, words
+        elif found := re.fullmatch(r"\.\[([\w,-]+)\]", word):
+            assert set(found[1].split(",")) <= set(extras), words
         else:
             assert word in {".", "-e", "--no-deps", *OTHER_PACKAGES}, words
 
@@ -197,7 +197,7 @@ def test_the_readme_is_one_page_with_the_two_commands_and_the_picture() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.split()) <= 900
     assert "pip install -c constraints.txt . && .venv/bin/proxyaudit run recipes/quickstart.yaml" in text
-    assert "pip install -c constraints.txt -e '.[test]' && .venv/bin/python -m pytest" in text
+    assert "pip install -c constraints.txt -e '.[test,trees]' && .venv/bin/python -m pytest" in text
     assert text.count("(reports/example.png)") == 1
 
 

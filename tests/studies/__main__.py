@@ -1,4 +1,4 @@
-"""Run the long studies: ``python -m tests.studies decisions|coverage|crossed|looks|worlds|models|real|growth|training|kills|tables``.
+"""Run the long studies: ``python -m tests.studies decisions|coverage|crossed|looks|worlds|models|real|growth|training|kills|trees|tables``.
 
 Every finished case is a line in ``tests/studies/results/<study>.jsonl`` (of a real table, a line for each attribute and regime); a study
 that is stopped goes on where it was, with the seed of its lines. ``tables`` writes what the lines say into ``tests/studies/README.md`` and
@@ -21,7 +21,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
-from tests.studies import coverage, crossed, decisions, growth, kills, real, training, worlds
+from tests.studies import coverage, crossed, decisions, growth, kills, real, training, trees, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -170,6 +170,12 @@ def _kills(asked: argparse.Namespace, seed: int) -> None:
         print(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}", flush=True)  # noqa: T201
 
 
+def _trees(asked: argparse.Namespace, seed: int) -> None:
+    run("trees", [(seed, index) for index in range(asked.models)], trees.run_case, asked.jobs, asked.most)
+    for kind, found in trees.outcomes(read_lines("trees")).items():
+        print(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}", flush=True)  # noqa: T201
+
+
 STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "decisions": _decisions,
     "coverage": _coverage,
@@ -181,6 +187,7 @@ STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "growth": _growth,
     "training": _training,
     "kills": _kills,
+    "trees": _trees,
 }
 
 

@@ -38,6 +38,7 @@ from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import code_of, factory_path, model_code
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.tree_files import check_given
 from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
 from proxyaudit.types import NotTested
 from proxyaudit.verification.run import read_verified
@@ -248,7 +249,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
             continue
         with temporary_folder() as folder:
             path = folder / "reference.safetensors"
-            save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, path)
+            save_file({name: np.require(value, requirements="C") for name, value in weights.items()}, path)
             try:
                 model = load_weights(_architecture(known, inputs, reference.erase), path, what="a reference of the signatures")
             except InputError as error:
@@ -283,6 +284,7 @@ def _checkpoint(known: Known, path: Path, inputs: Inputs) -> TrainedModel:
     if isinstance(known.recipe.model, HuggingFaceSpec):
         # A head alone stands on the base model; a whole classifier brings a transformer of its own.
         tune = "full" if any(name.startswith("backbone.") for name in tensor_names(path, what=_MODEL)) else "head"
+    check_given(known.recipe, path, inputs.encoder.columns, what=_MODEL)
     # A mitigated checkpoint holds maps beside the weights.
     maps = {reference.erase for reference in known.signatures.document.references if reference.erase}
     refused: list[InputError] = []

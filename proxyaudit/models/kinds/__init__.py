@@ -39,6 +39,7 @@ class ModelKind:
     trainer: str | None = None
     # ``module:function`` of ``(model, x, spec, seed)``: the untrained model, where that takes rows and not just random weights.
     untrained: str | None = None
+    packages: tuple[str, ...] = ()  # distributions that a number may depend on, beside those that every audit names
     pass_seconds: Callable[[Any], float] = lambda _: 0.0  # of a pass of 1,000 rows beside training, if costly
 
     def make(self, spec: KindSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:

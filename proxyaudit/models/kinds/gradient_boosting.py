@@ -5,18 +5,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.recipe.models import KindSpec, Positive
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec
+from proxyaudit.recipe.models import Positive
 
-Leaves = Annotated[int, Field(ge=2, le=4096, strict=True)]
-NO_DIGITS = "'quantise' rounds the weights of networks, and trees have none: leave the regime out"
+# What skops does not trust by itself and models of trees need: plain data of scikit-learn. No other type is ever loaded.
+TrustedType = Literal["sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
 
-class GradientBoostingSpec(KindSpec):
+class GradientBoostingSpec(TreeSpec):
     """scikit-learn's ``HistGradientBoostingClassifier`` on the encoded table, without early stopping; the keys are its own.
 
     ``max_features`` is the share of the encoded columns that each split may choose from. It is below scikit-learn's 1.0: with all columns
-    nothing is drawn at random, and two repetitions on the same rows would be one.
+    nothing is drawn at random, and two repetitions on the same rows would be one. ``trusted`` are types that a skops file may hold.
     """
+
+    library = "proxyaudit.models.libraries.sklearn:grow"
 
     kind: Literal["gradient_boosting"]
     max_iter: Positive = 100
@@ -26,23 +29,23 @@ class GradientBoostingSpec(KindSpec):
     min_samples_leaf: Positive = 20
     l2_regularization: Annotated[float, Field(ge=0)] = 0.0
     max_features: Annotated[float, Field(gt=0, le=1)] = 0.5
+    trusted: tuple[TrustedType, ...] = ()
 
     @property
-    def rounds(self) -> int:
-        """Passes over the training rows: one for each iteration."""
-        return self.max_iter
+    def own_size(self) -> tuple[int, int]:
+        """Iterations and leaves."""
+        return self.max_iter, self.max_leaf_nodes
 
     @property
-    def unquantisable(self) -> str:
-        """Why its weights cannot be rounded to fewer digits."""
-        return NO_DIGITS
+    def deepest(self) -> int | None:
+        """Most splits above a leaf."""
+        return self.max_depth
+
+    @property
+    def step(self) -> float:
+        """The learning rate."""
+        return self.learning_rate
 
 
-KIND = ModelKind(
-    GradientBoostingSpec,
-    "proxyaudit.models.trees:make_boosting",
-    seconds=0.0012,
-    trainer="proxyaudit.models.growing:train_trees",
-    untrained="proxyaudit.models.growing:random_ensemble",
-)
+KIND = ModelKind(GradientBoostingSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED)
 """An epoch is one iteration."""

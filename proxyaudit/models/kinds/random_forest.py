@@ -5,15 +5,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.gradient_boosting import NO_DIGITS, Leaves
-from proxyaudit.recipe.models import KindSpec, Positive
+from proxyaudit.models.kinds.gradient_boosting import TrustedType
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec
+from proxyaudit.recipe.models import Positive
 
 
-class RandomForestSpec(KindSpec):
+class RandomForestSpec(TreeSpec):
     """scikit-learn's ``RandomForestClassifier`` on the encoded table; the keys are its own.
 
     Trees have a bounded number of leaves, so that every model of an audit has the same shape; raise ``max_leaf_nodes`` for deeper ones.
+    ``trusted`` are types that a skops file may hold.
     """
+
+    library, votes, joint = "proxyaudit.models.libraries.sklearn:grow", True, True
 
     kind: Literal["random_forest"]
     n_estimators: Positive = 100
@@ -21,23 +25,18 @@ class RandomForestSpec(KindSpec):
     max_depth: Positive | None = None
     min_samples_leaf: Positive = 5
     max_features: Literal["sqrt"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
+    trusted: tuple[TrustedType, ...] = ()
 
     @property
-    def rounds(self) -> int:
-        """Passes over the training rows: one for each tree."""
-        return self.n_estimators
+    def own_size(self) -> tuple[int, int]:
+        """Trees and leaves."""
+        return self.n_estimators, self.max_leaf_nodes
 
     @property
-    def unquantisable(self) -> str:
-        """Why its weights cannot be rounded to fewer digits."""
-        return NO_DIGITS
+    def deepest(self) -> int | None:
+        """Most splits above a leaf."""
+        return self.max_depth
 
 
-KIND = ModelKind(
-    RandomForestSpec,
-    "proxyaudit.models.trees:make_forest",
-    seconds=0.0011,
-    trainer="proxyaudit.models.growing:train_trees",
-    untrained="proxyaudit.models.growing:random_ensemble",
-)
+KIND = ModelKind(RandomForestSpec, FACTORY, seconds=0.0011, trainer=TRAINER, untrained=UNTRAINED)
 """An epoch is one tree."""

@@ -1,0 +1,170 @@
+"""Model files of the libraries of trees: read as data, and held against the table that the audit hands them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.tables import resolve_path
+from proxyaudit.errors import InputError, ProxyauditError, safe_line
+from proxyaudit.models.kinds.trees import TreeSpec
+from proxyaudit.models.libraries import Unfit, imported, library_of
+from proxyaudit.models.tree_nodes import Ensemble
+from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.types import NotTested
+
+_OWN = ".safetensors"  # the audit's own layout
+_PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".npy", ".npz"})
+_MOST_BYTES = 2**30
+_MOST_LEAVES = 5_000_000  # trees times leaves of the largest one
+
+
+def read_trees(spec: TreeSpec, path: Path, *, what: str, shape: tuple[int, int, int], columns: int, n_inputs: int) -> Ensemble | None:
+    """The trees of a model file in its library's own format, which fit a module of a ``shape``; ``None`` of the audit's own layout.
+
+    ``columns`` are those of the logit and ``n_inputs`` those of the table. Raises ``InputError``: the file cannot be read, holds a pickle
+    or another kind of model, or does not fit.
+    """
+    if path.suffix.lower() == _OWN:
+        return None
+    found, where = _read(spec, path, what=what), str(path)
+    if len(found.baseline) != columns:
+        theirs, ours = (n + 1 if n == 1 or spec.votes else n for n in (len(found.baseline), columns))
+        mend = "take the target that the model was trained for"
+        raise InputError(f"{what} tells {theirs} classes apart, and the target has {ours}", where=where, mend=mend)
+    if found.n_inputs != n_inputs:
+        raise InputError(f"{what} reads {found.n_inputs} columns, and the table has {n_inputs}", where=where, mend=_SAME_COLUMNS)
+    trees, leaves = found.size
+    if len(found.trees) > shape[0] or 2 * leaves - 1 > shape[1]:
+        mend = "audit it in a run of its own, which makes room for it"
+        raise InputError(f"{what} has {trees} trees of up to {leaves} leaves, more than the run's models", where=where, mend=mend)
+    return found
+
+
+_SAME_COLUMNS = "hand it the columns that it was trained on, in the same order: see data.exclude, and the order of the table's columns"
+
+
+def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, tuple[NotTested, ...]]:
+    """The recipe with room for the largest model file that it names, and what is taken as given of the files; every file is checked.
+
+    Raises ``InputError``: a library is not installed, or a file cannot be read, is no data, or was trained on other columns or classes.
+    """
+    spec = recipe.model
+    if not isinstance(spec, TreeSpec):
+        return recipe, ()
+    named = [(regime.name, text) for regime in recipe.regimes for text in regime.checkpoints or ()]
+    paths = [(name, resolve_path(text, base=base, what=f"checkpoint of regime '{name}'")) for name, text in named]
+    files = [(name, path) for name, path in paths if path.suffix.lower() != _OWN]
+    if any(not regime.given for regime in recipe.regimes) and spec.package != "sklearn":
+        imported(spec.package)
+    read = []
+    for name, path in files:
+        what = f"checkpoint of regime '{name}'"
+        found = check_given(recipe, path, dataset.encoder.columns, what=what)
+        assert found is not None
+        _check_classes(found.classes, dataset.classes, what, str(path))
+        read.append(found)
+    if not read:
+        return recipe, ()
+    # What is trained here, or kept in the audit's own layout, is of the size that the keys say.
+    others = any(not regime.given for regime in recipe.regimes) or len(files) < len(paths)
+    trees, leaves = zip(*(found.size for found in read), *([spec.size] if others else []), strict=True)
+    sized = recipe.model_copy(update={"model": spec.model_copy(update={"room": (max(trees), max(leaves))})})
+    return sized, _given(read, dataset)
+
+
+def check_given(recipe: Recipe, path: Path, columns: Sequence[str], *, what: str) -> Ensemble | None:
+    """A model file of a library, held against the columns that a run hands it; ``None`` of another file, or of another kind of model.
+
+    Raises ``InputError``: it cannot be read or was trained on other columns, or the run encodes them.
+    """
+    spec = recipe.model
+    if not isinstance(spec, TreeSpec) or path.suffix.lower() == _OWN:
+        return None
+    if recipe.data.encode != "none":
+        mend = "write 'encode: none' under data: columns of numbers are then handed over unchanged, in the order of the table"
+        raise InputError(f"{what} reads columns as they are, and this audit encodes them", where=str(path), mend=mend)
+    found = _read(spec, path, what=what)
+    _check_columns(found, columns, what, str(path))
+    return found
+
+
+def _given(read: Sequence[Ensemble], dataset: Dataset) -> tuple[NotTested, ...]:
+    """What model files do not say of themselves and is taken from the order of the table."""
+    notes = []
+    if any(not _named(found) for found in read):
+        why = "a model file names none of them; they are taken in the order of the table"
+        notes.append(NotTested(what="whether the columns are those that the given models were trained on", why=why))
+    if any(tuple(found.classes) != tuple(dataset.classes) for found in read):
+        order = ", ".join(f"{number} is {name}" for number, name in enumerate(dataset.classes[:6]))
+        why = f"a model file does not name them; its numbers are taken for the classes of the target in their order ({order})"
+        notes.append(NotTested(what="whether the classes of the given models are named right", why=why))
+    return tuple(notes)
+
+
+def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
+    where, library = str(path), library_of(spec)
+    mend = f"save it as the library does: {library.FORMAT}"
+    if path.suffix.lower() in _PICKLES:
+        raise InputError(f"{what} is a '{path.suffix}' file, which can run code and is not read", where=where, mend=mend)
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{what} is larger than 1 GiB", where=where, mend="take a model with fewer trees")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{what} cannot be read ({safe_line(error)})", where=where, mend="check the path and its permissions") from None
+    if data[:1] == b"\x80":
+        raise InputError(f"{what} holds a pickle, which can run code and is not read", where=where, mend=mend)
+    try:
+        found: Ensemble = library.read(spec, data)
+        trees, leaves = len(found.trees), found.size[1]
+        if trees * leaves > _MOST_LEAVES:
+            raise Unfit(f"has {trees:,} trees of up to {leaves:,} leaves, too many for this audit", "bound the leaves or the depth")
+        found.nodes((trees, 2 * leaves - 1, found.trees[0].value_mv.shape[1]))
+    except Unfit as error:
+        raise InputError(f"{what} {error.what}", where=where, mend=error.mend) from None
+    except ProxyauditError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} cannot be read: it is damaged ({safe_line(error)[:160]})", where=where, mend=mend) from error
+    return found
+
+
+def _named(found: Ensemble) -> bool:
+    """Whether somebody named the columns of a model; libraries call them by their numbers."""
+    plain = all(name.removeprefix("Column_").removeprefix("f").isdigit() for name in found.columns)
+    return len(found.columns) == found.n_inputs and not plain
+
+
+def _check_columns(found: Ensemble, columns: Sequence[str], what: str, where: str) -> None:
+    if found.n_inputs != len(columns):
+        named = f": {', '.join(columns[:6])}{', ...' if len(columns) > 6 else ''}"
+        raise InputError(f"{what} reads {found.n_inputs} columns, and the table has {len(columns)}{named}", where=where, mend=_SAME_COLUMNS)
+    if not _named(found):
+        return
+    theirs, ours = ([name.replace(" ", "_") for name in names] for names in (found.columns, columns))
+    other = next((place for place, names in enumerate(zip(theirs, ours, strict=True)) if names[0] != names[1]), None)
+    if other is not None:
+        why = "wants its columns in another order" if set(theirs) == set(ours) else "was trained on other columns"
+        raise InputError(
+            f"{what} {why}: column {other + 1} is '{found.columns[other][:60]}' there and '{columns[other][:60]}' in the table",
+            where=where,
+            mend=_SAME_COLUMNS,
+        )
+
+
+def _numbered(classes: Sequence[str]) -> list[float]:
+    """Classes that are called by numbers, or false and true; empty where one of them has a name."""
+    try:
+        return [float({"False": "0", "True": "1"}.get(name, name)) for name in classes]
+    except ValueError:
+        return []
+
+
+def _check_classes(theirs: Sequence[str], ours: Sequence[str], what: str, where: str) -> None:
+    if not theirs or list(theirs) == list(ours) or _numbered(theirs) == list(range(len(ours))):
+        return
+    mend = "take the target that it was trained for" + (
+        f", or write 'target_positive: {theirs[-1][:60]}'" if set(theirs) == set(ours) else ""
+    )
+    named = [", ".join(name[:30] for name in names[:6]) for names in (theirs, ours)]
+    raise InputError(f"{what} calls its classes {named[0]}, and the target has {named[1]}", where=where, mend=mend)

@@ -1,0 +1,380 @@
+"""Model files of the libraries of trees: trained outside, read as data; what is none or does not fit is refused in words."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from proxyaudit.activations.capture import capture
+from proxyaudit.data.dataset import load_dataset
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import load_weights, save_weights
+from proxyaudit.models.kinds import model_kind
+from proxyaudit.models.libraries import lightgbm as lightgbm_files
+from proxyaudit.models.tree_files import _check_classes, with_room
+from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
+
+COLUMNS = ("age", "hours per week", "x2", "x3")
+ROWS = 600
+TRUSTED = ["sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+LIBRARIES = ("xgboost", "lightgbm", "catboost", "skops")
+
+
+def needs(*libraries: str) -> Any:
+    lacking = [name for name in libraries if find_spec(name) is None]
+    return pytest.mark.skipif(bool(lacking), reason=f"the extra 'trees' is not installed ({', '.join(lacking)})")
+
+
+def table(classes: int = 2) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, 4))
+    x[:, 0], x[:, 3] = (x[:, 0] * 10 + 40).round(), x[:, 3] > 0.3
+    x = x.astype(np.float32)
+    score = x[:, 0] / 10 + x[:, 1] * x[:, 3] + rng.normal(0, 0.7, ROWS)
+    y = np.digitize(score, np.quantile(score, np.arange(1, classes) / classes))
+    return pd.DataFrame({**{name: x[:, i] for i, name in enumerate(COLUMNS)}, "sex": rng.choice(["f", "m"], ROWS), "y": y})
+
+
+def outside(kind: str, folder: Path, classes: int = 2, *, frame: bool = False, **more: Any) -> tuple[Path, Any]:
+    """A model as a user trains and saves it, with the classifier that knows its probabilities."""
+    rows = table(classes)
+    x: Any = rows[list(COLUMNS)] if frame else rows[list(COLUMNS)].to_numpy(np.float32)
+    model: Any
+    if kind == "xgboost":
+        from xgboost import XGBClassifier
+
+        suffix = more.pop("suffix", "ubj")
+        model = XGBClassifier(**{"n_estimators": 7, "max_depth": 3, "n_jobs": 1} | more).fit(x, rows.y)
+        model.save_model(path := folder / f"model.{suffix}")
+    elif kind == "lightgbm":
+        from lightgbm import LGBMClassifier
+
+        model = LGBMClassifier(**{"n_estimators": 7, "num_leaves": 6, "n_jobs": 1, "verbose": -1} | more).fit(x, rows.y)
+        model.booster_.save_model(path := folder / "model.txt")
+    elif kind == "catboost":
+        from catboost import CatBoostClassifier
+
+        fixed = {"thread_count": 1, "allow_writing_files": False, "logging_level": "Silent"}
+        model = CatBoostClassifier(**{"iterations": 7, "depth": 3} | fixed | more).fit(x, rows.y)
+        model.save_model(str(path := folder / "model.cbm"))
+    else:
+        import sklearn.ensemble
+        import skops.io
+
+        name = more.pop("name", {"gradient_boosting": "HistGradientBoostingClassifier", "random_forest": "RandomForestClassifier"}[kind])
+        size = {"max_iter": 7} if name.startswith("Hist") else {"n_estimators": 7, "max_leaf_nodes": 30}
+        model = getattr(sklearn.ensemble, name)(**size | {"random_state": 0} | more).fit(x, rows.y)
+        skops.io.dump(model, path := folder / "model.skops")
+    return path, model
+
+
+def recipe(kind: str, folder: Path, *names: str, classes: int = 2, encode: str = "none", **model: Any) -> Recipe:
+    table(classes).to_csv(folder / "rows.csv", index=False)
+    data = {"path": "rows.csv", "target": "y", "protected": ["sex"], "encode": encode}
+    regimes = [{"name": f"vendor{i}", "checkpoints": [name]} for i, name in enumerate(names)]
+    if kind in ("gradient_boosting", "random_forest"):
+        model = {"trusted": TRUSTED} | model
+    return parse_recipe({"name": "t", "data": data, "regimes": regimes or ["real"], "model": {"kind": kind, **model}})
+
+
+def ready(asked: Recipe, folder: Path) -> Recipe:
+    return with_room(asked, folder, load_dataset(asked, folder))[0]
+
+
+def loaded(asked: Recipe, folder: Path, path: Path, classes: int = 2) -> TrainedModel:
+    sized = ready(asked, folder)
+    empty = build_model(sized.model, SitesSpec(verdict=("margins",)), n_inputs=4, n_classes=classes, base=folder, seed=0)
+    return load_weights(empty, path, what="checkpoint of regime 'vendor0'")
+
+
+CASES: list[Any] = [
+    pytest.param(kind, more, classes, id=f"{kind}-{classes}-{'-'.join(map(str, more.values()))}", marks=needs(library))
+    for kind, library, settings in (
+        ("xgboost", "xgboost", [{"suffix": "json"}, {"booster": "dart", "rate_drop": 0.4}, {"num_parallel_tree": 3, "subsample": 0.5}]),
+        ("lightgbm", "lightgbm", [{"boosting_type": "dart"}, {"n_estimators": 150, "num_leaves": 40}]),
+        ("catboost", "catboost", [{"iterations": 130, "depth": 6}]),
+        ("gradient_boosting", "skops", [{}]),
+        ("random_forest", "skops", [{}, {"name": "ExtraTreesClassifier"}]),
+    )
+    for more in settings
+    for classes in (2, 3)
+]
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize(("kind", "more", "classes"), CASES)
+def test_a_file_gives_the_librarys_own_outputs_and_is_kept_like_any_other(
+    kind: str, more: dict[str, Any], classes: int, tmp_path: Path
+) -> None:
+    path, model = outside(kind, tmp_path, classes, **dict(more))
+    asked = recipe(kind, tmp_path, path.name, classes=classes)
+    found = loaded(asked, tmp_path, path, classes)
+    x = table(classes)[list(COLUMNS)].to_numpy(np.float32)
+    x = np.concatenate([x, x + np.random.default_rng(1).normal(0, 1, x.shape).astype(np.float32)])
+    expected = model.predict_proba(x)
+    captured = capture(found, x)
+    assert np.abs(captured.outputs - (expected[:, 1:] if classes == 2 else expected)).max() < 1e-6
+    if kind != "random_forest":
+        columns = 1 if classes == 2 else classes
+        raw = (
+            captured.acts["margins"].reshape(len(x), -1, columns).sum(axis=1, dtype=np.float64)
+            + found.module.head.baseline.detach().numpy()
+        )
+        logs = np.log(expected)
+        logs = logs[:, 1:] - logs[:, :1] if classes == 2 else logs - logs.mean(axis=1, keepdims=True)
+        assert np.abs((raw if classes == 2 else raw - raw.mean(axis=1, keepdims=True)) - logs).max() < 1e-5
+    assert found.details["origin"] == "checkpoint"
+    save_weights(found, tmp_path / "kept.safetensors")
+    assert np.array_equal(capture(loaded(asked, tmp_path, tmp_path / "kept.safetensors", classes), x).outputs, captured.outputs)
+
+
+@needs("xgboost")
+def test_training_that_was_stopped_early_counts_up_to_the_best_iteration(tmp_path: Path) -> None:
+    from xgboost import XGBClassifier
+
+    rows = table()
+    x = rows[list(COLUMNS)].to_numpy(np.float32)
+    model = XGBClassifier(n_estimators=60, learning_rate=0.5, early_stopping_rounds=5, n_jobs=1)
+    model.fit(x[:300], rows.y[:300], eval_set=[(x[300:], rows.y[300:])], verbose=False)
+    assert model.best_iteration < 40
+    model.save_model(tmp_path / "model.json")
+    found = loaded(recipe("xgboost", tmp_path, "model.json"), tmp_path, tmp_path / "model.json")
+    assert np.abs(capture(found, x).outputs[:, 0] - model.predict_proba(x)[:, 1]).max() < 1e-6
+
+
+@needs("lightgbm")
+def test_room_is_made_for_the_largest_file_and_written_into_the_recipe(tmp_path: Path) -> None:
+    outside("lightgbm", tmp_path, n_estimators=7)[0].rename(tmp_path / "small.txt")
+    outside("lightgbm", tmp_path, n_estimators=130, num_leaves=35)
+    asked = recipe("lightgbm", tmp_path, "small.txt", "model.txt")
+    assert "room" not in asked.published()["model"]
+    sized = ready(asked, tmp_path)
+    assert sized.model.size[0] == 130  # type: ignore[attr-defined]
+    assert sized.published()["model"]["room"][0] == 130
+    assert ready(sized, tmp_path) == sized
+    assert ready(recipe("lightgbm", tmp_path, "small.txt"), tmp_path).model.size == (7, 6)  # type: ignore[attr-defined]
+    document = recipe("lightgbm", tmp_path, "small.txt").model_dump(exclude_none=True)
+    both = parse_recipe({**document, "regimes": [*document["regimes"], "real"]})
+    assert ready(both, tmp_path).model.size == both.model.own_size == (100, 31)  # type: ignore[attr-defined]
+    empty = build_model(asked.model, SitesSpec(verdict=("margins",)), n_inputs=4, n_classes=2, base=tmp_path, seed=0)
+    with pytest.raises(InputError, match=r"130 trees of up to [0-9]+ leaves, more than the run's models"):
+        load_weights(empty, tmp_path / "model.txt", what="the model")
+
+
+def refused(asked: Recipe, folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        ready(asked, folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "library"), [("xgboost", "xgboost"), ("lightgbm", "lightgbm"), ("catboost", "catboost"), ("random_forest", "skops")]
+)
+def test_files_that_are_none_and_pickles_are_refused_in_one_line(kind: str, library: str, tmp_path: Path) -> None:
+    if find_spec(library) is None:
+        pytest.skip(f"the extra 'trees' is not installed ({library})")
+    for name in ("m.pkl", "m.joblib", "m.model"):
+        (tmp_path / name).write_bytes(pickle.dumps({"a": 1}))
+        assert "can run code and is not read" in refused(recipe(kind, tmp_path, name), tmp_path)
+    for content in (b"", b"hello", b"{", b"{L", b"tree\nversion=v4\n", b"CBM1\x00\x00", b"PK\x03\x04", b"\xff" * 400):
+        (tmp_path / "m.bin").write_bytes(content)
+        said = refused(recipe(kind, tmp_path, "m.bin"), tmp_path)
+        assert "save it" in said
+    path = outside(kind, tmp_path)[0]
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for share in (0.2, 0.6):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        assert "checkpoint of regime 'vendor0'" in refused(recipe(kind, tmp_path, path.name), tmp_path)
+    for _ in range(8):
+        spoilt = bytearray(whole)
+        for place in rng.integers(0, len(whole), 6):
+            spoilt[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(spoilt))
+        with suppress(InputError):  # or its change does no harm
+            ready(recipe(kind, tmp_path, path.name), tmp_path)
+
+
+@needs("lightgbm")
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("left_child=1", "left_child=0", "reached twice"),
+        ("left_child=1", "left_child=99", "leads nowhere"),
+        ("split_feature=0", "split_feature=44", "a column that the model does not have"),
+        ("leaf_value=", "leaf_value=nan ", "another number of nodes"),
+        ("num_leaves=", "num_leaves=9", "another number of nodes"),
+    ],
+)
+def test_trees_in_which_a_row_could_get_lost_are_refused(old: str, new: str, said: str, tmp_path: Path) -> None:
+    path = outside("lightgbm", tmp_path)[0]
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert said in refused(recipe("lightgbm", tmp_path, path.name), tmp_path)
+
+
+@needs("lightgbm")
+def test_a_leaf_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = outside("lightgbm", tmp_path)[0]
+    lines = path.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("leaf_value="))
+    lines[place] = "leaf_value=nan" + lines[place][lines[place].index(" ") :]
+    path.write_text("\n".join(lines) + "\n")
+    assert "no numbers" in refused(recipe("lightgbm", tmp_path, path.name), tmp_path)
+
+
+@needs("lightgbm")
+def test_columns_that_are_not_those_of_the_model_are_said(tmp_path: Path) -> None:
+    path = outside("lightgbm", tmp_path, frame=True)[0]
+    asked = recipe("lightgbm", tmp_path, path.name)
+    notes = with_room(asked, tmp_path, load_dataset(asked, tmp_path))[1]  # LightGBM writes 'hours per week' with strokes
+    assert ["(0 is 0, 1 is 1)" in note.why for note in notes] == [True]
+    assert "'encode: none' under data" in refused(recipe("lightgbm", tmp_path, path.name, encode="standard"), tmp_path)
+    asked = recipe("lightgbm", tmp_path, path.name)
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    rows[["hours per week", "age", "x2", "x3", "sex", "y"]].to_csv(tmp_path / "rows.csv", index=False)
+    assert "wants its columns in another order: column 1 is 'age' there and 'hours per week' in the table" in refused(asked, tmp_path)
+    rows.rename(columns={"x2": "other"}).to_csv(tmp_path / "rows.csv", index=False)
+    assert "was trained on other columns: column 3 is 'x2' there and 'other' in the table" in refused(asked, tmp_path)
+    rows.drop(columns="x3").to_csv(tmp_path / "rows.csv", index=False)
+    assert "reads 4 columns, and the table has 3: age, hours per week, x2" in refused(asked, tmp_path)
+
+
+@needs("catboost")
+def test_classes_that_are_not_those_of_the_target_are_said(tmp_path: Path) -> None:
+    from catboost import CatBoostClassifier
+
+    rows = table()
+    model = CatBoostClassifier(iterations=2, thread_count=1, allow_writing_files=False, logging_level="Silent")
+    model.fit(rows[list(COLUMNS)].to_numpy(np.float32), rows.y.map({0: "no", 1: "yes"})).save_model(str(tmp_path / "model.cbm"))
+    assert "calls its classes no, yes, and the target has 0, 1" in refused(recipe("catboost", tmp_path, "model.cbm"), tmp_path)
+    asked = recipe("catboost", tmp_path, "model.cbm")
+    rows.assign(y=rows.y.map({0: "no", 1: "yes"})).to_csv(tmp_path / "rows.csv", index=False)
+    ready(asked, tmp_path)
+    for names in (["0.0", "1.0"], ["False", "True"]):
+        _check_classes(names, ["no", "yes"], "the model", "m")
+    turned = asked.model_copy(update={"data": asked.data.model_copy(update={"target_positive": "no"})})
+    assert "write 'target_positive: yes'" in refused(turned, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        pytest.param("lightgbm", {"linear_tree": True}, "linear models in its leaves", marks=needs("lightgbm")),
+        pytest.param("lightgbm", {"zero_as_missing": True}, "zeros for missing values", marks=needs("lightgbm")),
+        pytest.param(
+            "lightgbm", {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, "is a forest", marks=needs("lightgbm")
+        ),
+        pytest.param("lightgbm", {"objective": "regression"}, "no classifier of single labels", marks=needs("lightgbm")),
+        pytest.param("lightgbm", {"categorical_feature": [3]}, "splits by categories", marks=needs("lightgbm")),
+        pytest.param("xgboost", {"booster": "gblinear"}, "has no trees", marks=needs("xgboost")),
+        pytest.param("catboost", {"grow_policy": "Depthwise"}, "not symmetric", marks=needs("catboost")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_not_audited_in_this_version_is_refused_by_name(kind: str, more: dict[str, Any], said: str, tmp_path: Path) -> None:
+    category = more.pop("categorical_feature", None) if "categorical_feature" in more else None
+    if category is None:
+        path, _ = outside(kind, tmp_path, **more)
+    else:
+        import lightgbm
+
+        rows = table()
+        rows["x3"] = np.random.default_rng(0).integers(0, 30, ROWS)
+        data = lightgbm.Dataset(rows[list(COLUMNS)].to_numpy(), ((rows.x3 % 2) ^ (rows.x3 % 3 > 1)), categorical_feature=category)
+        path = tmp_path / "model.txt"
+        lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, data, 3).save_model(path)
+    assert said in refused(recipe(kind, tmp_path, path.name), tmp_path)
+
+
+@needs("skops")
+def test_types_that_skops_does_not_trust_are_shown_and_refused_unless_named(tmp_path: Path) -> None:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import FunctionTransformer
+
+    path, model = outside("random_forest", tmp_path)
+    said = refused(recipe("random_forest", tmp_path, path.name, trusted=[]), tmp_path)
+    assert "does not trust: sklearn.tree._tree.Tree" in said
+    assert "trusted: [sklearn.tree._tree.Tree]" in said
+    ready(recipe("random_forest", tmp_path, path.name, trusted=["sklearn.tree._tree.Tree"]), tmp_path)
+    assert "holds a RandomForestClassifier" in (said := refused(recipe("gradient_boosting", tmp_path, path.name), tmp_path))
+    assert "write 'kind: random_forest'" in said
+    model.note = FunctionTransformer(Path.exists)
+    skops.io.dump(model, path)
+    assert "types that are not loaded, since they could run code" in refused(recipe("random_forest", tmp_path, path.name), tmp_path)
+    rows = table()
+    skops.io.dump(LogisticRegression().fit(rows[["age"]], rows.y), path)
+    assert "holds a LogisticRegression" in refused(recipe("random_forest", tmp_path, path.name), tmp_path)
+
+
+@needs("lightgbm")
+def test_a_library_that_is_not_there_is_said_only_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = outside("lightgbm", tmp_path)[0]
+    monkeypatch.setitem(__import__("sys").modules, "lightgbm", None)
+    ready(recipe("lightgbm", tmp_path, path.name), tmp_path)  # a text file needs no library
+    said = refused(recipe("lightgbm", tmp_path), tmp_path)
+    assert "needs the package lightgbm" in said
+    assert "pip install '.[trees]'" in said
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "lightgbm", "catboost"])
+def test_recipes_of_the_libraries_need_none_of_them(kind: str, tmp_path: Path) -> None:
+    spec = recipe(kind, tmp_path).model
+    assert spec.rounds == 100
+    assert model_kind(spec).packages[0] == kind
+    assert json.dumps(spec.model_dump())
+    with pytest.raises(InputError, match="trees have none"):
+        parse_recipe(
+            {**recipe(kind, tmp_path).model_dump(exclude_none=True), "regimes": ["real", {"name": "s", "of": "real", "quantise": "int8"}]}
+        )
+
+
+def test_files_of_lightgbm_are_parsed_without_the_library() -> None:
+    text = b"""tree
+version=v4
+num_class=1
+num_tree_per_iteration=1
+max_feature_idx=1
+objective=binary sigmoid:2
+feature_names=a b
+
+Tree=0
+num_leaves=2
+num_cat=0
+split_feature=1
+threshold=0.5
+decision_type=2
+left_child=-1
+right_child=-2
+leaf_value=-0.25 0.5
+is_linear=0
+
+Tree=1
+num_leaves=1
+num_cat=0
+leaf_value=0.125
+
+end of trees
+"""
+    spec: Any = parse_recipe(
+        {"name": "t", "data": {"path": "t.csv", "target": "y", "protected": ["s"]}, "regimes": ["real"], "model": {"kind": "lightgbm"}}
+    ).model
+    found = lightgbm_files.read(spec, text)
+    assert [tree.value_mv[:, 0].tolist() for tree in found.trees] == [[0.0, -0.5, 1.0], [0.25]]
+    nodes = found.nodes((2, 3, 1))
+    assert (nodes.feature_gm[0, 0], nodes.threshold_gm[0, 0], nodes.left_gm[0, 0], nodes.right_gm[0, 0]) == (1, 0.5, 1, 2)
+    assert replace(found, columns=()).size == (2, 2)

@@ -80,9 +80,15 @@ def open_audit(folder: str | Path) -> Audit:
 
 def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = None, fresh: bool = False) -> Audit:
     """Run the audit of a recipe file, or reuse it where complete. Raises ``InputError``: the recipe or a file it names cannot be used."""
+    from proxyaudit.cache import Cache, cache_folder
+    from proxyaudit.keeping.room import make_room
     from proxyaudit.pipeline import run_audit
 
-    return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)
+    try:
+        return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)
+    finally:
+        if removed := make_room(cache := Cache(cache_folder())):
+            warnings.warn(removed.words(cache.root), stacklevel=2)
 
 
 def probe(
@@ -113,7 +119,7 @@ def probe(
     """
     from proxyaudit.audits.probe.inputs import ProbeRequest
     from proxyaudit.audits.probe.run import probe_arrays
-    from proxyaudit.cache import CACHE_FOLDER, Cache
+    from proxyaudit.cache import Cache, cache_folder
     from proxyaudit.data.frames import as_frame
     from proxyaudit.publication import publish
     from proxyaudit.recipe.recipe import Margins
@@ -129,6 +135,6 @@ def probe(
     if out is None:
         return Audit(None, pack)
     folder = Path(out) / name / pack.plan["run_id"]
-    with Cache(Path(out) / CACHE_FOLDER).hold(folder):
+    with Cache(cache_folder(), pack.plan["run_id"]).hold(folder):
         publish(pack, folder)
     return Audit(folder, pack)

@@ -29,7 +29,7 @@ def check_machine(out: Path) -> list[Check]:
     """Run every check; none of them changes anything that stays."""
     right = (3, 11) <= sys.version_info[:2] < (3, 14)
     python = Check("python", "ok" if right else "fail", f"{platform.python_version()} (3.11 to 3.13 are supported)")
-    return [python, *_packages(), *_imports(), _kinds(), *_datasets(), *_reports(out)]
+    return [python, *_packages(), *_imports(), _kinds(), *_datasets(), *_reports(out), *_kept(out)]
 
 
 def _packages() -> Iterator[Check]:
@@ -113,6 +113,22 @@ def _reports(out: Path) -> Iterator[Check]:
         yield Check("reports folder", "fail", f"{out}: cannot be written ({error.strerror}); choose another with --out")
         return
     yield Check("reports folder", "ok", f"{out} can be written")
+
+
+def _kept(out: Path) -> Iterator[Check]:
+    """What is kept that holds rows, and where."""
+    from proxyaudit.cache import OLD_CACHE, Cache, cache_folder, is_cache
+    from proxyaudit.errors import InputError
+    from proxyaudit.keeping.room import SIZE, in_words, most_bytes, size_of
+
+    try:
+        cache, most = Cache(cache_folder()), most_bytes()
+        size = sum(size_of(folder) for folder in cache.entries())
+        yield Check("kept results", "ok", f"{cache.root}: {in_words(size)} that hold rows, of at most {in_words(most)} ({SIZE})")
+    except (InputError, OSError) as error:
+        yield Check("kept results", "fail", _first_line(error))
+    if is_cache(out / OLD_CACHE):
+        yield Check("old kept results", "warn", f"{out / OLD_CACHE} holds rows; 'proxyaudit purge {out}' deletes it")
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,20 +8,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.cache import CACHE_FOLDER, Cache
+from safetensors.numpy import save
+
+from proxyaudit.access.age import encrypted
+from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.evidence.tiers import AGE, ROW_SUMS, named_recipients
+from proxyaudit.files import write_file
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.types import SCHEMA_VERSION
+from proxyaudit.types import SCHEMA_VERSION, Evidence
 
 
-def run_once(out: Path, plan: dict[str, Any], make: Callable[[Cache], EvidencePack]) -> tuple[Path, EvidencePack, bool]:
+def run_once(
+    out: Path, plan: dict[str, Any], make: Callable[[Cache], EvidencePack], cache_root: Path | None = None
+) -> tuple[Path, EvidencePack, bool]:
     """The run directory of a plan, its pack, and whether it was there already; else the pack is made and written, by one process alone."""
-    folder, cache = out / plan["name"] / plan["run_id"], Cache(out / CACHE_FOLDER)
+    folder, cache = out / plan["name"] / plan["run_id"], Cache(cache_folder(cache_root), plan["run_id"])
     if is_complete(folder):
         return folder, read_pack(folder), True
     with cache.hold(folder):
@@ -34,6 +41,12 @@ def run_once(out: Path, plan: dict[str, Any], make: Callable[[Cache], EvidencePa
             cache.sweep()
         publish(pack, folder)
     return folder, pack, False
+
+
+def finished(folder: Path) -> Evidence | None:
+    """The evidence of the run that lies there, if no task of it failed."""
+    found = read_pack(folder).evidence if is_complete(folder) else None
+    return found if found is not None and found.run.status == "complete" else None
 
 
 def plan_without_training(name: str, regimes: Iterable[str], kind: str, recipe: dict[str, Any], **own: Any) -> dict[str, Any]:
@@ -72,6 +85,20 @@ def environment_of(started: float, jobs: int, versions: dict[str, str], failures
     }
 
 
-def publish(pack: EvidencePack, folder: Path, signatures: Mapping[str, bytes] | None = None) -> None:
-    """Write a run folder with both reports, and signatures where there are any."""
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)
+def write_restricted(folder: Path, files: Mapping[str, bytes], recipients: Sequence[str]) -> None:
+    """Write restricted files into a folder: encrypted if there are recipients, else for their owner alone. The other form goes."""
+    written = encrypted(files, recipients) if recipients else dict(files)
+    for name, data in written.items():
+        write_file(folder / name, data)
+        (folder / name).chmod(0o600)
+    for name in files:
+        (folder / (name if recipients else f"{name}{AGE}")).unlink(missing_ok=True)
+
+
+def publish(pack: EvidencePack, folder: Path, restricted: Mapping[str, bytes] | None = None) -> None:
+    """Write a run folder with both reports, and restricted files where there are any: encrypted, if the recipe says to whom."""
+    files = dict(restricted or {})
+    if recipients := named_recipients(pack.recipe):
+        sums = {ROW_SUMS: save({name: pack.row_sums[name] for name in sorted(pack.row_sums)})} if pack.row_sums else {}
+        files = encrypted(files | sums, recipients)
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=files)

@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small problems: threads only wait for each other
@@ -14,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small problems: threads only wa
 os.environ.setdefault("PROXYAUDIT_RUN_CODE", "any")
 os.environ["PROXYAUDIT_SECRET"] = "a secret for tests that everybody knows"
 os.environ["PROXYAUDIT_HOME"] = tempfile.mkdtemp(prefix="proxyaudit-tests-")
+# Never that of whoever runs the tests; each file of tests has one of its own below it.
+os.environ["PROXYAUDIT_CACHE"] = tempfile.mkdtemp(prefix="proxyaudit-tests-cache-")
 
 import numpy as np
 import pytest
@@ -29,7 +32,18 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     """Remove what the tests' auditor kept."""
-    shutil.rmtree(os.environ["PROXYAUDIT_HOME"], ignore_errors=True)
+    for name in ("PROXYAUDIT_HOME", "PROXYAUDIT_CACHE"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_of_module() -> Iterator[Path]:
+    """The cache that the tests of a file share, unless they name another."""
+    folder = Path(tempfile.mkdtemp(dir=os.environ["PROXYAUDIT_CACHE"]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROXYAUDIT_CACHE", str(folder))
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 _SITES = ("hidden1", "hidden2", "penultimate")

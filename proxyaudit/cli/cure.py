@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Base, Json, Out, RunCode, RunFolder, given, quiet_stdout
+from proxyaudit.cli.options import Base, CacheRoot, Json, Out, RunCode, RunFolder, given, kept_results, quiet_stdout
 from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit cure reports/my-audit --attribute sex --regime tvae --cure dropped-2"
@@ -17,17 +17,18 @@ def cure(
     cure: Annotated[str | None, given("A cure that the run tried (default: the one that the report calls best).", "NAME")] = None,
     base: Base = None,
     out: Out = Path("reports"),
+    cache: CacheRoot = None,
     run_code: RunCode = None,
     json: Json = False,
 ) -> None:
     """Write a regime's training rows as a cure that was tried alters them, and a recipe that audits the result."""
-    with quiet_stdout():
+    with kept_results(cache), quiet_stdout():
         from proxyaudit.audits.cure.run import write_cure
         from proxyaudit.verification.run import read_verified
 
         # Before anything in the pack is prepared or executed: is it what its maker wrote?
         consent, pack = Consent.of(run_code or ()), read_verified(run)
-        done = write_cure(run, pack, attribute, regime, cure, consent=consent, base=base, out=out)
+        done = write_cure(run, pack, attribute, regime, cure, consent=consent, base=base, out=out, cache_root=cache)
     if json:
         console.emit_json({"folder": str(done.folder), **done.document})
         return
@@ -37,5 +38,9 @@ def cure(
         if (found := promised.get(measure)) is not None and found["value"] is not None:
             between = f"({found['low']:.3f} to {found['high']:.3f})"
             console.write_line(f"{words}: {found['value']:.3f} {between}, as tried with {found['models']} models")
-    console.write_line(f"Release:  {done.folder / done.document['release']['file']}  (it holds rows: keep it as safe as the data)")
+    release = done.folder / done.document["release"]["file"]
+    if release.is_file():
+        console.write_line(f"Release:  {release}  (it holds rows: keep it as safe as the data)")
+    else:
+        console.write_line(f"Release:  encrypted; proxyaudit access {done.folder} --identity FILE --purpose TEXT --out DIR opens it")
     console.write_line(f"Audit it: proxyaudit run {done.folder / done.document['recipe']}")

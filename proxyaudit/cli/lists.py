@@ -1,5 +1,6 @@
 """The commands ``ls``, ``datasets``, ``schema``, ``doctor`` and ``selftest``: what is there, and whether machine and audit will do."""
 
+import datetime
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,25 +16,54 @@ SELFTEST_EXAMPLE = "Example:  proxyaudit selftest --quick"
 
 def list_runs(
     folder: Annotated[Path, Argument(metavar="DIR", envvar="PROXYAUDIT_OUT", help="Folder to look in.")] = Path("reports"),
+    due: Annotated[bool, given("Only runs whose day of retention has passed and that were not purged since.", name="--due")] = False,
+    on: Annotated[str | None, given("With --due, the day that is asked about (default: today, UTC).", "YYYY-MM-DD")] = None,
     json: Json = False,
 ) -> None:
     """List runs with their verdicts; incomplete ones are marked."""
+    from proxyaudit.cache import OLD_CACHE, Cache, cache_folder, is_cache
     from proxyaudit.evidence import pack
     from proxyaudit.evidence.pack import describe_run
 
     if not folder.is_dir():
         raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")
+    day = _asked_day(due, on)
     runs = [describe_run(path) for path in pack.list_runs(folder)]
+    if due:
+        cache = Cache(cache_folder())  # a run that was purged may have been made again since
+        runs = [r for r in runs if r.retain_until is not None and r.retain_until < day and not (r.purged and not cache.used(r.id))]
+    if is_cache(folder / OLD_CACHE):
+        console.warn(f"proxyaudit: {folder / OLD_CACHE} holds rows; 'proxyaudit purge {folder}' deletes it")
     if json:
         console.emit_json([{**entry.__dict__, "folder": str(entry.folder)} for entry in runs])
         return
     if not runs:
-        console.write_line(f"No runs below {folder}.")
+        console.write_line(f"No runs below {folder}{' are due' if due else ''}.")
         return
     rows = [
-        (r.name, r.id, r.status, r.date, ", ".join(f"{n} {word}" for word, n in r.verdicts.items()) or "-", str(r.folder)) for r in runs
+        (
+            r.name,
+            r.id,
+            r.status + (", purged" if r.purged else ""),
+            r.date,
+            ", ".join(f"{n} {word}" for word, n in r.verdicts.items()) or "-",
+            str(r.folder),
+        )
+        for r in runs
     ]
     console.show_table(("Name", "Run", "Status", "Date", "Verdicts", "Folder"), rows)
+    for run in runs if due else ():
+        console.write_line(f"Due since {run.retain_until}: proxyaudit purge {run.folder}")
+
+
+def _asked_day(due: bool, on: str | None) -> str:
+    """The day of ``--on``, else today."""
+    if on is not None and not due:
+        raise InputError("a day is asked about with --due only", where="--on", mend="give --due as well")
+    try:
+        return (datetime.datetime.now(datetime.UTC).date() if on is None else datetime.date.fromisoformat(on)).isoformat()
+    except ValueError:
+        raise InputError(f"'{str(on)[:40]}' is no day", where="--on", mend="write it as 2027-12-31") from None
 
 
 def datasets(json: Json = False) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from proxyaudit.cli import compare, console, controls, cure, gate, history, lists, mitigate, probe, prompts, report, run, scan, sign, verify
+from proxyaudit.cli.keeping import ACCESS_EXAMPLE, PURGE_EXAMPLE, access, purge
 from proxyaudit.cli.signals import as_interrupts
 from proxyaudit.errors import InputError, ProxyauditError, machine_error, safe_line
 from proxyaudit.registry import own_version
@@ -102,6 +103,8 @@ app.command(epilog=run.PLAN_EXAMPLE)(run.plan)
 for _module in (run, probe, report, mitigate, cure, compare, gate, verify, sign, controls, history, scan, prompts):
     app.command(epilog=_module.EXAMPLE)(getattr(_module, _module.__name__.rpartition(".")[2]))
 app.add_typer(sign.keys, name="keys", epilog=sign.KEYS_EXAMPLE)
+app.command(epilog=ACCESS_EXAMPLE)(access)
+app.command(epilog=PURGE_EXAMPLE)(purge)
 app.command(epilog=lists.SELFTEST_EXAMPLE)(lists.selftest)
 app.command(name="ls", epilog="Example:  proxyaudit ls reports")(lists.list_runs)
 app.command(epilog="Example:  proxyaudit datasets --json")(lists.datasets)

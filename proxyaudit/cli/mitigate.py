@@ -1,12 +1,12 @@
 """The command ``mitigate``: parse, call, print."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Exit
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Base, Jobs, Json, Many, Out, RunCode, RunFolder, given, quiet_stdout
+from proxyaudit.cli.options import Base, CacheRoot, Jobs, Json, Many, Out, RunCode, RunFolder, given, kept_results, quiet_stdout
 from proxyaudit.consent import Consent
 from proxyaudit.errors import ProxyauditError
 
@@ -21,19 +21,21 @@ def mitigate(
     method: Annotated[str, given("leace changes least; splince keeps the covariance with the label.", env="METHOD")] = "leace",
     base: Base = None,
     out: Out = Path("reports"),
+    cache: CacheRoot = None,
     jobs: Jobs = None,
     run_code: RunCode = None,
     json: Json = False,
 ) -> None:
     """Erase an attribute from a run's models, save them as checkpoints, audit them again, and say what remains."""
-    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
+    with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.mitigation.run import MitigationRequest, mitigate_run
         from proxyaudit.verification.run import read_verified
 
         # Before anything in the pack is prepared or executed: is it what its maker wrote?
         consent, pack = Consent.of(run_code or ()), read_verified(run)
         request = MitigationRequest(attribute, regime, tuple(site or ()), method)
-        result = mitigate_run(run, pack, request, consent=consent, base=base, out=out, jobs=jobs, progress=progress)
+        more: dict[str, Any] = {"consent": consent, "cache_root": cache}
+        result = mitigate_run(run, pack, request, base=base, out=out, jobs=jobs, progress=progress, **more)
     if json:
         head = {"folder": str(result.folder), "audit_folder": str(result.audit.folder), "report": str(result.audit.folder / "report.html")}
         console.emit_json({**head, **result.document})

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -25,6 +25,9 @@ MaybePath = Path | None
 Many = list[str] | None  # given several times, or not at all
 Json = Annotated[bool, given("One JSON document on standard output, nothing else.", name="--json", env="JSON")]
 Out = Annotated[Path, given("Folder of the results.", env="OUT")]
+CacheRoot = Annotated[
+    Path | None, given("Folder of kept results, which hold rows (default: the user's cache).", "DIR", name="--cache", env="CACHE")
+]
 Jobs = Annotated[int | None, given("Tasks at a time (default: one per core).", env="JOBS", min=1)]
 Seed = Annotated[int, given("Root seed.", env="SEED", min=0)]
 Name = Annotated[str, given("Name of the audit: its folder below --out.")]
@@ -48,6 +51,20 @@ def check_margins(**margins: float) -> None:
 def quiet_stdout() -> contextlib.redirect_stdout[TextIO]:
     """Send what libraries print to standard error: standard output is for results."""
     return contextlib.redirect_stdout(sys.stderr)
+
+
+@contextlib.contextmanager
+def kept_results(root: Path | None) -> Iterator[None]:
+    """See that the folder of kept results can be used, and, however the command ends, that it does not grow without end."""
+    from proxyaudit.cache import Cache, cache_folder
+    from proxyaudit.keeping.room import make_room, most_bytes
+
+    cache, _ = Cache(cache_folder(root)), most_bytes()
+    try:
+        yield
+    finally:
+        if removed := make_room(cache):
+            console.warn(f"proxyaudit: {removed.words(cache.root)}")
 
 
 def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside: str) -> None:

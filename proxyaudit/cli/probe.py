@@ -4,7 +4,20 @@ from pathlib import Path
 from typing import Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, Many, Name, Out, Seed, check_margins, given, quiet_stdout, show_audit
+from proxyaudit.cli.options import (
+    CacheRoot,
+    Jobs,
+    Json,
+    Many,
+    Name,
+    Out,
+    Seed,
+    check_margins,
+    given,
+    kept_results,
+    quiet_stdout,
+    show_audit,
+)
 from proxyaudit.errors import check_name
 
 EXAMPLE = "Example:  proxyaudit probe --activations real=acts.safetensors --labels people.csv --attribute sex"
@@ -23,18 +36,19 @@ def probe(
     seed: Seed = 0,
     name: Name = "probe",
     out: Out = Path("reports"),
+    cache: CacheRoot = None,
     jobs: Jobs = None,
     json: Json = False,
 ) -> None:
     """Audit bare activations of your own model: is the attribute still in them?"""
     check_margins(leak_margin=leak_margin, nonlinear_margin=nonlinear_margin)
     check_name(name)
-    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
+    with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.probe.inputs import ProbeRequest
         from proxyaudit.audits.probe.run import probe_files
         from proxyaudit.recipe.recipe import Margins
 
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
         request = ProbeRequest(tuple(attribute), real, group, tuple(condition_on or ()), margins, seed, name, untrained)
-        folder, pack, reused = probe_files(activations, labels, request, out=out, jobs=jobs, progress=progress)
+        folder, pack, reused = probe_files(activations, labels, request, out=out, jobs=jobs, progress=progress, cache_root=cache)
     show_audit(folder, pack, reused=reused, json=json)

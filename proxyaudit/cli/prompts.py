@@ -6,7 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, MaybePath, Name, Out, Seed, check_margins, given, quiet_stdout, show_audit
+from proxyaudit.cli.options import (
+    CacheRoot,
+    Json,
+    Many,
+    MaybePath,
+    Name,
+    Out,
+    Seed,
+    check_margins,
+    given,
+    kept_results,
+    quiet_stdout,
+    show_audit,
+)
 from proxyaudit.errors import NAME, InputError, check_name
 
 if TYPE_CHECKING:
@@ -32,6 +45,7 @@ def prompts(
     seed: Seed = 0,
     name: Name = "prompts",
     out: Out = Path("reports"),
+    cache: CacheRoot = None,
     json: Json = False,
 ) -> None:
     """Ask language models the same sentences with different names: do they treat the groups differently?"""
@@ -41,7 +55,7 @@ def prompts(
         return
     check_margins(gap_margin=gap_margin, effect_margin=effect_margin)
     check_name(name)
-    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
+    with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.prompts.run import PromptRequest, audit_prompts
         from proxyaudit.language.prompt_sets import load_prompt_set
         from proxyaudit.recipe.recipe import Margins
@@ -50,7 +64,7 @@ def prompts(
         asked = asked.model_copy(update={"contexts": asked.contexts[:contexts]}) if contexts else asked
         margins = Margins(gap=gap_margin, effect=effect_margin)
         request = PromptRequest(models, asked, real, tokens, tuple(layer) if layer else None, margins, seed, name)
-        folder, pack, reused = audit_prompts(request, out=out, progress=progress)
+        folder, pack, reused = audit_prompts(request, out=out, progress=progress, cache_root=cache)
     show_audit(folder, pack, reused=reused, json=json)
 
 

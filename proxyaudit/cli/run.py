@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, MaybePath, Out, Overrides, RecipeFile, Root, RunCode, given, quiet_stdout, show_audit
+from proxyaudit.cli.options import (
+    CacheRoot,
+    Jobs,
+    Json,
+    MaybePath,
+    Out,
+    Overrides,
+    RecipeFile,
+    Root,
+    RunCode,
+    given,
+    kept_results,
+    quiet_stdout,
+    show_audit,
+)
 from proxyaudit.cli.sign import MaybeKey, ask_passphrase
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError
@@ -123,6 +137,7 @@ def _sealed(path: Path, plan: dict[str, Any], policy: Path | None, key: Path | N
 def run(
     recipe: RecipeFile,
     out: Out = Path("reports"),
+    cache: CacheRoot = None,
     jobs: Jobs = None,
     backend: Annotated[Backend, given("Engine that tasks run on.", env="BACKEND")] = Backend.loky,
     effort: MaybeEffort = None,
@@ -138,14 +153,14 @@ def run(
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
     named = None if seal is None else _named(seal, tsa_root)
-    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
+    with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
         given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
         more: dict[str, Any] = {} if named is None else {"beside": partial(_compared, named)}
         more |= {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
-        result = run_audit(recipe, overrides=given, out=out, progress=progress, **more)
+        result = run_audit(recipe, overrides=given, out=out, progress=progress, cache_root=cache, **more)
         pack = read_pack(result.folder)
     if named is not None and pack.environment.get("seal", {}).get("sha256") != named.sha256:
         what = "the run lies there already, and was not made under this seal"

@@ -18,6 +18,7 @@ def scan(
     inputs: Annotated[Path, given("Table with the columns or texts that the model reads; better with the attribute too.", "FILE")],
     attribute: Annotated[Many, given("Attribute to ask for; may be given several times (default: all).", "A")] = None,
     base: Annotated[MaybePath, given("Folder of the run's recipe, or its base model, if not found beside the model.", "DIR")] = None,
+    opened: Annotated[MaybePath, given("Folder that 'access' opened the run's signatures to, where they are encrypted.", "DIR")] = None,
     run_code: RunCode = None,
     json: Json = False,
 ) -> int:
@@ -26,7 +27,7 @@ def scan(
         from proxyaudit.audits.scan.run import scan_checkpoint
 
         consent, names = Consent.of(run_code or ()), tuple(attribute or ())
-        document = scan_checkpoint(signatures, model, inputs, base=base, attributes=names, consent=consent)
+        document = scan_checkpoint(signatures, model, inputs, base=base, attributes=names, consent=consent, opened=opened)
     if json:
         console.emit_json(document)
     else:

@@ -1,5 +1,6 @@
 """The command ``verify``: parse, call, print."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def verify(
     seal: Annotated[MaybePath, given("The seal that the run must be made under, as it was kept elsewhere.", "FILE", env="SEAL")] = None,
     tsa_root: Root = None,
     strict: Annotated[bool, given("Exit code 4 also where something could not be checked here.", name="--strict", env="STRICT")] = False,
+    access_head: Annotated[str | None, given("Digest that 'access' told once: the log must still hold that line.", "DIGEST")] = None,
     json: Json = False,
 ) -> int:
     """Recompute hashes and verdicts from the pack alone; check who signed it, and its seal.
@@ -35,9 +37,11 @@ def verify(
     if a byte or a verdict was changed, or who should have signed did not.
     """
     from proxyaudit.attestation.trust import read_trust
+    from proxyaudit.verification.beside import head_check
     from proxyaudit.verification.run import find_folder, verify_folder
 
     found = verify_folder(find_folder(run), trust=read_trust(keys or (), tsa_root, seal))
+    found = found if access_head is None else replace(found, checks=(*found.checks, head_check(found.folder, access_head)))
     code = _CODES[found.outcome]
     code = IntegrityError.exit_code if code and strict else code
     if json:

@@ -1,6 +1,7 @@
 """The manifest of a run folder: sha256 of every file, written last, checked before anything is believed."""
 
 import hashlib
+import os
 import re
 import stat
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from proxyaudit.digests import file_digest
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.receipts import purged_files
+from proxyaudit.evidence.tiers import BESIDE
 from proxyaudit.files import TEMPORARY, read_file, sync_folder, write_file
 
 MANIFEST = "manifest.json"
@@ -51,7 +54,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def seal_folder(folder: Path) -> None:
     """Write the manifest of whatever lies in a folder of plain files; a manifest that lies there is replaced."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in (MANIFEST, *BESIDE))
     _write_manifest(folder, {name: file_digest(folder / name) for name in names})
 
 
@@ -74,7 +77,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
     hashes: dict[str, str] = {}
     problems: list[str] = []
     for name, value in files.items():
-        if name in ("", ".", "..", MANIFEST, ATTESTATION) or any(mark in name for mark in "/\\\0"):
+        if name in ("", ".", "..", MANIFEST, ATTESTATION, *BESIDE) or any(mark in name for mark in "/\\\0"):
             problems.append(f"{MANIFEST} lists {name!r}, which is no plain file name")
         elif not isinstance(value, str) or not SHA256.fullmatch(value):
             problems.append(f"{MANIFEST} has no sha256 for {name!r}")
@@ -86,17 +89,19 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
 def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
     """Compare a run folder with its manifest, which must list ``required`` files; those in ``skip`` may differ. A line per problem.
 
-    Signatures may lie beside what is listed: what they are worth is another question.
+    Restricted files may be missing if a receipt says that these very bytes were purged. Signatures, receipts and logs may lie beside what
+    is listed: what they are worth is another question.
     """
     hashes, problems = read_manifest(folder)
     if problems and not hashes:
         return problems
     problems += [f"{name} is not listed in {MANIFEST}" for name in required if name not in hashes]
-    found = (_compare(folder / name, hashes[name]) for name in sorted(hashes.keys() - set(skip)))
+    gone = {name for name, digest in purged_files(folder) if hashes.get(name) == digest and not os.path.lexists(folder / name)}
+    found = (_compare(folder / name, hashes[name]) for name in sorted(hashes.keys() - set(skip) - gone))
     problems += [problem for problem in found if problem]
-    known = {MANIFEST, ATTESTATION, *hashes, *required, *skip}
-    if (folder / ATTESTATION).is_symlink() or ((folder / ATTESTATION).exists() and not (folder / ATTESTATION).is_file()):
-        problems.append(f"{ATTESTATION} is not a plain file")
+    beside = (ATTESTATION, *BESIDE)
+    problems += [f"{name} is not a plain file" for name in beside if os.path.lexists(folder / name) and not _is_plain(folder / name)]
+    known = {MANIFEST, *beside, *hashes, *required, *skip}
     problems += [f"{path.name} is not listed in {MANIFEST}" for path in sorted(folder.iterdir()) if path.name not in known]
     return problems
 
@@ -104,7 +109,7 @@ def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[
 def _compare(path: Path, expected: str) -> str | None:
     try:
         # A link could point at a file that changes later, or outside the folder.
-        if not stat.S_ISREG(path.lstat().st_mode):
+        if not _is_plain(path):
             return f"{path.name} is not a plain file"
         same = file_digest(path) == expected
     except FileNotFoundError:
@@ -112,6 +117,10 @@ def _compare(path: Path, expected: str) -> str | None:
     except OSError:
         same = False
     return None if same else f"{path.name} does not match its hash"
+
+
+def _is_plain(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
 
 
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, StaleError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, rendered_here, replace_files, write_files
+from proxyaudit.evidence.receipts import last_purge
 from proxyaudit.evidence.row_store import keep_row_sums, read_row_sums
 from proxyaudit.evidence.schema import brought_up, later_fields
 from proxyaudit.evidence.shapes import misshapen
@@ -25,7 +26,7 @@ from proxyaudit.types import SCHEMAS, Evidence, Verdict
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
 REPORT_FILES = ("report.html", "report.md")
-MITIGATION_FILE = "mitigation.json"
+MITIGATION_FILE, CURE_FILE = "mitigation.json", "cure.json"
 _DATES = ("finished", "finished_at", "ended", "ended_at", "started", "started_at", "date")
 _RUN_MARKS = (MANIFEST, "plan.json", "evidence.json")
 
@@ -138,9 +139,9 @@ def _touched(folder: Path) -> int:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run directory, complete or not; one of ``mitigate`` has a manifest too, but is none."""
+    """Whether a folder is a run directory, complete or not; one of ``mitigate`` or ``cure`` has a manifest too, but is none."""
     marks = [mark for mark in _RUN_MARKS if (folder / mark).is_file()]
-    return bool(marks) and not (marks == [MANIFEST] and (folder / MITIGATION_FILE).is_file())
+    return bool(marks) and not (marks == [MANIFEST] and any((folder / name).is_file() for name in (MITIGATION_FILE, CURE_FILE)))
 
 
 def list_runs(folder: Path, *, depth: int = 3) -> list[Path]:
@@ -205,6 +206,8 @@ class RunLine:
     status: str
     date: str
     verdicts: dict[str, int]
+    retain_until: str | None = None  # day after which what holds rows is to be purged
+    purged: str | None = None  # day of the last purge
 
 
 def describe_run(folder: Path) -> RunLine:
@@ -217,7 +220,9 @@ def describe_run(folder: Path) -> RunLine:
         return _fallback(folder, "damaged")
     run, counts = pack.evidence.run, Counter(finding.verdict for finding in pack.evidence.findings)
     verdicts = {word: counts[word] for word in get_args(Verdict) if counts[word]}
-    return RunLine(folder, run.name, run.id, run.status, run_date(pack.environment), verdicts)
+    day = pack.recipe.get("retain_until")
+    more = {"retain_until": day if isinstance(day, str) else None, "purged": last_purge(folder)}
+    return RunLine(folder, run.name, run.id, run.status, run_date(pack.environment), verdicts, **more)
 
 
 def run_date(environment: dict[str, Any]) -> str:

@@ -34,11 +34,19 @@ def keep_row_sums(evidence: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:
 def read_row_sums(evidence: Path) -> dict[str, NDArray[Any]]:
     """The row sums of the run whose ``evidence.json`` this is; empty for whoever did not make it."""
     with contextlib.suppress(OSError, RuntimeError, InputError, ValueError, SafetensorError):
-        folder = own_folder() / FOLDER
-        if folder.is_dir():  # else there is no secret either, and reading a run is no reason to draw one
-            loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(read_file(folder / _name(read_file(evidence, MOST_JSON)), MOST_ARRAYS))
-            return dict(sorted(loaded.items()))
+        loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(read_file(row_sums_file(evidence), MOST_ARRAYS))
+        return dict(sorted(loaded.items()))
     return {}
+
+
+def row_sums_file(evidence: Path) -> Path:
+    """Where the row sums of the run lie whose ``evidence.json`` this is; ``OSError`` where there are none."""
+    folder = own_folder() / FOLDER
+    if not folder.is_dir():  # then there is no secret either, and reading a run is no reason to draw one
+        raise FileNotFoundError(folder)
+    path = folder / _name(read_file(evidence, MOST_JSON))
+    path.stat()
+    return path
 
 
 def _name(evidence: bytes) -> str:

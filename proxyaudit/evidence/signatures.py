@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.tiers import AGE
 from proxyaudit.files import MOST_ARRAYS, read_file
 from proxyaudit.recipe.models import Strict
 from proxyaudit.types import Role, State
@@ -163,6 +164,8 @@ def read_signatures(folder: Path) -> Signatures:
     """Read the signatures of a run whose manifest was checked; ``InputError`` if it holds none or newer ones, else ``IntegrityError``."""
     if not all((folder / name).is_file() for name in SIGNATURE_FILES):
         mend = "run its recipe again with --signatures (they help to infer attributes, so they are saved only when asked for)"
+        if (folder / f"{SIGNATURE_FILES[0]}{AGE}").is_file():
+            mend = "they are encrypted: 'proxyaudit access RUN ... --out DIR' opens them, and 'scan --opened DIR' reads them"
         raise InputError("the run holds no signatures", where=str(folder), mend=mend)
     try:
         plain = parse_json(read_file(folder / SIGNATURE_FILES[0]))

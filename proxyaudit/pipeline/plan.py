@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from proxyaudit.access.age import check_recipients
 from proxyaudit.channels.localisation.measure import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxy_plan import ProxyPlan
@@ -48,6 +49,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
 def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Consent | None = None) -> Prepared:
     """:func:`prepare` for a recipe file; consent to execute what it names is not asked for where it is left out."""
     recipe, base = load_recipe(recipe_path, overrides), Path(recipe_path).resolve().parent
+    check_recipients(recipe.access.recipients if recipe.access is not None else ())
     if consent is not None:
         consent.require(code_of(recipe, base), delivered=False)
     return prepare(recipe, base)

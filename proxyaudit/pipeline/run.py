@@ -9,7 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 
-from proxyaudit.cache import CACHE_FOLDER, Cache
+from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
 from proxyaudit.estimates.advice import settled_by_models
@@ -20,15 +20,14 @@ from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
-from proxyaudit.evidence.manifest import is_complete
-from proxyaudit.evidence.pack import EvidencePack, read_pack, write_plan
+from proxyaudit.evidence.pack import EvidencePack, write_plan
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.stages import Progress, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.pipeline.try_cures import Runner, try_cures
-from proxyaudit.publication import check_out, environment_of, publish
+from proxyaudit.publication import check_out, environment_of, finished, publish
 from proxyaudit.types import Evidence, NotTested
 from proxyaudit.workers import Workers
 
@@ -54,14 +53,16 @@ def run_audit(
     progress: Progress | None = None,
     consent: Consent | None = None,
     beside: Callable[[dict[str, Any]], dict[str, Any]] = lambda plan: {},
+    cache_root: Path | None = None,
 ) -> RunResult:
     """Run an audit, or resume one that was interrupted; the run lies in ``<out>/<recipe name>/<run id>``.
 
     ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
     given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
     ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out; what ``beside``
-    says of the plan stands in the environment. Raises ``InputError``: consent is missing, the recipe, its data, ``out`` or the backend
-    cannot be used; nothing has been written then. Raises ``TaskError``: the inputs could not be measured.
+    says of the plan stands in the environment; tasks are kept in ``cache_root``, the user's cache if not given. Raises ``InputError``:
+    consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then. Raises ``TaskError``:
+    the inputs could not be measured.
     """
     started = time.time()
     workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)
@@ -69,14 +70,14 @@ def run_audit(
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
     more = beside(prepared.plan.as_dict())
-    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER)
+    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(cache_folder(cache_root), prepared.plan.run_id)
     workers.shared = prepared, cache
-    if not fresh and (found := _complete(folder)) is not None:
-        return found
+    if not fresh and (found := finished(folder)) is not None:
+        return RunResult(folder, found.run.status, found, reused=True)
     with cache.hold(folder):
         # Whoever held it a moment ago may have made the run.
-        if not fresh and (found := _complete(folder)) is not None:
-            return found
+        if not fresh and (found := finished(folder)) is not None:
+            return RunResult(folder, found.run.status, found, reused=True)
         write_plan(folder, prepared.plan.as_dict())
         if fresh:
             cache.forget(SHARED)
@@ -88,12 +89,6 @@ def run_audit(
         finally:
             workers.close()
             cache.sweep()
-
-
-def _complete(folder: Path) -> RunResult | None:
-    """The run that lies there, if no task of it failed."""
-    evidence = read_pack(folder).evidence if is_complete(folder) else None
-    return RunResult(folder, evidence.run.status, evidence, reused=True) if evidence and evidence.run.status == "complete" else None
 
 
 def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResult:
@@ -122,7 +117,7 @@ def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResu
         planned = [NotTested(**note) for note in prepared.plan.notes]
         not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
-        signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
+        signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.keeps_signatures else {}
     more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     more |= dict(run.beside or {}) | ({"made_anew": spoilt} if spoilt else {})
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)

@@ -1,5 +1,7 @@
 """The recipe, a YAML file: what an audit is asked to do, strictly validated; an unknown key is refused with the nearest known one."""
 
+import datetime
+import re
 from itertools import pairwise
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
@@ -191,11 +193,41 @@ class ReferenceSpec(Strict):
     reweighed: bool = True
 
 
+def _recipient(text: str) -> str:
+    refuse(text.startswith("AGE-SECRET-KEY"), "this is a private key: name the public one, which begins with 'age1', and make a new pair")
+    refuse(re.fullmatch("age1[02-9ac-hj-np-z]{58}", text) is None, "write an age recipient: 'age1' and 58 more letters and digits")
+    return text
+
+
+Recipient = Annotated[str, AfterValidator(_recipient)]
+
+
 class SignaturesSpec(Strict):
     """Signatures to save with the run (opt-in): in which contexts their directions are stated."""
 
     contexts: str | None = None
     slices: Annotated[int, Field(ge=5, le=20, strict=True)] = 6
+
+
+class AccessSpec(Strict):
+    """Who may open the restricted tier: age recipients that its files are encrypted to."""
+
+    recipients: Annotated[tuple[Recipient, ...], Field(min_length=1, max_length=50)]
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        refuse(len(set(self.recipients)) < len(self.recipients), "a recipient is named twice")
+        return self
+
+
+def _day(value: Any) -> Any:
+    """YAML reads an unquoted day as a date; JSON and ``--set`` have text."""
+    if value is None or type(value) is datetime.date:
+        return value
+    try:
+        return datetime.date.fromisoformat(value) if isinstance(value, str) and len(value) == 10 else datetime.date.fromisoformat("")
+    except ValueError:
+        raise ValueError("write the day as 2027-12-31") from None
 
 
 def file_name(path: str) -> str:
@@ -233,6 +265,8 @@ class Recipe(Strict):
     cures: bool = True  # try what altering the training rows would do
     margins: Margins = Margins()
     signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
+    access: AccessSpec | None = None
+    retain_until: Annotated[datetime.date | None, BeforeValidator(_day)] = None  # what holds rows is to be purged after this day
 
     @model_validator(mode="after")
     def _names_and_sources(self) -> Self:
@@ -304,6 +338,11 @@ class Recipe(Strict):
     def tries_cures(self) -> bool:
         """Whether cures are tried: they treat columns, which texts do not have, and decide nothing."""
         return self.cures and self.data.text is None and self.effort != "decide"
+
+    @property
+    def keeps_signatures(self) -> bool:
+        """Whether signatures are written: asked for, or because only those whom the recipe names can open them."""
+        return self.signatures is not None or (self.access is not None and not self.model.given)
 
     def regime_names(self) -> list[str]:
         """Names of the regimes in the order of the recipe, mixtures expanded."""

@@ -13,7 +13,19 @@ from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, is_complete, rendering_digest
-from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
+from proxyaudit.evidence.pack import (
+    CURE_FILE,
+    MITIGATION_FILE,
+    PACK_FILES,
+    REPORT_FILES,
+    EvidencePack,
+    find_run,
+    is_run,
+    list_runs,
+    read_pack,
+)
+from proxyaudit.evidence.receipts import purged_files
+from proxyaudit.evidence.tiers import AGE, RUN_ENCRYPTED, RUN_RESTRICTED
 from proxyaudit.files import MOST_PAGE, read_file
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import page_html
@@ -22,6 +34,7 @@ from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
 from proxyaudit.verification.attestation import UNCHECKED, attestation_checks
+from proxyaudit.verification.beside import beside_checks, restricted_checks
 from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.fields import field_problems, figure_problems, omission_problems
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
@@ -29,7 +42,7 @@ from proxyaudit.verification.files import check_bytes, json_problems, manifest_d
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
 _PAGE, _RECIPE = "mitigation.md", "mitigated.yaml"  # beside the figures of a mitigation
-OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
+OPTIONAL_FILES = (*REPORT_FILES, *RUN_RESTRICTED, *RUN_ENCRYPTED)
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote {}"
 _OLDER = "older schema"
 _LOOSELY = "figures of some controls, the basis and the origin cannot be made again"
@@ -51,6 +64,19 @@ def find_folder(path: Path) -> Path:
         return found[0]
     what = f"{len(found)} runs" if found else "no run"
     raise InputError(f"{what} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
+
+
+def intact_folder(path: Path) -> Path:
+    """The folder that ``path`` means, a run as :func:`read_verified` reads it, or one of ``mitigate`` or ``cure`` with every byte in place.
+
+    ``InputError`` and ``IntegrityError`` as there.
+    """
+    if any((path / name).is_file() for name in (MITIGATION_FILE, CURE_FILE)) and not is_run(path):
+        if problems := check_bytes(path, (), None):
+            raise IntegrityError(f"{problems[0]} [{path}]; use an untouched copy")
+        return path
+    read_verified(path, strict=False)
+    return find_run(path)
 
 
 def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -> Verification:
@@ -77,6 +103,7 @@ def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -
         return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
     shown = _report_checks(pack, folder) if pages else []
     vouched = attestation_checks(pack, folder, trust, pages=pages)
+    vouched += [*restricted_checks(folder, pack.recipe), *beside_checks(folder)]
     return Verification(folder, "run", (*checks, *_pack_checks(pack, folder.resolve().name), *shown, *vouched))
 
 
@@ -145,12 +172,17 @@ def _verify_mitigation(folder: Path) -> Verification:
         rest = [_checkpoints(document, folder), _figures(document, folder), _page(document, folder)]
     except (KeyError, TypeError, AttributeError) as error:
         rest = [Check("content", MITIGATION_FILE, [f"{MITIGATION_FILE} lacks what a mitigation holds ({error})"])]
-    return Verification(folder, "mitigation", (*checks, *rest))
+    return Verification(folder, "mitigation", (*checks, *rest, *beside_checks(folder)))
 
 
 def _checkpoints(document: dict[str, Any], folder: Path) -> Check:
     named: dict[str, str] = document["checkpoints"]
     there = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
+    gone = purged_files(folder)
+    there |= {name: digest for name, digest in gone if name in named and name not in there}
+    # Of an encrypted one the manifest has the bytes.
+    apart = {path.name for path in folder.glob(f"*{AGE}")} | {name for name, _ in gone if name.endswith(AGE)}
+    there |= {name: digest for name, digest in named.items() if f"{name}{AGE}" in apart}
     problems = [f"{name} is not the checkpoint that {MITIGATION_FILE} names" for name in named if there.get(name) != named[name]]
     problems += [f"{name} is not named in {MITIGATION_FILE}" for name in there if name not in named]
     return Check("checkpoints", f"{len(named)} against {MITIGATION_FILE}", problems)

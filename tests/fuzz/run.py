@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from proxyaudit.cli.main import main
 from tests.fuzz.cases import CASES, Seeds
@@ -69,9 +70,9 @@ def one_case(seeds: Seeds, seed: int, number: int, place: Path, kind: str | None
 def answer(command: list[str], folder: Path) -> tuple[int | None, str, str]:
     """Exit code of a command, what it told, and what is wrong with that."""
     out, err, code, fault = io.StringIO(), io.StringIO(), None, ""
-    os.environ["PROXYAUDIT_DEBUG"] = "1"
+    set_ = patch.dict(os.environ, {"PROXYAUDIT_DEBUG": "1", "PROXYAUDIT_CACHE": str(folder / "cache")})
     try:
-        with contextlib.chdir(folder), warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with set_, contextlib.chdir(folder), warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             warnings.simplefilter("ignore")
             with at_most(SECONDS):
                 code = main(command)
@@ -79,8 +80,6 @@ def answer(command: list[str], folder: Path) -> tuple[int | None, str, str]:
         fault = f"more than {SECONDS:g} seconds"
     except BaseException as error:
         fault = f"raised {type(error).__name__}: {error}"
-    finally:
-        del os.environ["PROXYAUDIT_DEBUG"]
     told = err.getvalue()
     own = [line for line in told.splitlines() if line.startswith("proxyaudit: ")]
     if not fault and code not in CODES:

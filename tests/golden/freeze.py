@@ -7,6 +7,7 @@ refuses where a number or a state differs.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ def made(name: str) -> Any:
     """Masked documents of a case, made in a folder of its own; prints what it took."""
     wall, processor = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["PROXYAUDIT_CACHE"] = str(Path(folder) / "cache")
         documents = masked(CASES[name](Path(folder)))
     say(f"{name}: {time.process_time() - processor:.1f} s of processor time, {time.monotonic() - wall:.1f} s by the clock")
     return documents

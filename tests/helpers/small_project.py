@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.types import Evidence
@@ -90,12 +89,18 @@ def project(folder: Path, recipe: str = RECIPE) -> Path:
     return folder / "recipe.yaml"
 
 
+def cache_of(out: Path) -> Path:
+    """The cache of a folder of runs, a different one for each, so that no run is spared by another."""
+    return out.with_name(f"{out.name}-cache")
+
+
 def run(recipe: Path, out: Path, *more: str, jobs: int = 1) -> int:
-    return main(["run", str(recipe), "--out", str(out), "--jobs", str(jobs), *more])
+    return main(["run", str(recipe), "--out", str(out), "--cache", str(cache_of(out)), "--jobs", str(jobs), *more])
 
 
 def command(recipe: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "proxyaudit.cli.main", "run", str(recipe), "--out", str(out), *more]
+    start = [sys.executable, "-m", "proxyaudit.cli.main", "run", str(recipe)]
+    return [*start, "--out", str(out), "--cache", str(cache_of(out)), *more]
 
 
 def evidence_bytes(out: Path) -> bytes:
@@ -109,4 +114,4 @@ def evidence_of(out: Path) -> Evidence:
 def finished(out: Path, kind: str = "*") -> dict[Path, int]:
     """Finished tasks with the moment at which each was finished."""
     # A killed task may leave its private folder (.work-...) with a marker in it, not yet renamed into place.
-    return {marker.parent: marker.stat().st_mtime_ns for marker in (out / CACHE_FOLDER).glob(f"{kind}/[!.]*/done.json")}
+    return {marker.parent: marker.stat().st_mtime_ns for marker in cache_of(out).glob(f"{kind}/[!.]*/done.json")}

@@ -15,12 +15,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-from small_project import RECIPE, REGIMES, SMALL, command, evidence_bytes, evidence_of, finished, project, run, table
+from small_project import RECIPE, REGIMES, SMALL, cache_of, command, evidence_bytes, evidence_of, finished, project, run, table
 
 import proxyaudit.models
 import proxyaudit.models.training
 import proxyaudit.pipeline.train
-from proxyaudit.cache import CACHE_FOLDER, Cache
+from proxyaudit.cache import Cache
 from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
 from proxyaudit.evidence.manifest import is_complete
@@ -60,6 +60,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Done:
 def copy(small: Done, tmp_path: Path) -> Done:
     """A copy of an undisturbed run with its cache, to be spoilt."""
     shutil.copytree(small.out, tmp_path / "out")
+    shutil.copytree(cache_of(small.out), cache_of(tmp_path / "out"))
     return Done(small.recipe, tmp_path / "out", small.evidence)
 
 
@@ -218,7 +219,7 @@ def forget(recipe: Path, out: Path, regime: str) -> None:
     for tasks in task_digests(prepare_file(recipe)).values():
         for task in tasks:
             if task.regime == regime:
-                Cache(out / CACHE_FOLDER).forget(task.kind, task.digest)
+                Cache(cache_of(out)).forget(task.kind, task.digest)
 
 
 @pytest.mark.parametrize("spoil", ["bytes", "cut", "gone", "marker", "file"])

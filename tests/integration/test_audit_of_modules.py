@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import MODULE, evidence_of, project, run
+from small_project import MODULE, cache_of, evidence_of, project, run
 
 import proxyaudit.models.training
 import proxyaudit.pipeline.train
-from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run
 
@@ -34,7 +33,7 @@ def test_a_module_with_checkpoints_is_audited_without_training(tmp_path: Path) -
     assert all(f.sentence.startswith(("In all 2 models", "For regime")) for f in evidence.findings)
     assert {e.seeds for e in evidence.estimates if e.channel == "linear" and e.regime == "vendor-a" and e.state is not None} == {2}
     assert not [e for e in evidence.estimates if e.regime in ("real", "reweighed")]
-    details = [json.loads(path.read_text()) for path in (tmp_path / "out" / CACHE_FOLDER).glob("train/*/details.json")]
+    details = [json.loads(path.read_text()) for path in cache_of(tmp_path / "out").glob("train/*/details.json")]
     assert details == [{}] * 6  # two regimes and the untrained reference, two repetitions each
     plan = json.loads((find_run(tmp_path / "out") / "plan.json").read_text())
     assert plan["columns"] == ["age", "hours"]

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from small_project import SMALL, evidence_bytes, evidence_of, finished, project, run
+from small_project import SMALL, cache_of, evidence_bytes, evidence_of, finished, project, run
 
 import proxyaudit.pipeline.run
 from proxyaudit.audits.plan import plan_audit
-from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.cli.main import main
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.evidence.pack import find_run, read_pack
@@ -84,7 +83,7 @@ def test_results_depend_neither_on_workers_nor_on_interruptions(crossed: Path, t
 def test_models_that_a_number_asks_for_are_trained_once(crossed: Path, tmp_path: Path) -> None:
     """Real rows have models only, the same ones as where ``seeds`` is a number."""
     out = tmp_path / "out"
-    shutil.copytree(crossed / "out" / CACHE_FOLDER, out / CACHE_FOLDER)
+    shutil.copytree(cache_of(crossed / "out"), cache_of(out))
     before = counted(out)
     assert run(project(tmp_path, CROSSED.replace("{tables: 2, models: 2}", "2")), out) == 0
     number = evidence_of(out)
@@ -135,7 +134,7 @@ def test_more_are_trained_at_planned_looks_and_absence_pays_for_them(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, out = project(tmp_path, ADAPTIVE), tmp_path / "out"
-    shutil.copytree(crossed / "out" / CACHE_FOLDER, out / CACHE_FOLDER)
+    shutil.copytree(cache_of(crossed / "out"), cache_of(out))
     monkeypatch.setattr(proxyaudit.pipeline.run, "settled_by_models", Wanted(["gaussian_copula"]))
     assert run(recipe, out) == 0
     evidence = evidence_of(out)
@@ -157,7 +156,7 @@ def test_more_are_trained_at_planned_looks_and_absence_pays_for_them(
     wanted = evidence_bytes(out)
     for jobs, drop in ((2, "measure"), (1, "train")):
         again = tmp_path / f"again{jobs}"
-        shutil.copytree(out / CACHE_FOLDER, again / CACHE_FOLDER)
+        shutil.copytree(cache_of(out), cache_of(again))
         for folder in sorted(finished(again, drop))[1::3]:
             shutil.rmtree(folder)
         monkeypatch.setattr(proxyaudit.pipeline.run, "settled_by_models", Wanted(["gaussian_copula"]))
@@ -169,7 +168,7 @@ def test_looking_ends_where_nothing_could_be_settled_and_at_the_last_look(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, out = project(tmp_path, ADAPTIVE.replace("up_to: 8", "up_to: 4")), tmp_path / "out"
-    shutil.copytree(crossed / "out" / CACHE_FOLDER, out / CACHE_FOLDER)
+    shutil.copytree(cache_of(crossed / "out"), cache_of(out))
     always = Wanted(*[["gaussian_copula"]] * 9)
     monkeypatch.setattr(proxyaudit.pipeline.run, "settled_by_models", always)
     assert run(recipe, out) == 0

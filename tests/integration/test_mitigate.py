@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.audits.mitigation.run import _trained
-from proxyaudit.cache import CACHE_FOLDER
+from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.manifest import MANIFEST, write_files
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pack
@@ -133,7 +133,7 @@ def test_the_recipe_is_an_ordinary_one_and_the_site_is_linearly_clean_of_it(made
     recipe = yaml.safe_load((made.folder / "mitigated.yaml").read_text())
     assert [r["name"] for r in recipe["regimes"]] == ["real", "real-mitigated"]
     prepared = prepare_file(made.folder / "mitigated.yaml")
-    mended, kind = _trained(prepared, prepared.regime("real-mitigated"), (made.out / CACHE_FOLDER, made.out / CACHE_FOLDER))
+    mended, kind = _trained(prepared, prepared.regime("real-mitigated"), Cache(cache_folder()))
     assert kind == "checkpoints"
     train = prepared.dataset.train
     sex = (train["sex"] == "m").to_numpy(dtype=float)
@@ -154,17 +154,17 @@ def test_again_is_the_same_and_nothing_is_measured_twice(made: Made, capsys: pyt
 def test_without_the_cache_the_same_models_are_trained_again(made: Made, tmp_path: Path) -> None:
     prepared = prepare_file(made.base / "recipe.yaml")
     regime = prepared.regime("real")
-    kept, first = _trained(prepared, regime, (made.out / CACHE_FOLDER, tmp_path / "none"))
-    again, second = _trained(prepared, regime, (tmp_path / "none", tmp_path / "cache"))
+    kept, first = _trained(prepared, regime, Cache(cache_folder()))
+    again, second = _trained(prepared, regime, Cache(tmp_path / "cache"))
     assert (first, second) == ("cache", "retrained")
     for one, other in zip(kept, again, strict=True):
         assert all(bool((value == other.module.state_dict()[name]).all()) for name, value in one.module.state_dict().items())
     # A cache whose weights were changed is not believed.
-    shutil.copytree(made.out / CACHE_FOLDER / "train", tmp_path / "spoilt" / "train")
+    shutil.copytree(cache_folder() / "train", tmp_path / "spoilt" / "train")
     for weights in (tmp_path / "spoilt").rglob("weights.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert _trained(prepared, regime, (tmp_path / "spoilt", tmp_path / "cache"))[1] == "cache"
-    assert _trained(prepared, regime, (tmp_path / "spoilt", tmp_path / "fresh"))[1] == "retrained"
+    assert _trained(prepared, regime, Cache(tmp_path / "cache"))[1] == "cache"
+    assert _trained(prepared, regime, Cache(tmp_path / "spoilt"))[1] == "retrained"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ import io
 import itertools
 import json
 import re
+import stat
+import struct
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
+from proxyaudit.cache import cache_folder
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError, TaskError, safe_line
 from proxyaudit.evidence.pack import PACK_FILES, REPORT_FILES, EvidencePack, find_run, read_pack
@@ -113,10 +117,17 @@ class Seen:
 
 def read(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
-            # Arrays and weights too: their headers are text.
-            yield str(inside), path.read_bytes().decode("utf-8", "replace")
+        if path.is_file():
+            # Arrays and weights too: their headers are text, and numbers in them are looked for as they lie in memory.
+            data = path.read_bytes()
+            yield str(path.relative_to(folder)), data.decode("utf-8", "replace") + " ".join(named_in(data))
+
+
+def named_in(data: bytes) -> list[str]:
+    """Canaries that are numbers and lie in bytes as such."""
+    numbers = [(text, float(text)) for text in CANARIES.values() if text.replace(".", "").isdigit()]
+    forms = [(text, struct.pack(form, number)) for text, number in numbers for form in ("<d", "<f")]
+    return [text for text, form in forms if form in data]
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +186,11 @@ def _captured(arguments: list[str]) -> str:
     return out.getvalue()
 
 
+def names_below(folder: Path) -> set[str]:
+    """Names of all files below a folder, hidden ones too."""
+    return {path.name for path in folder.rglob("*") if not path.is_dir()}
+
+
 def canaries_in(texts: dict[str, str]) -> list[str]:
     found = itertools.product(texts.items(), CANARIES.items())
     return [f"{what} in {where}" for (where, text), (what, canary) in found if canary.lower() in text.lower()]
@@ -187,6 +203,36 @@ def test_no_artefact_holds_a_canary(seen: Seen) -> None:
         assert all(any(name.endswith(file) for name in there) for file in (*PACK_FILES, *REPORT_FILES, "manifest.json"))
     assert canaries_in(seen.texts) == []
     assert canaries_in({"a log": f"row of {NAMES[0]}"}) == ["person in a log"]
+
+
+def test_nothing_but_public_files_lies_among_the_results(seen: Seen) -> None:
+    for place in ("runs", "probes"):
+        assert names_below(seen.folder / place) == {*PACK_FILES, *REPORT_FILES, "manifest.json"}
+    kept = {path.relative_to(cache_folder()).parts[0] for path in cache_folder().rglob("*.safetensors")}
+    assert {"inputs", "train", "measure", "probe"} <= kept
+    for path in (cache_folder(), *cache_folder().rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.name in (".gitignore", "CACHEDIR.TAG") or path.parent.name == "locks"
+
+
+@pytest.mark.parametrize("stage", ["train", "measure"])
+def test_what_fails_names_no_row_and_leaves_none(stage: str, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that fails with a row in its error; another place for temporary files shows what stays there."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    def fail(task: object, prepared: object, cache: object, folder: Path) -> None:
+        (folder / "half.csv").write_text(f"{NAMES[0]},{CANARIES['fraction']}\n")
+        raise ValueError(f"row of '{NAMES[0]}' with {CANARIES['fraction']} and [{CANARIES['category of a feature']}] cannot be used")
+
+    monkeypatch.setattr(f"proxyaudit.pipeline.{stage}.run", fail)
+    out, said = tmp_path / "out", io.StringIO()
+    arguments = ["run", str(seen.folder / "recipe.yaml"), "--out", str(out), "--jobs", "1", "--cache", str(tmp_path / "cache")]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        assert main([*arguments, "--set", "effort=decide"]) == 5
+    assert canaries_in({"terminal": said.getvalue(), **dict(read(out)), **dict(read(tmp_path / "temporary"))}) == []
+    assert names_below(out) <= {*PACK_FILES, *REPORT_FILES, "manifest.json"}
+    assert not list((tmp_path / "cache").glob("*/.work-*"))
+    assert not list((tmp_path / "cache").rglob("half.csv"))
 
 
 @pytest.mark.study

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import proxyaudit.digests
-from proxyaudit.cache import CACHE_FOLDER
+from proxyaudit.cache import cache_folder
 from proxyaudit.digests import PACKAGE
 from proxyaudit.pipeline.run import run_audit
 
@@ -49,7 +49,7 @@ class Program:
     def run(self) -> tuple[str, dict[str, int]]:
         """Run the audit: the run's name, and how many results of each kind are new."""
         folder = run_audit(self.recipe, out=self.out, jobs=1).folder
-        there = {path.parent for path in (self.out / CACHE_FOLDER).glob("*/[!.]*/done.json")}
+        there = {path.parent for path in cache_folder().glob("*/[!.]*/done.json")}
         new = [path.parent.name for path in there - self.known]
         self.known = there
         return folder.name, {kind: new.count(kind) for kind in sorted(set(new))}

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 from text_world import MAX_TOKENS, save_tiny, texts
 
-from proxyaudit.cache import CACHE_FOLDER
+from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.models.build import build_model
@@ -104,14 +104,14 @@ def test_a_frozen_bert_on_real_scrubbed_released_and_quantised_texts(tmp_path: P
     ):
         assert words in said
     # No word of a few people leaves the machine with the pack, and no text lies in the cache either.
-    for path in (*run.rglob("*"), *(tmp_path / "out" / CACHE_FOLDER).rglob("*")):
+    for path in (*run.rglob("*"), *cache_folder().rglob("*")):
         assert not path.is_file() or b"canaryxyz" not in path.read_bytes(), path
     plan = json.loads((run / "plan.json").read_text())
     assert plan["columns"] == ["text"]
     assert set(plan["proxies"]["columns"][:2]) <= {"word \u201cshe\u201d", "word \u201che\u201d", "gendered words"}
     assert {"model config.json", "model model.safetensors", "model tokenizer.json"} <= set(plan["hashes"])
     assert "transformers" in plan["versions"]
-    encoded = list((tmp_path / "out" / CACHE_FOLDER / "encode").iterdir())
+    encoded = [path for path in Cache(cache_folder()).used(run.name) if path.parent.name == "encode"]
     assert len(encoded) == 4  # real, scrubbed, quantised, release: once each, not once a repetition
     # The training texts or the release, and the audit texts written without each word or habit; a quantised model trains on nothing.
     sizes = sorted(len(load_file(folder / "features.safetensors")["keys"]) for folder in encoded)

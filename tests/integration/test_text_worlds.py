@@ -12,7 +12,7 @@ from text_world import AUTHOR_WORDS, MARK, MAX_TOKENS, STYLE_WORDS, author_texts
 
 import proxyaudit as pa
 from proxyaudit.activations.capture import capture
-from proxyaudit.cache import CACHE_FOLDER
+from proxyaudit.cache import cache_folder
 from proxyaudit.cli.main import main
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
@@ -116,7 +116,7 @@ def test_the_planted_habit_and_words_are_named_first(styled: tuple[EvidencePack,
 
 def test_a_word_of_few_people_is_in_no_file(styled: tuple[EvidencePack, Path]) -> None:
     _, run = styled
-    cache = run.parents[1] / CACHE_FOLDER
+    cache = cache_folder()
     for path in (*run.rglob("*"), *cache.rglob("*")):
         assert not path.is_file() or b"canaryxyz" not in path.read_bytes(), path
 

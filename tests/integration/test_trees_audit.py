@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from small_project import SMALL, evidence_bytes, evidence_of, project, run, table
+from small_project import SMALL, cache_of, evidence_bytes, evidence_of, project, run, table
 
-from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run
 
@@ -48,7 +47,7 @@ def test_boosted_trees_are_audited_on_every_regime(boosted: tuple[Path, Path], c
     assert main(["verify", str(boosted[1])]) == 0
     assert main(["plan", str(boosted[0])]) == 0
     assert "margins" in capsys.readouterr().out
-    kept = [path for path in (boosted[1] / CACHE_FOLDER).glob("train/*/*") if path.name != "done.json"]
+    kept = [path for path in cache_of(boosted[1]).glob("train/*/*") if path.name != "done.json"]
     assert {path.name for path in kept} == {"weights.safetensors", "activations.safetensors", "details.json"}
 
 
@@ -58,7 +57,7 @@ def test_the_same_bytes_with_two_workers_and_after_a_task_was_lost(boosted: tupl
     assert run(recipe, tmp_path / "two", jobs=2) == 0
     assert evidence_bytes(tmp_path / "two") == before
     shutil.rmtree(find_run(out))
-    for place in sorted((out / CACHE_FOLDER).glob("train/[!.]*"))[:2]:
+    for place in sorted(cache_of(out).glob("train/[!.]*"))[:2]:
         shutil.rmtree(place)
     assert run(recipe, out) == 0
     assert evidence_bytes(out) == before

@@ -41,7 +41,7 @@ def run_case(seed: int, axis: str, value: int) -> dict[str, Any]:
         path = Path(folder) / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         start = time.process_time()
-        result = run_audit(path, out=Path(folder) / "out", jobs=1)
+        result = run_audit(path, out=Path(folder) / "out", jobs=1, cache_root=Path(folder) / "cache")
         seconds = round(time.process_time() - start, 1)
         planned = 60 * CORES * read_pack(result.folder).plan["estimated_minutes"]
         return {"axis": axis, "value": value, "status": result.status, "seconds": seconds, "planned": round(planned, 1)}

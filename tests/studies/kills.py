@@ -56,10 +56,20 @@ class Scene:
         """Folder of the results."""
         return self.folder / "out"
 
+    @property
+    def cache(self) -> Path:
+        """Folder of what tasks leave."""
+        return self.folder / "cache"
+
     def start(self, *more: str, most: int | None = None, out: Path | None = None) -> subprocess.Popen[str]:
         """Start the audit with two workers, in a process group of its own, with files of at most so many bytes."""
         command = [sys.executable, "-m", "proxyaudit.cli.main", "run", "recipe.yaml", "--out", str(out or self.out), "--jobs", "2", *more]
-        environment = {**os.environ, "TMPDIR": str(self.folder / "temporary"), "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "PROXYAUDIT_CACHE": str((out or self.out).with_name("cache")),
+            "TMPDIR": str(self.folder / "temporary"),
+            "OMP_NUM_THREADS": "1",
+        }
 
         def prepare() -> None:
             for number in (signal.SIGINT, signal.SIGHUP):  # which a study in the background may be deaf to
@@ -106,8 +116,8 @@ class Scene:
             self.faults.append(f"{what}: verify says {code}")
         # Torch makes an empty folder of its own wherever it runs.
         left = [path for path in (self.folder / "temporary").iterdir() if not path.name.startswith("torchinductor")]
-        for half_done in (".proxyaudit-cache/*/.work-*", ".proxyaudit-cache/part/*", "tiny/*/.writing-*"):
-            left += self.out.glob(half_done)
+        for half_done in ("cache/*/.work-*", "cache/part/*", "out/tiny/*/.writing-*"):
+            left += self.folder.glob(half_done)
         self.faults += [f"{what}: {path.relative_to(self.folder)} stayed" for path in left]
 
 
@@ -255,8 +265,9 @@ def run_disk(seed: int, index: int) -> dict[str, Any]:
         code, said = place.ended(place.start(most=None if mounted else size // 4, out=out), "full disk")
         if not (code == 0 or (code == 2 and ("no space" in said or "larger than is allowed" in said))):
             place.faults.append(f"full disk: exit code {code}, {said[:200]}")
-        if out is not None and out.exists():
-            shutil.copytree(out, place.out)
+        for path in () if out is None else (out, out.with_name("cache")):
+            if path.exists():
+                shutil.copytree(path, place.folder / path.name)
         place.whole("resumed", jobs=1)
         return {"size": size, "mounted": mounted, "code": code, "faults": place.faults}
 

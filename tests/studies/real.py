@@ -152,7 +152,7 @@ def audit_table(seed: int, name: str, most: int | None, out: Path | None = None)
             rows.to_csv(folder / "table.csv", index=False)
             (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe_of(table, folder / "table.csv", seed)), encoding="utf-8")
             before = _processor_seconds()
-            done = run_audit(folder / "recipe.yaml", out=folder / "runs", jobs=1, progress=None)
+            done = run_audit(folder / "recipe.yaml", out=folder / "runs", jobs=1, cache_root=folder / "cache")
             cost = {"processor_seconds": round(_processor_seconds() - before, 1)}
             pack = read_pack(done.folder)
     except ProxyauditError as error:

@@ -87,7 +87,7 @@ def pipeline(pack: EvidencePack, monkeypatch: pytest.MonkeyPatch) -> _Pipeline:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("PROXYAUDIT_")]:
+    for name in [name for name in os.environ if name.startswith("PROXYAUDIT_") and name != "PROXYAUDIT_CACHE"]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -215,6 +215,7 @@ def test_run_shows_the_answer_and_where_it_lies(pipeline: _Pipeline, tmp_path: P
         "backend": "loky",
         "fresh": True,
         "consent": Consent(),
+        "cache_root": Path(os.environ["PROXYAUDIT_CACHE"]),
     }
 
 

@@ -1,5 +1,6 @@
 """Write a cured release: the training rows of a run's regime, altered as a tried cure alters them, and a recipe that audits the result."""
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,28 +9,30 @@ from typing import Any
 import pandas as pd
 
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
-from proxyaudit.cache import CACHE_FOLDER, CURE, Cache, Task
+from proxyaudit.cache import CURE, Cache, Task, cache_folder
 from proxyaudit.channels.cures.cases import carriers_of
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.cures import Cure, cures_of
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.sources import load_source
-from proxyaudit.digests import digest_of, file_digest
+from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import seal_folder
-from proxyaudit.evidence.pack import EvidencePack, find_run
+from proxyaudit.evidence.pack import CURE_FILE, EvidencePack, find_run
+from proxyaudit.evidence.tiers import named_recipients
 from proxyaudit.files import write_file
 from proxyaudit.pipeline.cure import altered_rows
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.stages import one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.publication import check_out
+from proxyaudit.publication import check_out, write_restricted
 from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.reporting.training import best_cure, tried_of
+from proxyaudit.secret import keyed_hash
 from proxyaudit.types import Estimate
 
-RELEASE_FILE, RECIPE_FILE, DOCUMENT = "release.csv", "cured.yaml", "cure.json"
+RELEASE_FILE, RECIPE_FILE = "release.csv", "cured.yaml"
 _LONGEST_NAME = 80
 _TABLES_ONLY = ("this version cures tables only", "scrub texts by a regime of the recipe: {name: clean, scrub: [names, pronouns]}")
 
@@ -52,6 +55,7 @@ def write_cure(
     consent: Consent = NO_CONSENT,
     base: Path | None = None,
     out: Path = Path("reports"),
+    cache_root: Path | None = None,
 ) -> CuredRelease:
     """Write ``release.csv``, ``cured.yaml`` and ``cure.json`` into ``<out>/<recipe name>-cured/<id>``; nothing is trained.
 
@@ -71,14 +75,18 @@ def write_cure(
     with one_thread():
         prepared = prepare_again(pack, run, base or Path.cwd(), consent, _TABLES_ONLY, given=base is not None)
         cure = _cure(prepared, pack, attribute, regime, chosen)
-        rows = _rows(prepared, regime, cure, (run.parent.parent / CACHE_FOLDER, out / CACHE_FOLDER))
+        cache = Cache(cache_folder(cache_root), pack.evidence.run.id)
+        rows = _rows(prepared, regime, cure, cache)
     identity = {"source": pack.plan["digest"], "regime": regime, "cure": [cure.name, attribute, cure.columns]}
     label = f"{prepared.recipe.name[: _LONGEST_NAME - 6]}-cured"
     folder = out / label / digest_of(identity)[:12]
-    with Cache(out / CACHE_FOLDER).hold(folder):
+    with cache.hold(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_file(folder / RELEASE_FILE, _as_file(rows, prepared.dataset, cure).encode("utf-8"))
+        # First, so that 'purge' knows an interrupted folder as ours.
         write_file(folder / RECIPE_FILE, _recipe(prepared, regime, cure, label, folder).encode("utf-8", "backslashreplace"))
+        release = {RELEASE_FILE: _as_file(rows, prepared.dataset, cure).encode("utf-8")}
+        recipients, digest = named_recipients(pack.recipe), hashlib.sha256(release[RELEASE_FILE]).hexdigest()
+        write_restricted(folder, release, recipients)
         promised = {e.measure if e.site is None else f"{e.measure} at {e.site}": _figures(e) for e in tried[chosen]}
         document = {
             "cure_version": "1.0",
@@ -89,11 +97,11 @@ def write_cure(
             "words": cure.words(),
             "columns": list(cure.columns),
             "promised": promised,
-            "release": {"file": RELEASE_FILE, "rows": len(rows) // 20 * 20, "sha256": file_digest(folder / RELEASE_FILE)},
+            "release": {"file": RELEASE_FILE, "rows": len(rows) // 20 * 20, "sha256": keyed_hash(digest) if recipients else digest},
             "recipe": RECIPE_FILE,
             "cured_regime": cured_name(regime, cure),
         }
-        write_file(folder / DOCUMENT, canonical_json(document))
+        write_file(folder / CURE_FILE, canonical_json(document))
         seal_folder(folder)
     return CuredRelease(folder, document)
 
@@ -133,18 +141,15 @@ def _cure(prepared: Prepared, pack: EvidencePack, attribute: str, regime: str, n
     return next(cure for cure in cures_of(attribute, carriers, known=True) if cure.name == name)
 
 
-def _rows(prepared: Prepared, regime: str, cure: Cure, caches: tuple[Path, Path]) -> pd.DataFrame:
+def _rows(prepared: Prepared, regime: str, cure: Cure, cache: Cache) -> pd.DataFrame:
     """The altered training rows of the first repetition; synthetic ones from the cache of the run, else made again."""
     tasks = task_digests(prepared)
     trained = next(task for task in tasks["train"] if (task.regime, task.seed) == (regime, 0))
     needed = [task for task in tasks["synthesize"] if (task.kind, task.digest) in trained.needs]
-    cache = next((c for c in map(Cache, caches) if all(c.has(task.kind, task.digest) for task in needed)), None)
-    if cache is None:
-        cache = Cache(caches[1])
-        for task in needed:
-            _, error = run_task(task, prepared, cache)
-            if error is not None:
-                raise TaskError(f"the synthetic rows of {task.regime} could not be made again: {error}")
+    for task in needed:
+        _, error = (None, None) if cache.has(task.kind, task.digest) else run_task(task, prepared, cache)
+        if error is not None:
+            raise TaskError(f"the synthetic rows of {task.regime} could not be made again: {error}")
     return altered_rows(Task(CURE, regime, 0, "", trained.needs, cure=cure), prepared, cache)
 
 

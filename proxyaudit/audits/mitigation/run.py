@@ -6,7 +6,7 @@ from typing import Any
 
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
-from proxyaudit.cache import CACHE_FOLDER, Cache
+from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.digests import code_digest, digest_of, file_digest
@@ -14,6 +14,7 @@ from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, seal_folder
 from proxyaudit.evidence.pack import EvidencePack, find_run
+from proxyaudit.evidence.tiers import named_recipients
 from proxyaudit.files import write_file
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
@@ -24,7 +25,7 @@ from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, run_audit
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.publication import check_out
+from proxyaudit.publication import check_out, write_restricted
 from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import check_plugin
@@ -75,6 +76,7 @@ def mitigate_run(
     out: Path = Path("reports"),
     jobs: int | None = None,
     progress: Progress | None = None,
+    cache_root: Path | None = None,
 ) -> Mitigation:
     """Erase an attribute from the models of a finished run and audit them again.
 
@@ -97,7 +99,8 @@ def mitigate_run(
         sites = tuple(sorted(chosen, key=whole.sites.index))  # in forward order, each once
         request = replace(request, sites=sites)
         rows = fit_rows(prepared.dataset, attribute)
-        models, origin = _trained(prepared, regime, (run.parent.parent / CACHE_FOLDER, out / CACHE_FOLDER))
+        cache = Cache(cache_folder(cache_root), pack.evidence.run.id)
+        models, origin = _trained(prepared, regime, cache)
         mended: list[tuple[TrainedModel, list[SiteChange]]] = []
         for seed, model in enumerate(models):
             mended.append(erase(model, rows, sites, request.method))
@@ -106,21 +109,23 @@ def mitigate_run(
     identity = {"source": pack.plan["digest"], "request": [request.attribute, request.regime, sites, request.method], "code": code_digest()}
     name = mitigated_name(prepared.recipe.name)
     folder = out / name / f"mitigation-{digest_of(identity)[:12]}"
-    with Cache(out / CACHE_FOLDER).hold(folder):
+    with cache.hold(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
-        result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
+        result = run_audit(recipe, out=out, jobs=jobs, progress=progress, cache_root=cache_root)
         changes = [[change.as_dict() for change in changed] for _, changed in mended]
         document = _document(pack.evidence, prepared, request, origin, changes, result)
         document["checkpoints"] = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
+        if recipients := named_recipients(pack.recipe):
+            write_restricted(folder, {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}, recipients)
         write_file(folder / "mitigation.json", canonical_json(document))
         write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
         seal_folder(folder)
     return Mitigation(folder, result, document)
 
 
-def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> tuple[list[TrainedModel], str]:
+def _trained(prepared: Prepared, regime: Regime, cache: Cache) -> tuple[list[TrainedModel], str]:
     """The regime's models as they were audited, and where their weights came from."""
     holders = [prepared.build(seed, regime.erase) for seed in range(prepared.seeds_of(regime))]
     if regime.kind == "checkpoints":
@@ -130,9 +135,8 @@ def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> t
     wanted = [task for task in tasks["train"] if task.regime == regime.name]
     found, origin = [], "cache"
     for holder, task in zip(holders, wanted, strict=True):
-        cache = next((c for c in map(Cache, caches) if c.has("train", task.digest)), None)
-        if cache is None:
-            cache, origin = Cache(caches[1]), "retrained"
+        if not cache.has("train", task.digest):
+            origin = "retrained"
             sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
             for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
                 _, error = run_task(needed, prepared, cache)

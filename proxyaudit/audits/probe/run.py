@@ -42,7 +42,14 @@ NAME = "probe"
 
 
 def probe_files(
-    named: Sequence[str], labels: Path, request: ProbeRequest, *, out: Path, jobs: int | None = None, progress: Progress | None = None
+    named: Sequence[str],
+    labels: Path,
+    request: ProbeRequest,
+    *,
+    out: Path,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    cache_root: Path | None = None,
 ) -> tuple[Path, EvidencePack, bool]:
     """Audit files ``NAME=FILE.safetensors``: run folder, pack, and whether it was there; ``InputError`` before anything is written."""
     files = _named_files(named)
@@ -55,7 +62,7 @@ def probe_files(
             {name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels), published=True, told=told
         )
     plan = make_plan(inputs, request, hashes)
-    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress))
+    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress), cache_root)
 
 
 def probe_arrays(

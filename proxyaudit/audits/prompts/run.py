@@ -42,7 +42,9 @@ class PromptRequest:
     name: str = NAME
 
 
-def audit_prompts(request: PromptRequest, *, out: Path, progress: Progress | None) -> tuple[Path, EvidencePack, bool]:
+def audit_prompts(
+    request: PromptRequest, *, out: Path, progress: Progress | None, cache_root: Path | None = None
+) -> tuple[Path, EvidencePack, bool]:
     """Ask every model every prompt: run folder, pack, and whether it was there; ``InputError`` if a model or the request does not fit."""
     base = Path.cwd()
     check_out(out)
@@ -54,7 +56,7 @@ def audit_prompts(request: PromptRequest, *, out: Path, progress: Progress | Non
         evidence = assemble_prompts(request.prompts, found, plan, request.real)
         return EvidencePack(evidence, plan, _described(request), environment_of(started, 1, plan["versions"]), {})
 
-    return run_once(out, plan, measured)
+    return run_once(out, plan, measured, cache_root)
 
 
 def _measure_all(request: PromptRequest, base: Path, plan_digest: str, cache: Cache, progress: Progress | None) -> dict[str, Measurement]:

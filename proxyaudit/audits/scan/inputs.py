@@ -79,13 +79,15 @@ class Inputs:
         return self.kept[rules]
 
 
-def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path], consent: Consent = NO_CONSENT) -> Known:
+def open_signatures(
+    run: Path, *, base: Path | None, near: Sequence[Path], consent: Consent = NO_CONSENT, opened: Path | None = None
+) -> Known:
     """A run's signatures, the run verified (``IntegrityError`` if it was changed); nothing is executed here.
 
     Without ``base`` the factory or base model is looked for ``near``; ``InputError``: it, the run, signatures or consent are missing.
     """
     pack = read_verified(run)
-    signatures = read_signatures(run)
+    signatures = read_signatures(run if opened is None else opened)
     if signatures.document.plan_digest != pack.plan.get("digest"):
         raise IntegrityError(f"the signatures belong to another run [{run}]")
     recipe = parse_recipe(pack.recipe, where=str(run / "recipe.yaml"))

@@ -33,18 +33,26 @@ _ROOT = "scan"
 
 
 def scan_checkpoint(
-    run: Path, model: Path, inputs: Path, *, base: Path | None = None, attributes: Sequence[str] = (), consent: Consent = NO_CONSENT
+    run: Path,
+    model: Path,
+    inputs: Path,
+    *,
+    base: Path | None = None,
+    attributes: Sequence[str] = (),
+    consent: Consent = NO_CONSENT,
+    opened: Path | None = None,
 ) -> dict[str, Any]:
     """Scan one checkpoint; the answer as plain data, with its ``exit_code``.
 
     ``run`` is a run folder with signatures, or one with a single run below it; ``model`` a checkpoint (safetensors), or the folder of a
-    transformer in place of the run's. ``base`` is the folder of the run's recipe, or of the base model, found by its hash if not given.
+    transformer in place of the run's. ``opened`` is the folder that ``access`` opened encrypted signatures to. ``base`` is the folder of
+    the run's recipe, or of the base model, found by its hash if not given.
     Raises ``InputError`` where consent is missing or something given cannot be used, ``IntegrityError`` where the run was changed.
     """
     folder = find_run(run)
     places = [path.parent for path in (model.absolute(), inputs.absolute())]
     near = [*places, *(place.parent for place in places), *folder.absolute().parents[2:3]]
-    known = open_signatures(folder, base=base, near=near, consent=consent)
+    known = open_signatures(folder, base=base, near=near, consent=consent, opened=opened)
     names = [attribute.name for attribute in known.signatures.document.attributes]
     for name in attributes:
         if name not in names:

@@ -93,7 +93,8 @@ def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int
     with temporary_folder() as folder:
         recipe = model.write(folder / "project", seed=seed)
         # Every channel is held against the truth, those too that no verdict needs.
-        result = run_audit(recipe, overrides=("effort=everything",), out=folder / "out", jobs=1)
+        more: dict[str, Any] = {"overrides": ("effort=everything",), "cache_root": folder / "cache"}
+        result = run_audit(recipe, out=folder / "out", jobs=1, **more)
         if result.status != "complete":
             failures = read_pack(result.folder).environment["failures"]
             raise RuntimeError(f"the audit of planted model {kind}, seed {seed}, failed: {failures[0]}")

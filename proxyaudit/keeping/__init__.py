@@ -1,0 +1,1 @@
+"""What is kept of rows: how much of it, and how it goes again."""

@@ -1,0 +1,72 @@
+"""The restricted tier, and what was written after a run: receipts of ``purge``, the log of openings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from proxyaudit.access.age import recipients_of
+from proxyaudit.access.log import read_log
+from proxyaudit.access.opening import log_of
+from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.evidence.manifest import SHA256
+from proxyaudit.evidence.receipts import plan_digest_of, read_receipt
+from proxyaudit.evidence.tiers import ACCESS_LOG, AGE, RECEIPT, is_restricted, named_recipients
+from proxyaudit.files import MOST_TABLE, read_file
+from proxyaudit.verification.checks import Check
+
+
+def restricted_checks(folder: Path, recipe: Mapping[str, Any]) -> list[Check]:
+    """Whether restricted files are encrypted where the recipe says so, to as many recipients as it names."""
+    recipients, paths = named_recipients(recipe), [path for path in sorted(folder.iterdir()) if is_restricted(path.name)]
+    problems = []
+    for path in paths:
+        if not path.name.endswith(AGE):
+            problems += [f"{path.name} lies open although the recipe names recipients"] if recipients else []
+        elif (count := recipients_of(read_file(path, MOST_TABLE))) != len(recipients):
+            told = "is no age file" if count is None else f"is encrypted to {count} recipients, and the recipe names {len(recipients)}"
+            problems.append(f"{path.name} {told}")
+    if not recipients and not any(path.name.endswith(AGE) for path in paths):
+        return []
+    return [Check("restricted", f"{len(paths)} files, encrypted to {len(recipients)} recipients", problems)]
+
+
+def beside_checks(folder: Path) -> list[Check]:
+    """A check of the receipt and one of the log, where they are there."""
+    return [*_receipt(folder), *_log(folder)]
+
+
+def head_check(folder: Path, head: str) -> Check:
+    """Whether the log still holds the line whose digest somebody kept; ``InputError`` if that is no digest."""
+    if SHA256.fullmatch(head) is None:
+        raise InputError(f"'{head[:20]}' is no digest", where="--access-head", mend="give the 64 letters and digits that 'access' told")
+    try:
+        there = any(one.digest == head for one in read_log(folder, log_of(folder)))
+    except IntegrityError as error:
+        return Check("kept head", ACCESS_LOG, [str(error)])
+    return Check("kept head", head, [] if there else [f"{ACCESS_LOG} does not hold the kept head: lines were cut off its end"])
+
+
+def _receipt(folder: Path) -> list[Check]:
+    try:
+        receipt = read_receipt(folder)
+    except IntegrityError as error:
+        return [Check("purge", RECEIPT, [str(error)])]
+    if receipt is None:
+        return []
+    problems = [] if receipt.plan_digest == plan_digest_of(folder) else [f"{RECEIPT} is that of another run"]
+    last = receipt.purges[-1] if receipt.purges else None
+    when = "nothing" if last is None else f"last on {last.began[:10]}" + ("" if last.ended else ", which was interrupted: purge again")
+    count = sum(len(purge.removed) for purge in receipt.purges)
+    told = f"{count} things that held rows or helped to infer were deleted, {when}; nobody vouches for the receipt"
+    return [Check("purge", told, problems)]
+
+
+def _log(folder: Path) -> list[Check]:
+    try:
+        found = read_log(folder, log_of(folder))
+    except IntegrityError as error:
+        return [Check("access log", ACCESS_LOG, [str(error)])]
+    if not found:
+        return [Check("access log", ACCESS_LOG, [f"{ACCESS_LOG} is empty"])] if (folder / ACCESS_LOG).exists() else []
+    told = f"{len(found)} openings, head {found[-1].digest}; only who kept a later head can tell whether lines were cut off its end"
+    return [Check("access log", told)]

@@ -75,7 +75,7 @@ def audit(seed: int, folder: Path, kinds: Sequence[str] = tuple(TRUTH)) -> Evide
     recipe = {"name": "planted", "data": data, "regimes": regimes, "seeds": 1, "model": SPEC.model_dump(exclude_none=True)}
     recipe |= {"sites": {"verdict": ["margins"]}, "references": {"placebos": 20}, "effort": "decide", "seed": seed}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    result = run_audit(folder / "recipe.yaml", out=folder / "out", jobs=1)
+    result = run_audit(folder / "recipe.yaml", out=folder / "out", jobs=1, cache_root=folder / "cache")
     assert result.status == "complete"
     return result.evidence
 

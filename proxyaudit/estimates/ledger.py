@@ -221,6 +221,10 @@ def published(draft: Draft, identifier: str) -> Estimate:
     repetitions = [single.nearest(float(v)) or 0.0 for v in seeds]
     if step > fine and repetitions:
         value = float(np.mean(repetitions))
+    # A calibrated leak below zero is shown as zero, the nearest leak that there is.
+    shown = Grid(fine, decisive).nearest(max(value, 0.0) if value is not None and draft.calibrated else value)
+    if len(repetitions) == 1 and step == fine and shown is not None and not draft.calibrated:
+        repetitions = [shown]  # one number is rounded in one way
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
     return Estimate(
         **same,
@@ -231,8 +235,7 @@ def published(draft: Draft, identifier: str) -> Estimate:
         p_present=rounding.p_value(draft.present_p, roughly=step > fine) if shows else None,
         p_absent=rounding.p_value(draft.absent_p, roughly=step > fine) if shows and can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
-        # A calibrated leak below zero is shown as zero, the nearest leak that there is.
-        value=Grid(fine, decisive).nearest(max(value, 0.0) if value is not None and draft.calibrated else value),
+        value=shown,
         low=ends.below(low),
         high=ends.above(high),
         next_model=_rounded_ends(another, draft.unit, ends),

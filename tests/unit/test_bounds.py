@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from proxyaudit.comparison import compare_packs
@@ -196,3 +197,14 @@ def test_a_bound_must_agree_with_what_stands_beside_it(change: dict[str, Any], r
     number = estimate("linear", 0.015, "unknown", reason="x").model_copy(update={"level": 0.95, **change})
     found = number_problems(open_pack([number]).evidence, {}, 0.95, paired=False)
     assert (not any("bound" in line for line in found)) == right, found
+
+
+@pytest.mark.parametrize("value", [-0.00004, 0.00006, -0.0021])
+def test_the_only_repetition_is_published_as_its_mean(value: float) -> None:
+    """A value keeps its side of zero where that decides, and so does the one number that it is the mean of; `verify` refused such a run."""
+    measured = replace(steady(value), seed_values=np.array([value]))
+    draft = Draft("expressed", "sex", "real", unit="difference in mean probability", measured=measured, marks=(0.0,), margin=0.05)
+    found = published(draft, "E1")
+    assert found.value is not None
+    assert found.value * value > 0
+    assert found.seed_values == (found.value,)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION = "1.1"
 SCHEMAS = ("1.0", SCHEMA_VERSION)  # that can be read; a later one may mean something else by the same word
 PENULTIMATE = "penultimate"  # the site that every model has: what its head reads
+FOUR_FIFTHS = 0.8  # of the rate of the most selected group: below it agencies see adverse impact (29 CFR 1607.4 D)
 
 State = Literal["present", "absent", "unknown", "not_applicable"]
 Verdict = Literal["exposed", "hidden", "removed", "inconclusive"]

@@ -12,7 +12,7 @@ from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.data.cures import Cure
 from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.recipe.recipe import Margins
+from proxyaudit.recipe.recipe import Margins, Selection
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Facts:
     beyond: str = "the label"  # what the conditional tests condition on; empty where they were not asked
     doubts: Mapping[str, str] = field(default_factory=dict)  # attributes whose absence is not claimed, each with the reason
     cured: tuple[Cured, ...] = ()  # cures that were tried
+    selection: Selection | None = None  # who counts as selected, where it was declared
     no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
     @property

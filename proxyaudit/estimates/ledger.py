@@ -25,7 +25,15 @@ UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
 UNIT_GAP = "difference in mean predicted probability"
 UNIT_PROMPTS = "difference between groups in probability"
-_SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
+UNIT_RATE = "rate, share of the group's rows"
+UNIT_RATES = "difference between groups in rate"
+UNIT_RATIO = "ratio of rates"
+# No share can exceed one: with few seeds a t interval would.
+_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    **dict.fromkeys((UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS, UNIT_RATES), (-1.0, 1.0)),
+    UNIT_RATE: (0.0, 1.0),
+    UNIT_RATIO: (0.0, float("inf")),
+}
 NO_LOOKS: Final[Mapping[str, int]] = MappingProxyType({})
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
 _OF_PAIRS = ("change", "origin")  # numbers of two kinds of training: no single model has one
@@ -68,6 +76,7 @@ class Draft:
     can_be_absent: bool = False
     decides: bool = True
     marks: tuple[float, ...] = ()  # values beside zero and the margin on whose sides something is decided
+    coarse: float = 0.0  # digits finer than this would tell of people, whatever the influences say
     raw: float | None = None
     auroc: float | None = None
     null_high: float | None = None
@@ -214,6 +223,7 @@ def published(draft: Draft, identifier: str) -> Estimate:
     fine = step = rounding.step_of(draft.unit, margin)
     if measured is not None and draft.unit != UNIT_PROMPTS:  # names in prompts are no people
         step = rounding.coarser(fine, coarseness(measured))
+    step = max(step, rounding.coarser(fine, draft.coarse))
     decisive = (*draft.marks, draft.margin, -draft.margin) if draft.margin else draft.marks
     # Where few people carry it, its side of zero would tell of them.
     single, plain = Grid(step, [mark for mark in decisive if mark], fine), Grid(step)
@@ -254,10 +264,10 @@ def published(draft: Draft, identifier: str) -> Estimate:
 
 
 def _ends(interval: Interval | None, unit: str) -> tuple[float | None, float | None]:
-    if interval is None or unit not in _SHARES:
-        return (None, None) if interval is None else (interval.low, interval.high)
-    # No share can exceed one: with few seeds a t interval would.
-    return max(interval.low, -1.0), min(interval.high, 1.0)
+    if interval is None:
+        return None, None
+    least, most = _LIMITS.get(unit, (-float("inf"), float("inf")))
+    return max(interval.low, least), min(interval.high, most)
 
 
 def _rounded_ends(interval: Interval | None, unit: str, ends: Grid) -> tuple[float, float] | None:

@@ -1,9 +1,9 @@
 """How finely a number is published: no finer than the decision needs, so that single people do not show in its digits.
 
 Everything is rounded here, before anything is decided, so that whoever holds a pack decides from the very same digits. Shares, gaps and
-effects lie on a grid of at most a fiftieth of their margin; areas under a curve are no finer than four of the rows they rest on. p-values
-are rounded up to two digits, intervals outwards. No number crosses its margin, and no end of an interval a value at which something is
-decided.
+effects lie on a grid of at most a fiftieth of their margin; areas under a curve and rates are no finer than four of the rows they rest on.
+p-values are rounded up to two digits, intervals outwards. No number crosses its margin, and no end of an interval a value at which
+something is decided.
 """
 
 import math
@@ -22,7 +22,7 @@ _NOISE: Final = 1e-9  # of summation order: nothing may depend on the side on wh
 _RATIO_STEP, _LOG_STEP = 0.01, 0.002
 _AREA_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 _RATIOS: Final = ("ratio", "standard deviations of the log-odds")
-_AREAS: Final = ("AUROC", "area")
+_AREAS: Final = ("AUROC", "area", "rate")
 _DIFFERENCES: Final = ("difference in mean", "difference between groups", "mean absolute change")
 _LEVELS: Final = (LEAST_P, 1e-5, 1e-4, 1e-3, 0.01, 0.025, 0.05, 1.0)  # at which something may be decided
 _SHARES: Final = ("share", "found_once", "found_twice")

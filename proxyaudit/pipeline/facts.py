@@ -40,6 +40,7 @@ def read_facts(prepared: Prepared, tasks: Tasks, cache: Cache, failures: Mapping
         verdict_sites=prepared.model.verdict_sites,
         unprofiled=tuple(prepared.model.unprofiled),
         margins=prepared.recipe.margins,
+        selection=prepared.recipe.selection,
         runs=without_few(runs, dataset.clusters),
         inputs=Measurement.read(cache.folder(INPUTS, inputs.digest)),
         placebos=read_placebos(prepared, cache, inputs.digest),

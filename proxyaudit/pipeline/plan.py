@@ -42,6 +42,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     inputs, model = load_inputs(recipe, base)
     dataset, proxies = discover(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
+    recipe.check_outcome(dataset.classes)
     inputs = replace(inputs, dataset=replace(dataset, notes=(*dataset.notes, *inputs.notes)))
     return Prepared(**vars(inputs), model=model, proxies=proxies, plan=make_plan(inputs, model, proxies))
 

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
@@ -248,6 +249,24 @@ class Margins(Strict):
     relearned: Annotated[float, Field(gt=0, lt=1)] = 0.05
 
 
+class Selection(Strict):
+    """Who counts as selected: whose predicted probability of the outcome is at least the threshold."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1, strict=True)]
+    outcome: str | None = None  # class of the target; by default the positive one of two
+
+    def column(self, classes: Sequence[str]) -> int:
+        """Place of the outcome among the classes of the target; ``InputError`` where it is none, or several are left to choose from."""
+        if self.outcome is not None and self.outcome in classes:
+            return list(classes).index(self.outcome)
+        where, mend = "recipe: selection.outcome", f"one of {', '.join(classes)}"
+        if self.outcome is not None:
+            raise InputError(f"'{self.outcome}' is no class of the target", where=where, mend=did_you_mean(self.outcome, classes, mend))
+        if len(classes) != 2:
+            raise InputError(f"the target has {len(classes)} classes, and no outcome is named that selects", where=where, mend=mend)
+        return 1
+
+
 class Recipe(Strict):
     """A whole audit."""
 
@@ -264,6 +283,7 @@ class Recipe(Strict):
     references: ReferenceSpec = ReferenceSpec()
     cures: bool = True  # try what altering the training rows would do
     margins: Margins = Margins()
+    selection: Selection | None = None
     signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
     access: AccessSpec | None = None
     retain_until: Annotated[datetime.date | None, BeforeValidator(_day)] = None  # what holds rows is to be purged after this day
@@ -343,6 +363,11 @@ class Recipe(Strict):
     def keeps_signatures(self) -> bool:
         """Whether signatures are written: asked for, or because only those whom the recipe names can open them."""
         return self.signatures is not None or (self.access is not None and not self.model.given)
+
+    def check_outcome(self, classes: Sequence[str]) -> None:
+        """Refuse, before anything is measured, an outcome that the target does not have."""
+        if self.selection is not None:
+            self.selection.column(classes)
 
     def regime_names(self) -> list[str]:
         """Names of the regimes in the order of the recipe, mixtures expanded."""

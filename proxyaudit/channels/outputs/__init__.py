@@ -18,4 +18,6 @@ _MEASURES |= {
 _SHOWS = "shows in the outputs"
 _EXPRESSED = Question("expressed", "use", ("gap", "leak"), "Outputs", _ASKS, _SHOWS, measures=_MEASURES, terms=_TERMS, readers=READERS)
 _MEASURE, _MARGINS = "proxyaudit.channels.outputs.measure:measure", {"gap": "output gap"}
-CHANNEL = Channel("outputs", 20, (_EXPRESSED, Question("task")), estimate, measure=_MEASURE, margins=_MARGINS)
+CHANNEL = Channel(
+    "outputs", 20, (_EXPRESSED, Question("task"), Question("selection", word="Selection")), estimate, measure=_MEASURE, margins=_MARGINS
+)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from proxyaudit.channels.outputs.selection import selection
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, shows_sign
@@ -30,7 +31,7 @@ def estimate(facts: Facts) -> Drafts:
         if run.measured:
             out.add(_task(facts, run))
             _add_repetitions(out, run)
-    return out
+    return out.extend([selection(facts)])
 
 
 def _gaps(facts: Facts) -> Iterator[Measured]:

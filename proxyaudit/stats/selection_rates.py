@@ -79,8 +79,8 @@ def _single(value: float, inside_n: Bools, clusters_n: Ints, chosen_n: Bools | N
 
 
 def extremes(rates: Sequence[Rate]) -> tuple[int, int]:
-    """Places of the lowest and the highest rate; two places, whatever is tied."""
-    order = sorted(range(len(rates)), key=lambda place: rates[place].middle)
+    """Places of the lowest and the highest rate by what is surely there; two places, whatever is tied."""
+    order = sorted(range(len(rates)), key=lambda place: (rates[place].least.value, rates[place].most.value))
     return order[0], order[-1]
 
 

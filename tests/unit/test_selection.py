@@ -135,6 +135,15 @@ def test_a_group_of_which_fewer_than_eleven_are_selected_has_no_number_and_the_s
     assert told[0] == told[1] == told[2]
 
 
+def test_a_small_group_that_may_be_selected_often_or_never_is_no_reference() -> None:
+    """Ten of forty people, or none, in the smallest group; a quarter in another: the one that is surely selected is compared with."""
+    codes = np.concatenate([np.zeros(40), np.ones(1980), np.full(1980, 2)]).astype(np.int64)
+    found = published(facts(codes, [drawn({0: 0.05, 1: 0.25, 2: 0.1}, codes, 3)], ("few", "quarter", "tenth")))
+    assert found["impact_ratio", "tenth"].subject == found["impact_ratio", "few"].subject == "quarter"
+    assert found["impact_ratio", "few"].reason == FEW
+    assert found["demographic_parity_ratio", None].value is None, "the smallest group may be the least selected"
+
+
 def test_no_ratio_to_a_rate_that_may_be_zero() -> None:
     codes = np.arange(N) % 2
     found = published(facts(codes, [(codes == 1) & (np.arange(N) < 12)]))

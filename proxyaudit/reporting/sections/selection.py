@@ -12,8 +12,8 @@ from proxyaudit.types import FOUR_FIFTHS, Estimate
 _CHANNEL = "selection"
 _DIFFERENCES = {
     "demographic_parity_difference": "Selected, points",
-    "equal_opportunity_difference": "Selected among those who should be, points",
-    "false_positive_rate_difference": "Selected among those who should not be, points",
+    "equal_opportunity_difference": "Of those with the outcome, points",
+    "false_positive_rate_difference": "Of those without it, points",
     "equalized_odds_difference": "Larger of these two, points",
 }
 _RULE = (
@@ -22,9 +22,10 @@ _RULE = (
     "the whole interval lies there."
 )
 _NAMES = (
-    "How far the most and the least selected group lie apart, beside the gap in mean predicted probability. Fairlearn calls these "
-    "demographic_parity_difference, equal_opportunity_difference (of true positive rates), false_positive_rate_difference and "
-    "equalized_odds_difference. No verdict rests on them."
+    "Differences: how far the most and the least selected group lie apart, of all people, of those whose true label is the outcome, and of "
+    "the others; beside them the gap in mean predicted probability. Fairlearn calls these demographic_parity_difference, "
+    "equal_opportunity_difference (of true positive rates), false_positive_rate_difference and equalized_odds_difference. No verdict "
+    "rests on them."
 )
 
 
@@ -62,7 +63,8 @@ def _rates(report: Report, view: AttributeView, numbers: Iterable[Estimate]) -> 
         if e.measure != "selection_rate":
             continue
         found = ratios.get((e.regime, e.group))
-        told = four_fifths(found) if found else "most selected" if (e.regime, e.group) in references else "not compared"
+        is_most = (e.regime, e.group) in references and e.value is not None
+        told = four_fifths(found) if found else "most selected" if is_most else "not compared"
         rows.append([Cell(e.regime, look="name"), Cell(str(e.group)), number_cell(hundredths(e), 1), number_cell(found, 2), Cell(told)])
     header = (report.what, "Group", "Selected, %", "Impact ratio", "Four fifths")
     return table(f"Selection rates and impact ratios by {view.name}", header, rows)
@@ -70,7 +72,7 @@ def _rates(report: Report, view: AttributeView, numbers: Iterable[Estimate]) -> 
 
 def _reasons(numbers: Iterable[Estimate]) -> list[Block]:
     """Why numbers lack, each reason once."""
-    return [note(f"Where a number lacks: {reason}.") for reason in dict.fromkeys(e.reason for e in numbers if e.reason)]
+    return [note(f"Where a number is missing: {reason}.") for reason in dict.fromkeys(e.reason for e in numbers if e.reason)]
 
 
 def _differences(report: Report, view: AttributeView, numbers: Iterable[Estimate]) -> Table:

@@ -31,7 +31,7 @@ SMALL = (
     .replace("  - synthetic: {sdv: gaussian_copula}\n", "")
     .replace("  - mixed: {of: gaussian_copula, ratios: [0.5]}\n", "")
     .replace("placebos: 20", "placebos: 20, reweighed: false")
-    .replace("seeds: 2", "seeds: 1\ncures: false")
+    .replace("seeds: 2", "seeds: 1\ncures: false\nselection: {threshold: 0.5}")
 )
 REGIMES = ("real", "gaussian_copula", "vendor", "mixed-gaussian_copula-0.5")
 

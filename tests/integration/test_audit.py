@@ -80,6 +80,16 @@ def test_evidence_follows_the_schema_and_answers_every_question(done: Done) -> N
     assert evidence.findings[0].verdict == "exposed", "pay was made from sex, and age from sex as well"
 
 
+def test_who_would_be_selected_is_counted_where_a_threshold_is_declared(small: Done, done: Done) -> None:
+    counted = [e for e in evidence_of(small.out).estimates if e.channel == "selection"]
+    assert {(e.regime, e.measure) for e in counted} >= {(regime, "selection_rate") for regime in ("real", "vendor")}
+    assert all(e.state is None and e.attribute == "sex" for e in counted)
+    report = (find_run(small.out) / "report.md").read_text()
+    assert "## Who would be selected" in report
+    assert "at least 0.5 for" in report
+    assert not [e for e in evidence_of(done.out).estimates if e.channel == "selection"]
+
+
 def test_proxies_are_named_in_every_table_and_model(done: Done) -> None:
     estimates = evidence_of(done.out).estimates
     carried = {(e.regime, e.context): e for e in estimates if e.channel == "association"}

@@ -12,7 +12,8 @@ from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.data.cures import Cure
 from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.recipe.recipe import Margins, Selection
+from proxyaudit.recipe.recipe import Margins
+from proxyaudit.recipe.selection import Selection
 
 
 @dataclass(frozen=True)

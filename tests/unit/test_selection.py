@@ -18,7 +18,8 @@ from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.rounding import is_rounded
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.recipe.recipe import Selection, parse_recipe
+from proxyaudit.recipe.recipe import parse_recipe
+from proxyaudit.recipe.selection import Selection
 from proxyaudit.reporting.blocks import Table
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown

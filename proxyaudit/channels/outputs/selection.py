@@ -14,7 +14,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_RATE, UNIT_RATES, UNIT_RATIO, Draft, Drafts
-from proxyaudit.recipe.recipe import Selection
+from proxyaudit.recipe.selection import Selection
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.stats.selection_rates import FEWEST_ROWS, Compared, Rate, difference, extremes, pairs_level, rate_of, ratio
 from proxyaudit.types import FOUR_FIFTHS

@@ -190,6 +190,10 @@ def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange])
         found += [why for n in differ if (why := _unresolved(n))]
         if "inconclusive" not in (a.verdict, b.verdict):
             found.append(f"the verdict is worse ({a.verdict} before, {b.verdict} after), but no number differs by more than noise")
+    # Gone beyond its margin by its own interval, though not after Holm's correction: no all-clear, whatever the verdicts are.
+    appeared = [n for n in numbers if n.word == "not_seen" and n.p is not None and (n.state_a, n.state_b) == ("absent", "present")]
+    sure = "too unsure for a claim among so many numbers"
+    found += [f"{_clause(n, 'more')}, {sure}" for n in appeared if n.low is not None and n.margin is not None and n.low > n.margin]
     laxer = [n for n in numbers if n.laxer and n.difference is not None and n.state_b == "absent"]
     found += [why for n in laxer if (why := _unresolved(n))]
     main = [n for n in numbers if (n.channel, n.measure) in _MAIN]

@@ -10,6 +10,7 @@ from scipy import stats
 
 from proxyaudit.comparison import compare_packs
 from proxyaudit.comparison.difference import Number, _rows_behind, numbers_in, subtract
+from proxyaudit.comparison.outcomes import pair_outcome
 from proxyaudit.errors import InputError
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
@@ -254,6 +255,16 @@ def test_what_verdicts_and_numbers_amount_to(before, after, numbers, outcome):
 def test_where_a_was_undecided_itself_a_growth_of_three_margins_must_be_excluded(se, outcome):
     a, b = (estimate("expressed", v, s, se=se) for v, s in ((0.05, "unknown"), (0.09, "present")))
     assert answered((finding("inconclusive"), finding("exposed")), (a,), (b,)).outcome == outcome
+
+
+@pytest.mark.parametrize(("low", "outcome"), [(0.12, "cannot_tell"), (0.04, "no_change")])
+def test_what_appeared_beyond_its_margin_is_no_all_clear_where_the_correction_alone_forbids_a_claim(low, outcome):
+    verdict, clean = finding("exposed"), estimate("expressed", 0.01, "absent")
+    packs = (small_pack([e], [verdict]) for e in (clean, estimate("expressed", 0.2, "present")))
+    number = replace(compare_packs(*packs).numbers[0], word="not_seen", p_adjusted=0.1, low=low)
+    found = pair_outcome(("sex", "protected", "model", "model"), verdict, verdict, [number], "trained")
+    assert found.outcome == outcome
+    assert all("outputs (gap): 0.010 before, 0.200 after" in reason for reason in found.reasons)
 
 
 def test_a_worse_and_a_better_number_is_worse():

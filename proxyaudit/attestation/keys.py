@@ -135,6 +135,8 @@ def read_signer(path: Path, passphrase: str) -> "CryptoSigner":
     signer, forms = needed("securesystemslib.signer"), needed("cryptography.hazmat.primitives.serialization")
     try:
         data = read_file(path, _MOST)
+        if b"PRIVATE KEY" not in data:
+            raise InputError("this is no private key", where=str(path), mend=mend)
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise InputError("others on this machine can read the private key", where=str(path), mend=f"run: chmod 600 {path}")
     except OSError as error:
@@ -145,8 +147,7 @@ def read_signer(path: Path, passphrase: str) -> "CryptoSigner":
         if b"ENCRYPTED PRIVATE KEY" in data and isinstance(error, ValueError):
             what, mend = "the passphrase does not open the private key", f"give the right one ({PASSPHRASE})"
             raise InputError(what, where=str(path), mend=mend) from None
-        why = "the private key is not encrypted" if b"PRIVATE KEY" in data else "this is no private key"
-        raise InputError(why, where=str(path), mend=mend) from None
+        raise InputError("the private key is not encrypted", where=str(path), mend=mend) from None
     if not isinstance(key, needed("cryptography.hazmat.primitives.asymmetric.ed25519").Ed25519PrivateKey):
         raise InputError("only ed25519 keys sign", where=str(path), mend=mend)
     made: CryptoSigner = signer.CryptoSigner(key)

@@ -33,7 +33,7 @@ from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
-from proxyaudit.verification.attestation import UNCHECKED, attestation_checks
+from proxyaudit.verification.attestation import SIGNATURES, UNCHECKED, attestation_checks
 from proxyaudit.verification.beside import beside_checks, restricted_checks
 from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.fields import field_problems, figure_problems, omission_problems
@@ -235,7 +235,10 @@ def read_verified(
         raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
     pack, found = read_pack(folder, skip=() if pages else REPORT_FILES), verify_folder(folder, pages=pages, trust=trust)
     if found.problems:
-        raise IntegrityError(f"{found.problems[0]} [{path}]; run the recipe again or use an untouched copy")
+        mend = "run the recipe again or use an untouched copy"
+        if trust.keys and all(check.name == SIGNATURES for check in found.checks if check.problems):
+            mend = "use an untouched copy, or name the keys of those who signed it"
+        raise IntegrityError(f"{found.problems[0]} [{path}]; {mend}")
     skipped = {check.name: f"{check.name} ({check.detail})" for check in found.checks if check.state == "skipped"}
     if strict and (unknown := {name: told for name, told in skipped.items() if name not in ("sentences", *UNCHECKED)}):
         mend = "'proxyaudit report' makes the pages again" if set(unknown) == {"reports"} else "run the recipe again"

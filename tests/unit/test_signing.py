@@ -91,6 +91,9 @@ def test_passphrases(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert sign(run, key) == 2
     assert "others on this machine can read the private key" in capsys.readouterr().err
     key.chmod(0o600)
+    capsys.readouterr()
+    assert sign(run, Path(public(key))) == 2
+    assert "this is no private key" in capsys.readouterr().err
     key.write_text("no key")
     assert sign(run, key) == 2
     assert "this is no private key" in capsys.readouterr().err
@@ -122,6 +125,8 @@ def test_several_signers_sign_the_same_bytes(run: Path, tmp_path: Path, capsys: 
     # Under a policy of one's own the outcome is another statement, which the other signer did not make.
     policy = tmp_path / "policy.yaml"
     policy.write_text("allow: [removed, hidden, exposed]\n")
+    assert main(["gate", str(run), "--signed-by", public(make_key(tmp_path, "carol"))]) == 4
+    assert "or name the keys of those who signed it" in capsys.readouterr().err
     assert sign(run, bob, "--policy", str(policy)) == 0
     assert [len(keyids) for _, keyids in statements(run)] == [1, 1, 1, 1]
     assert main(["verify", str(run), "--key", public(alice), "--key", public(bob), "--strict"]) == 0

@@ -138,7 +138,7 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False) -> None:
         ("Seeds", f"{repetition_words(plan)}, root seed {plan['seed']}"),
         *([("Looks", looks)] if (looks := look_words(plan)) else []),
         ("Cost", f"{plan['tasks']} tasks, {plan['cells']} measurements per kind of training"),
-        ("Time", f"about {plan['estimated_minutes']:g} minutes on two cores{_at_most(plan) if looks else ''}"),
+        ("Time", f"about {_minutes(plan['estimated_minutes'])} on two cores{_at_most(plan) if looks else ''}"),
     ]
     show_table(("What", "Value"), facts)
     if plan.get("odds"):
@@ -151,6 +151,10 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False) -> None:
         write_line(f"Note: {note['what']}: {note['why']}")
     write_line(f"Run id: {plan['run_id']}")
     write_line(f"Plan digest: {plan['digest']}")
+
+
+def _minutes(number: float) -> str:
+    return f"{number:g} minute{'' if number == 1 else 's'}"
 
 
 def _at_most(plan: Mapping[str, Any]) -> str:

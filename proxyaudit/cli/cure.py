@@ -37,7 +37,8 @@ def cure(
     for measure, words in (("gap", "Gap left"), ("auroc_cost", "Cost in AUROC")):
         if (found := promised.get(measure)) is not None and found["value"] is not None:
             between = f"({found['low']:.3f} to {found['high']:.3f})"
-            console.write_line(f"{words}: {found['value']:.3f} {between}, as tried with {found['models']} models")
+            models = f"{found['models']} model{'' if found['models'] == 1 else 's'}"
+            console.write_line(f"{words}: {found['value']:.3f} {between}, as tried with {models}")
     release = done.folder / done.document["release"]["file"]
     if release.is_file():
         console.write_line(f"Release:  {release}  (it holds rows: keep it as safe as the data)")

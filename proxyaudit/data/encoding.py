@@ -101,11 +101,13 @@ class _Plain:
         bad = ~(np.abs(values) <= np.finfo(np.float32).max)
         if bad.any():
             what = f"column '{self.name}' has {int(bad.sum())} missing or too large values, which encode: none cannot hand to the model"
-            raise InputError(what, mend="fill them in the table, or use data.encode: standard")
+            raise InputError(what, mend=_FILL)
         out[:, 0] = values
 
 
 _Part = _Numeric | _Categorical | _Plain
+# Not "use encode: standard" alone: files of trees are refused with it, and would send the reader back here.
+_FILL = "fill them as the model had them in training; data.encode: standard fills them for models that are trained here"
 
 
 def _more_missing(column: Column, usual: float) -> float:

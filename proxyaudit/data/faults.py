@@ -55,4 +55,5 @@ class Faults:
         """One fault, without the place of the table, which is said once, and without its name."""
         place = error.where.removeprefix(self.where).lstrip(", ") if error.where.startswith(self.where) else error.where
         what = error.what.removeprefix(f"{self.table}: ")
-        return what + (f" [{place}]" if place else "") + (f": {error.mend}" if error.mend else "") + "."
+        line = what + (f" [{place}]" if place else "") + (f": {error.mend}" if error.mend else "")
+        return line if line.endswith("?") else f"{line}."

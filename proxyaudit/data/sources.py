@@ -265,7 +265,7 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
     single = {"target": roles.target, "group": roles.group, "text": roles.text}
     named: dict[str, tuple[str, ...]] = {role: (name,) for role, name in single.items() if name}
     named |= {"protected": roles.protected, "proxy": roles.proxies, "legitimate": roles.legitimate}
-    for role, names in (named | {"exclude": tuple(c for c in roles.exclude if c not in described)}).items():
+    for role, names in (named | {"exclude": tuple(c for c in roles.exclude if c not in {*described, *roles.protected})}).items():
         for name in dict.fromkeys(names):
             with faults.gathering():
                 require_columns((name,), known, where=where, role=role)

@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         mend = "check the path and its permissions"
         raise InputError(f"the file cannot be read ({error.strerror})", where=str(path), mend=mend) from None
-    return parse_yaml(text, str(path), "check the indentation, colons and quotes there")
+    return parse_yaml(text, str(path), "check the indentation, colons, brackets and quotes there and in the line above")
 
 
 def parse_yaml(text: str, where: str, mend: str) -> Any:

@@ -6,6 +6,7 @@ The cache holds rows. It is the user's own and lies apart from what people publi
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ OLD_CACHE = ".proxyaudit-cache"  # where earlier versions kept it, beside the ru
 INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE, CURE = "inputs", "synthesize", "encode", "train", "measure", "cure"
 PART = "part"  # kind of what unfinished tasks have kept
 _MARKER = "done.json"
+_ENTRY = re.compile(r"[0-9a-f]{32}|\.work-[A-Za-z0-9]+-\d+-[0-9a-f]{32}")
 _WORK, LOCKS, RUNS, _TAG = ".work-", "locks", "runs", "CACHEDIR.TAG"
 
 
@@ -44,6 +46,11 @@ def cache_folder(given: Path | None = None) -> Path:
 def is_cache(folder: Path) -> bool:
     """Whether a folder is a cache of ours, of this version or an earlier one."""
     return not folder.is_symlink() and (folder / _TAG).is_file() and (folder / ".gitignore").is_file()
+
+
+def is_entry(folder: Path) -> bool:
+    """Whether a folder in a cache has a name of ours: any program may mark its own folders as caches, as many do."""
+    return _ENTRY.fullmatch(folder.name) is not None
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ class Cache:
 
     def entries(self) -> list[Path]:
         """Folders of all finished tasks, whoever used them."""
-        return [marker.parent for marker in self.root.glob(f"[!.]*/[!.]*/{_MARKER}") if marker.parent.parent.name not in (RUNS, LOCKS)]
+        found = (marker.parent for marker in self.root.glob(f"[!.]*/[!.]*/{_MARKER}"))
+        return [folder for folder in found if is_entry(folder) and folder.parent.name not in (RUNS, LOCKS)]
 
     def stands(self, kind: str, digest: str) -> bool:
         """Whether anything stands where the task's results belong."""

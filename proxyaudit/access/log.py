@@ -1,7 +1,8 @@
 """The log of openings of a restricted tier: one line each, every line chained to the one before by its digest, the first to the run.
 
-What is changed, put in, taken out or reordered inside the chain is found. Lines that are cut off at its end are not: only whoever kept the
-digest of a later line can tell. And whoever holds an identity can decrypt the files with any age program, which writes no log.
+A line that is changed, put in, taken out or moved is found where the lines after it were left alone. No secret makes the chain: whoever
+writes the rest anew, or cuts lines off its end, is found only by somebody who kept the digest of a later line. And whoever holds an
+identity can decrypt the files with any age program, which writes no log.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """Open the restricted files of a folder: checked against its manifest, logged, and only then handed out."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def log_of(folder: Path) -> str:
 
 def _check_out(out: Path, folder: Path) -> None:
     mend = "name a new or an empty folder outside of every run"
-    if out.exists() and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
+    if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
         raise InputError("there is something already", where=f"--out {out}", mend=mend)
     if any((parent / MANIFEST).exists() for parent in out.resolve().parents) or out.resolve().is_relative_to(folder.resolve()):
         raise InputError("a run folder takes no further files", where=f"--out {out}", mend=mend)

@@ -27,6 +27,9 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
 _DECORATION = re.compile(r"[,\s%$€£]")
 _TWO_READINGS = re.compile(r"[+-]?\d{1,3}(,\d{3})*")
+_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+_UNDOTTED = re.compile(r"[+-]?\d{1,3}")
+_FEW_DOTTED = 10
 _OTHER_DAY = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}( .*)?|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{2,4}")
 _TRUTH: Mapping[str, bool] = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(("false", "f", "no", "n", "0"), False)
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("1", "0"))
@@ -92,10 +95,11 @@ class ColumnKind:
         return tuple(sorted(levels, key=lambda level: (places.get(level, len(places)), level)))
 
 
-def parse_numbers(text: Column) -> Column | None:
+def parse_numbers(text: Column, *, settled: bool = False) -> Column | None:
     """Return the column as numbers when every value is one, else None.
 
-    Codes with leading zeros and integers beyond 2**53 are no numbers here: they would lose what tells them apart.
+    Codes with leading zeros and integers beyond 2**53 are no numbers here: they would lose what tells them apart. Neither are numbers
+    that may have dots between thousands, unless it is ``settled`` that a dot is the decimal mark.
 
     >>> parse_numbers(pd.Series(["1", " 2", None])).tolist()
     [1.0, 2.0, nan]
@@ -109,13 +113,39 @@ def parse_numbers(text: Column) -> Column | None:
     if numbers.isna().sum() != text.isna().sum():
         return None
     levels = pd.Series(known.unique()).astype(str).str.strip()
-    if levels.str.match(_LEADING_ZERO).any():
+    if levels.str.match(_LEADING_ZERO).any() or (not settled and may_have_dots_between_thousands(levels)):
         return None
     # pandas' own parser is off by the last bit at times; Python's, behind astype, is not.
     numbers = text.astype("float64")
     if (numbers.abs() > EXACT_INTEGER).any() and levels.str.fullmatch(r"[+-]?\d{16,}").any():
         return None
     return _narrow(numbers)
+
+
+def may_have_dots_between_thousands(levels: Column) -> bool:
+    """Whether distinct texts are whole numbers below a thousand and others with a dot before their last three digits.
+
+    Decimals would show a shorter fraction, or a zero before the dot, among that many. Where all have a dot they were rounded to three.
+    """
+    dotted = levels.str.contains(".", regex=False)
+    if not _FEW_DOTTED <= int(dotted.sum()) < len(levels):
+        return False
+    return bool(levels[dotted].str.fullmatch(_DOTTED).all() and levels[~dotted].str.fullmatch(_UNDOTTED).all())
+
+
+def check_one_reading(column: Column, name: str, *, where: str) -> None:
+    """``InputError`` where the texts of a column are numbers of two readings: with marks between thousands, or decimals."""
+    if column.dtype.kind in "biufM":
+        return
+    levels = pd.Series(column.dropna().unique(), dtype=object).astype(str).str.strip()
+    if len(levels) and levels.str.fullmatch(_TWO_READINGS).all() and levels.str.contains(",").any():
+        what = f"column '{name}' mixes numbers with text, or writes numbers with commas (is 1,234 a thousand, or a little over one?)"
+        mend = 'say which mark it is: data: {format: {thousands: ","}} or {decimal: ","}, or list it in data.exclude'
+        raise InputError(what, where=where, mend=mend)
+    if may_have_dots_between_thousands(levels):
+        what = f"column '{name}' may write numbers with dots between thousands (is 1.234 a thousand, or a little over one?)"
+        mend = 'say which mark it is: data: {format: {decimal: ",", thousands: "."}} or {decimal: "."}, or list it in data.exclude'
+        raise InputError(what, where=where, mend=mend)
 
 
 def _narrow(numbers: Column) -> Column:
@@ -279,6 +309,7 @@ def coerce(column: Column, kind: ColumnKind, *, where: str) -> Column:
             row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
             mend = "write plain numbers (1234.5) or leave it empty"
             raise InputError(f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend=mend)
+        check_one_reading(text, kind.name, where=where)
         column = text.astype("float64")
     _refuse_infinite(column, where)
     return _narrow(column)
@@ -296,10 +327,6 @@ def check_feature(column: Column, kind: ColumnKind, *, where: str) -> None:
     if len(levels) and levels.str.fullmatch(r"[+-]?\d{16,}").mean() > 0.5:
         mend = "list it in data.exclude, or make it data.group"
         raise InputError(f"column '{kind.name}' looks like an identifier (very long whole numbers)", where=where, mend=mend)
-    if len(levels) and (levels.str.fullmatch(_TWO_READINGS).all() and levels.str.contains(",").any()):
-        what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas (is 1,234 a thousand, or a little over one?)"
-        mend = 'say which mark it is: data: {format: {thousands: ","}} or {decimal: ","}, or list it in data.exclude'
-        raise InputError(what, where=where, mend=mend)
     if len(levels) > _MAX_MIXED_LEVELS and is_numberish(known):
         what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units"
         mend = "write plain numbers (1234.5); name words for unknown ones (values: {missing: [...]}), or list it in data.exclude"

@@ -32,8 +32,12 @@ _WESTERN = re.compile(
 )
 _COMMA_DECIMALS = re.compile(r"[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?|[+-]?\d{1,3}(?:\.\d{3})+,\d+")
 _SURELY_DECIMAL = re.compile(r"[+-]?(?:0|\d{4,}|),\d+|[+-]?\d+,(?!\d{3}$)\d+|[+-]?\d{1,3}(?:\.\d{3})+,\d+")
+_DOT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+|[+-]?\d+")
+_SURELY_DOTS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3}){2,}")
 _COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})*(?:\.\d+)?")
 _SURELY_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d+|[+-]?\d{1,3}(?:,\d{3}){2,}")
+
+DECIMAL_COMMA, DOTS = "a decimal comma", "a dot between thousands"
 
 
 class _Expanding(gzip.GzipFile):
@@ -173,20 +177,30 @@ def read_numbers(column: Column, named: FormatSpec) -> tuple[Column | None, str]
     """
     levels = [str(value).strip() for value in column.dropna().unique()]
     if named.decimal is not None or named.thousands is not None:
-        decimal, thousands = named.decimal or ".", named.thousands or ""
+        decimal = named.decimal or "."
+        thousands = named.thousands or ("." if decimal == "," else "")
         wanted = re.compile(rf"[+-]?(?:\d+|\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+)?(?:{re.escape(decimal)}\d+)?(?:[eE][+-]?\d+)?")
         if levels and all(level and wanted.fullmatch(level) for level in levels):
-            return parse_numbers(_with_marks(column, decimal, thousands)), ""
-        return (parse_numbers(column), "") if decimal == "." else (None, "")
+            return parse_numbers(_with_marks(column, decimal, thousands), settled=True), ""
+        return (parse_numbers(column, settled=True), "") if decimal == "." else (None, "")
     numbers = parse_numbers(column)
+    if numbers is None and any(map(_SURELY_DOTS.fullmatch, levels)) and (dotted := read_dotted(column)) is not None:
+        return dotted, DOTS
     if numbers is not None or not any("," in level for level in levels):
         return numbers, ""
     if all(level and _COMMA_DECIMALS.fullmatch(level) for level in levels) and any(map(_SURELY_DECIMAL.fullmatch, levels)):
         if sum("," in level for level in levels) * 2 >= len(levels):
-            return parse_numbers(_with_marks(column, ",", ".")), "a decimal comma"
+            return parse_numbers(_with_marks(column, ",", "."), settled=True), DECIMAL_COMMA
     elif all(map(_COMMA_THOUSANDS.fullmatch, levels)) and any(map(_SURELY_THOUSANDS.fullmatch, levels)):
-        return parse_numbers(_with_marks(column, ".", ",")), "a comma between thousands"
+        return parse_numbers(_with_marks(column, ".", ","), settled=True), "a comma between thousands"
     return None, ""
+
+
+def read_dotted(column: Column) -> Column | None:
+    """A column of text as whole numbers with dots between thousands, where all of it may be that; else ``None``."""
+    levels = [str(value).strip() for value in column.dropna().unique()]
+    fits = any("." in level for level in levels) and all(map(_DOT_THOUSANDS.fullmatch, levels))
+    return parse_numbers(_with_marks(column, ",", ".")) if fits else None
 
 
 def _with_marks(column: Column, decimal: str, thousands: str) -> Column:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute, nothing_to_tell
-from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
+from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, check_one_reading, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
@@ -247,6 +247,7 @@ def _settle_kind(source: Source, name: str, *, is_input: bool) -> ColumnKind:
     if name in (roles.group, roles.text):
         return ColumnKind(name, "categorical")
     kind = source.reading.metadata.settled(column, infer_kind(column, where=source.where), where=source.where)
+    check_one_reading(column, name, where=source.where)
     if name in roles.bands:
         kind = _banded(column, kind, roles.bands[name], source.where, is_input=is_input)
     if is_input:

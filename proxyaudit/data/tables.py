@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.columns import Column
-from proxyaudit.data.csv_files import read_csv, read_numbers
+from proxyaudit.data.csv_files import DECIMAL_COMMA, DOTS, read_csv, read_dotted, read_numbers
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import arrow_frame, is_saved_dataset, read_saved_dataset
 from proxyaudit.data.identifiers import INDEX_DROPPED, drop_index
@@ -92,8 +92,12 @@ def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, *, numbers:
     """What values of a raw table mean, by one rule for every kind of it; columns of text become ``numbers`` where all of them are."""
     frame, words = settle_missing(frame, reading.missing)
     told.words += words
-    for name in frame.columns if numbers else ():
-        found, mark = read_numbers(frame[name], reading.format)
+    read = {name: read_numbers(frame[name], reading.format) for name in (frame.columns if numbers else ())}
+    has_comma = any(mark == DECIMAL_COMMA for _, mark in read.values())
+    for name, (found, mark) in read.items():
+        # A file has one decimal mark: beside a comma a dot is none.
+        if has_comma and not mark and (dotted := read_dotted(frame[name])) is not None:
+            found, mark = dotted, DOTS
         if found is not None:
             frame[name] = found
         if mark:

@@ -6,13 +6,14 @@ Found of a run are its kept results in the cache, its row sums in the auditor's 
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from proxyaudit.cache import LOCKS, OLD_CACHE, RUNS, Cache, is_cache, remove
+from proxyaudit.cache import LOCKS, OLD_CACHE, RUNS, Cache, is_cache, is_entry, remove
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.manifest import MANIFEST, read_manifest
@@ -24,6 +25,7 @@ from proxyaudit.keeping.room import size_of
 from proxyaudit.secret import KEYED, keyed
 
 _MARKS = (MANIFEST, "plan.json", "evidence.json")
+_MADE = re.compile(r"(?:mitigation-)?[0-9a-f]{12}")
 _OURS = "'purge' deletes only what proxyaudit wrote"
 
 
@@ -87,7 +89,12 @@ def _is_folder(folder: Path) -> bool:
 
 
 def _recipe_of_ours(folder: Path) -> bool:
-    """Whether ``cure`` or ``mitigate`` wrote the recipe of a folder, which they may not have ended."""
+    """Whether ``cure`` or ``mitigate`` made a folder, which they may not have ended: by its name, and the recipe that they write first.
+
+    The recipe alone tells nothing: whoever works with it copies it into a folder of their own, beside a release of their own.
+    """
+    if _MADE.fullmatch(folder.name) is None:
+        return False
     for name in ("cured.yaml", "mitigated.yaml"):
         with contextlib.suppress(OSError), open_plain(folder / name) as stream:
             if stream.readline(100).startswith(b"# Written by 'proxyaudit "):
@@ -151,7 +158,12 @@ def _entries(root: Path) -> list[Path]:
 
 def _results(entries: Iterable[Path]) -> Iterable[Found]:
     for entry in entries:
-        if entry.is_symlink() or not entry.is_dir() or any(path.is_symlink() or not path.is_file() for path in entry.iterdir()):
+        if (
+            entry.is_symlink()
+            or not entry.is_dir()
+            or not is_entry(entry)
+            or any(path.is_symlink() or not path.is_file() for path in entry.iterdir())
+        ):
             raise InputError("this is no folder of kept results", where=str(entry), mend=_OURS)
         try:
             files = json.loads((entry / "done.json").read_text(encoding="utf-8"))["files"]

@@ -16,6 +16,7 @@ _OWN = ".safetensors"  # the audit's own layout
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".npy", ".npz"})
 _MOST_BYTES = 2**30
 _MOST_LEAVES = 5_000_000  # trees times leaves of the largest one
+_MOST_VALUES = 50_000_000  # that all these leaves say: a forest's leaf has one for each class
 
 
 def read_trees(spec: TreeSpec, path: Path, *, what: str, shape: tuple[int, int, int], columns: int, n_inputs: int) -> Ensemble | None:
@@ -119,7 +120,11 @@ def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
         trees, leaves = len(found.trees), found.size[1]
         if trees * leaves > _MOST_LEAVES:
             raise Unfit(f"has {trees:,} trees of up to {leaves:,} leaves, too many for this audit", "bound the leaves or the depth")
-        found.nodes((trees, 2 * leaves - 1, found.trees[0].value_mv.shape[1]))
+        (values,) = {tree.value_mv.shape[1] for tree in found.trees}
+        if trees * leaves * values > _MOST_VALUES:
+            what_of = f"{trees:,} trees of up to {leaves:,} leaves for {values + 1:,} classes"
+            raise Unfit(f"has {what_of}, too many for this audit", "bound the leaves or the depth")
+        found.nodes((trees, 2 * leaves - 1, values))
     except Unfit as error:
         raise InputError(f"{what} {error.what}", where=where, mend=error.mend) from None
     except ProxyauditError:

@@ -43,7 +43,8 @@ def head_check(folder: Path, head: str) -> Check:
         there = any(one.digest == head for one in read_log(folder, log_of(folder)))
     except IntegrityError as error:
         return Check("kept head", ACCESS_LOG, [str(error)])
-    return Check("kept head", head, [] if there else [f"{ACCESS_LOG} does not hold the kept head: lines were cut off its end"])
+    lost = f"{ACCESS_LOG} does not hold the kept head: lines were cut off its end, or it was written anew"
+    return Check("kept head", head, [] if there else [lost])
 
 
 def _receipt(folder: Path) -> list[Check]:
@@ -68,5 +69,6 @@ def _log(folder: Path) -> list[Check]:
         return [Check("access log", ACCESS_LOG, [str(error)])]
     if not found:
         return [Check("access log", ACCESS_LOG, [f"{ACCESS_LOG} is empty"])] if (folder / ACCESS_LOG).exists() else []
-    told = f"{len(found)} openings, head {found[-1].digest}; only who kept a later head can tell whether lines were cut off its end"
+    unseen = "only who kept a later head can tell whether lines were cut off its end, or all written anew"
+    told = f"{len(found)} openings, head {found[-1].digest}; {unseen}"
     return [Check("access log", told)]

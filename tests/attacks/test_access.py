@@ -128,6 +128,7 @@ def test_who_may_not_open_it_gets_one_line_and_leaves_no_trace(world: World, tmp
         path.chmod(0o600)
     public.chmod(0o644)
     (tmp_path / "full").mkdir()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     (tmp_path / "full" / "x").write_text("x")
     for other, more, purpose, words in (
         (replace(world, identity=stranger), (), PURPOSE, "the identity is none of the recipients"),
@@ -138,6 +139,7 @@ def test_who_may_not_open_it_gets_one_line_and_leaves_no_trace(world: World, tmp
         (world, (), "x" * 600, "this says no purpose"),
         (world, ("--out", str(world.run / "opened")), PURPOSE, "a run folder takes no further files"),
         (world, ("--out", str(tmp_path / "full")), PURPOSE, "there is something already"),
+        (world, ("--out", str(tmp_path / "nowhere")), PURPOSE, "there is something already"),
     ):
         assert other.open(*more, purpose=purpose) == 2, words
         error = capsys.readouterr().err
@@ -227,6 +229,18 @@ def test_lines_cut_off_the_end_are_told_by_whoever_kept_the_head(world: World, c
     world.log.unlink()
     assert main(["verify", str(world.run), "--access-head", found[0]["digest"]]) == 4
     assert main(["verify", str(world.run), "--access-head", "me"]) == 2
+
+
+@pytest.mark.parametrize("forgery", ["purpose changed", "middle line cut", "swapped"])
+def test_a_log_that_was_written_anew_is_told_by_whoever_kept_a_head(forgery: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """No secret makes the chain: whoever changes a line can make all later digests again."""
+    found = lines(world)
+    write(world, chained(FORGERIES[forgery](found), world.pack.plan["digest"]))
+    capsys.readouterr()
+    assert main(["verify", str(world.run)]) == 0
+    assert "or all written anew" in " ".join(capsys.readouterr().out.split())
+    assert main(["verify", str(world.run), "--access-head", found[2]["digest"]]) == 4
+    assert "or it was written anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["changed", "taken away", "open beside", "fewer recipients", "not age"])

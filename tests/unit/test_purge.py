@@ -197,6 +197,31 @@ def test_what_an_interrupted_cure_left_goes_and_a_stranger_s_table_stays(tmp_pat
     assert [(folder / "release.csv").exists() for folder in (ours, plan, nothing)] == [False, True, True]
 
 
+@pytest.mark.parametrize("kind", ["marked by another program", "entry named otherwise", "recipe copied", "old cache of others"])
+def test_what_only_looks_like_ours_is_left_alone(kind: str, tmp_path: Path, own_cache: Cache) -> None:
+    folder = tmp_path / "project"
+    mine = folder / "photos" / "2020" / "a.jpg"
+    if kind == "recipe copied":
+        mine = folder / "release.csv"
+    elif kind == "old cache of others":
+        mine = folder / OLD_CACHE / "photos" / "2020" / "a.jpg"
+    elif kind == "entry named otherwise":
+        mine = folder / "train" / "notes" / "done.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text('{"files": {}}')
+    if kind == "recipe copied":
+        (folder / "cured.yaml").write_text("# Written by 'proxyaudit cure': real, resampled.\nname: x\n")
+        assert all(one.removed == () for one in purge(folder, own_cache))
+    else:
+        for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n")):
+            (mine.parents[2] / name).write_text(text)
+        with pytest.raises(InputError, match="no folder of kept results"):
+            purge(folder, own_cache)
+        assert Cache(mine.parents[2]).entries() == []
+    assert mine.exists()
+    assert not list(folder.rglob(RECEIPT))
+
+
 def test_a_run_id_that_is_a_path_leads_nowhere(tmp_path: Path, own_cache: Cache) -> None:
     folder = make_run(tmp_path / "reports")
     (folder / "manifest.json").unlink()

@@ -254,6 +254,13 @@ def test_separators_and_encodings_are_found(tmp_path: Path, mark: str, encoding:
         (["1,2", "2,3", "1,2,3"], None),  # several answers
         (["1", "2", "3", "4", "1,5"], None),
         (["1,5 kg", "2"], None),
+        (["1.234.567", "1.000", "17"], [1234567.0, 1000.0, 17.0]),
+        (["1.234.567", "1.234,5"], None),
+        (["1.234.567", "1.5"], None),
+        ([*(f"{k}.125" for k in range(1, 13)), "7"], None),  # thousands, or three decimals
+        ([*(f"{k}.125" for k in range(1, 13)), "1.5"], [*(k + 0.125 for k in range(1, 13)), 1.5]),
+        ([f"{k}.125" for k in range(1, 13)], [k + 0.125 for k in range(1, 13)]),  # rounded to three decimals
+        ([*(f"{k}.125" for k in range(12)), "7"], [*(k + 0.125 for k in range(12)), 7.0]),
     ],
 )
 def test_decimal_and_thousands_marks_are_found_where_one_reading_is_left(values: list[str], numbers: list[float] | None) -> None:
@@ -270,6 +277,9 @@ def test_decimal_and_thousands_marks_are_found_where_one_reading_is_left(values:
         ({"thousands": " "}, ["1 234", "12"], [1234.0, 12.0]),
         ({"thousands": ","}, ["12,34", "5"], None),
         ({"decimal": ","}, ["a", "5"], None),
+        ({"decimal": ","}, ["1.234", "5"], [1234.0, 5.0]),
+        ({"decimal": "."}, [*(f"{k}.125" for k in range(1, 13)), "7"], [*(k + 0.125 for k in range(1, 13)), 7.0]),
+        ({"thousands": ","}, [*(f"{k}.125" for k in range(1, 13)), "7"], [*(k + 0.125 for k in range(1, 13)), 7.0]),
     ],
 )
 def test_marks_may_be_named(form: dict[str, str], values: list[str], numbers: list[float] | None) -> None:
@@ -288,6 +298,36 @@ def test_what_a_file_leaves_open_is_refused_with_the_line_that_settles_it(tmp_pa
         read_table(tmp_path / "c.csv", what="data", reading=Reading.of(None, None))
     named = read_table(tmp_path / "c.csv", what="data", reading=Reading.of(FormatSpec(encoding="cp1251"), None))
     assert named["a"].iloc[1] == "Прив"
+
+
+def _dotted(values: Any) -> list[str]:
+    return [f"{int(value):,}".replace(",", ".") for value in values]
+
+
+def test_dots_between_thousands_are_no_decimals(tmp_path: Path) -> None:
+    """1.234 beside 999: read as decimals the larger number is the smaller one."""
+    debt = np.arange(600) * 97 + 500
+    frame = people().assign(debt=_dotted(debt))
+    with pytest.raises(InputError, match=r'dots between thousands.*data: \{format: \{decimal: ",", thousands: "\."\}\}'):
+        load(tmp_path, frame)
+    with pytest.raises(InputError, match="dots between thousands"):  # nor is it a protected attribute of many levels
+        load(tmp_path, frame, {"protected": ["debt"]})
+    assert load(tmp_path, frame, {"exclude": ["sex", "debt"]}).train.shape[0] > 0
+    assert load(tmp_path, frame, {"format": {"decimal": ",", "thousands": "."}}).train["debt"].max() > 10000
+    assert load(tmp_path, frame, {"format": {"decimal": "."}}).train["debt"].max() < 1000
+    beside = frame.assign(x=frame["x"].map(lambda v: f"{v:.3f}".replace(".", ",")))
+    found = load(tmp_path, beside)
+    assert found.train["debt"].max() > 10000
+    assert any("a dot between thousands" in note.why for note in found.notes)
+
+
+def test_a_release_in_another_hand_than_the_real_rows_is_refused(tmp_path: Path) -> None:
+    real = people().assign(debt=np.arange(600) * 97 + 500)
+    release = people(400, 2).assign(debt=_dotted(np.arange(400) * 97 + 500))
+    release.to_csv(tmp_path / "v.csv", index=False)
+    recipe = recipe_of(write(real, tmp_path / "t.csv"), None, ["real", {"synthetic": {"name": "v", "path": "v.csv"}}])
+    with pytest.raises(InputError, match="dots between thousands"):
+        load_releases(recipe, load_dataset(recipe, tmp_path), tmp_path, [])
 
 
 def test_a_release_says_itself_how_it_is_written(tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ def _tree(told: dict[str, str], scale: float) -> Tree:
         none = np.full(1, -1, dtype=np.int64)
         return Tree(none, np.zeros(1), none, none, value[:, None])
     inner = leaves - 1
-    if (_whole(told["decision_type"], inner) >> 2 & 3 == _ZERO_MISSING).any():
+    decision = _whole(told["decision_type"], inner)
+    if (decision & 1).any():
+        raise ValueError("a split by categories is in a tree that says it has none")
+    if (decision >> 2 & 3 == _ZERO_MISSING).any():
         raise Unfit("takes zeros for missing values (zero_as_missing), which trees of this audit do not", "train it without")
     # Splits are numbered from the root, and leaf i is written as -(i + 1).
     left, right = (_whole(told[key], inner) for key in ("left_child", "right_child"))

@@ -47,14 +47,20 @@ def read(spec: XGBoostSpec, data: bytes) -> Ensemble:
     model = model if kind == "gbtree" else model["model"]
     columns = 1 if objective in _OF_TWO else int(learner["learner_model_param"]["num_class"])
     base = np.array([float(text) for text in learner["learner_model_param"]["base_score"].strip("[]").split(",")], dtype=np.float32)
+    groups = [int(group) for group in model["tree_info"]]
+    if not 0 < columns <= len(groups) or min(groups) < 0:  # a number in a small file must not ask for any amount of room
+        raise ValueError("a class has no trees")
     start = np.broadcast_to(base.astype(np.float64), (columns,))
     start = logit(start) if objective in _OF_TWO[:2] else start
-    groups = [int(group) for group in model["tree_info"]]
     iterations = _stopped(learner, len(groups))
     used = len(groups) if iterations == 0 else iterations * columns * int(model["gbtree_model_param"]["num_parallel_tree"])
+    if not 0 < used <= len(groups):
+        raise ValueError("it has fewer trees than it says")
     scale = [1.0] * used if kind == "gbtree" else [float(weight) for weight in learner["gradient_booster"]["weight_drop"]]
     trees = [_tree(found, by) for found, by in zip(model["trees"][:used], scale[:used], strict=True)]
-    by_class = [[tree for tree, group in zip(trees, groups[:used], strict=True) if group == column] for column in range(columns)]
+    by_class = [list[Tree]() for _ in range(columns)]
+    for tree, group in zip(trees, groups[:used], strict=True):
+        by_class[group].append(tree)
     ordered = tuple(tree for step in zip(*by_class, strict=True) for tree in step)
     names = tuple(str(name) for name in learner["feature_names"])
     return Ensemble(ordered, np.array(start), int(learner["learner_model_param"]["num_feature"]), None, names)

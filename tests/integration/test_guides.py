@@ -197,7 +197,7 @@ def test_the_readme_is_one_page_with_the_two_commands_and_the_picture() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.split()) <= 900
     assert "pip install -c constraints.txt . && .venv/bin/proxyaudit run recipes/quickstart.yaml" in text
-    assert "pip install -c constraints.txt -e '.[test,trees]' && .venv/bin/python -m pytest" in text
+    assert "pip install -c constraints.txt -e '.[test,sign,trees]' && .venv/bin/python -m pytest" in text
     assert text.count("(reports/example.png)") == 1
 
 

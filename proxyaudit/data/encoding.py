@@ -273,8 +273,8 @@ class Unseen:
         """What a reader must know."""
         shown = share_words(self.share * self.rows, self.rows)
         bars = "; absence is not claimed" if self.bars_absence else ""
-        why = f"missing, or written as no training row writes them, so the model cannot see them ({shown} of the column){bars}"
-        return NotTested(what=f"{self.table}: values of column {self.column}", why=why)
+        why = f"missing, or written as no training row writes them ({shown} of the column){bars}"
+        return NotTested(what=f"{self.table}: values of column {self.column} that the model cannot see", why=why)
 
 
 def check_seen(

@@ -41,7 +41,6 @@ class Told:
         found = [NotTested(what=f"{table}: {what}", why=why) for what, why in self.remarks]
         for mark, names in self.marks.items():
             if used := [name for name in names if name in columns]:
-                found.append(
-                    NotTested(what=f"{table}: numbers of {', '.join(used)}", why=f"they are written with {mark}, and were read so")
-                )
+                what = f"{table}: numbers of {', '.join(used)} read otherwise"
+                found.append(NotTested(what=what, why=f"they are written with {mark}, and were read so"))
         return found + word_notes(self.words, columns, table, recipe=recipe)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from proxyaudit.audits.probe.inputs import ProbeRequest, make_inputs, read_activation_file
+from proxyaudit.audits.probe.run import probe_files
 from proxyaudit.errors import InputError
 from proxyaudit.seeding import stream
 
@@ -111,6 +112,14 @@ def test_files_that_are_no_safetensors(content, words, tmp_path):
     with pytest.raises(InputError, match=words) as error:
         read_activation_file(path)
     assert str(path) in one_line(error)
+
+
+def test_a_path_that_is_wrong_is_said_before_anything_is_hashed(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("sex\n" + "f\nm\n" * 20)
+    with pytest.raises(InputError, match="no such file") as error:
+        probe_files([f"real={tmp_path / 'gone.safetensors'}"], labels, ProbeRequest(attributes=("sex",)), out=tmp_path / "out")
+    assert "give the path of a safetensors file" in one_line(error)
 
 
 def test_a_folder_and_a_file_without_tensors(tmp_path):

@@ -56,11 +56,11 @@ def probe_files(
     check_out(out)
     told = Told()
     table = read_table(labels, what="--labels", told=told)
-    hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
         inputs = make_inputs(
             {name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels), published=True, told=told
         )
+    hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     plan = make_plan(inputs, request, hashes)
     return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress), cache_root)
 

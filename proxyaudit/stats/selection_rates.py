@@ -65,6 +65,26 @@ def rate_of(
     return Rate(over_seeds(least, places), over_seeds(most, places), few, rows, _PEOPLE / len(people))
 
 
+def hide_differences(overall: Rate | None, parts: Sequence[Rate | None]) -> list[Rate | None]:
+    """Rates of a group and of its two ``parts``, of which none tells what another hides.
+
+    Who is chosen of one part is who is chosen of the whole less who is of the other. So beside a part that ``few`` make up, the other one
+    lies between bounds too, which follow from the whole; and beside two such parts the whole does, which follow from theirs.
+    """
+    one, other = parts
+    if overall is None or one is None or other is None or overall.few or not (one.few or other.few):
+        return [overall, one, other]
+    if one.few and other.few:
+        shares = one.rows / overall.rows, other.rows / overall.rows
+        least, most = (weighted_sum(list(zip(shares, ends, strict=True))) for ends in ((one.least, other.least), (one.most, other.most)))
+        return [replace(overall, least=least, most=most, few=True), one, other]
+    hidden, known = (one, other) if one.few else (other, one)
+    whole, part = overall.rows / known.rows, hidden.rows / known.rows
+    least, most = (weighted_sum([(whole, overall.least), (-part, end)]) for end in (hidden.most, hidden.least))
+    bounded = replace(known, least=least, most=most, few=True)
+    return [overall, *((one, bounded) if one.few else (bounded, other))]
+
+
 def _single(value: float, inside_n: Bools, clusters_n: Ints, chosen_n: Bools | None = None) -> Measured:
     """A rate in one model; without ``chosen_n`` a bound, whose whole variance is the least one."""
     influence: Floats = np.zeros(len(inside_n))

@@ -12,7 +12,7 @@ from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, is_complete, rendering_digest
+from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, is_complete, read_manifest, rendering_digest
 from proxyaudit.evidence.pack import (
     CURE_FILE,
     MITIGATION_FILE,
@@ -178,7 +178,8 @@ def _verify_mitigation(folder: Path) -> Verification:
 def _checkpoints(document: dict[str, Any], folder: Path) -> Check:
     named: dict[str, str] = document["checkpoints"]
     there = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
-    gone = purged_files(folder)
+    # A receipt excuses what the manifest lists, and nothing that was taken out of both.
+    gone = purged_files(folder) & read_manifest(folder)[0].items()
     there |= {name: digest for name, digest in gone if name in named and name not in there}
     # Of an encrypted one the manifest has the bytes.
     apart = {path.name for path in folder.glob(f"*{AGE}")} | {name for name, _ in gone if name.endswith(AGE)}

@@ -17,6 +17,7 @@ from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import replace_files, seal_folder
 from proxyaudit.evidence.pack import find_run, list_runs
+from proxyaudit.evidence.receipts import Purge, Receipt, Removed, write_receipt
 from proxyaudit.verification.files import check_bytes
 from proxyaudit.verification.run import find_folder, verify_folder
 
@@ -359,3 +360,19 @@ def test_a_mitigation_that_its_audit_does_not_bear_out_is_found(
     own = mitigation(folder("mitigation"))
     edit(own, change, "mitigation.json")
     assert any(words in line for line in verify_folder(own).problems)
+
+
+@pytest.mark.parametrize("name", ["plain", "encrypted", "encrypted, of another digest"])
+def test_a_receipt_excuses_no_checkpoint_that_the_manifest_does_not_list(name: str, folder: Callable[[str], Path]) -> None:
+    """Taken out of the folder and of its manifest, and said to have been purged."""
+    made = mitigation(folder("mitigation"))
+    checkpoints = json.loads((made / "mitigation.json").read_text())["checkpoints"]
+    lost = min(checkpoints)
+    (made / lost).unlink()
+    seal_folder(made)
+    told = {"plain": (lost, checkpoints[lost]), "encrypted": (f"{lost}.age", checkpoints[lost])}.get(name, (f"{lost}.age", "0" * 64))
+    gone = Removed(what="restricted file", name=told[0], bytes=1, sha256=told[1])
+    purge = Purge(began="2026-11-30T00:00:00+00:00", ended=None, removed=(gone,))
+    write_receipt(made, Receipt(receipt_version="1.0", plan_digest=None, purges=(purge,)))
+    problems = [line for check in verify_folder(made).checks if check.name == "checkpoints" for line in check.problems]
+    assert problems == [f"{lost} is not the checkpoint that mitigation.json names"]

@@ -136,6 +136,42 @@ def test_a_group_of_which_fewer_than_eleven_are_selected_has_no_number_and_the_s
     assert told[0] == told[1] == told[2]
 
 
+@pytest.mark.parametrize("case", ["of those with it", "of those without it", "of both"])
+def test_what_a_rate_hides_is_not_the_difference_of_two_others(case: str) -> None:
+    """Who is selected of those with the outcome is who is selected of all, less who is of the others. The total stays the same here."""
+    codes, labels = np.repeat([0, 1], N // 2), np.tile(np.repeat([0, 1], N // 4), 2)
+    place, told = np.arange(N) % (N // 4), []
+    for hidden in (3, 6, 9):
+        counts = {
+            "of those with it": (300 - hidden, hidden),
+            "of those without it": (hidden, 300 - hidden),
+            "of both": (12 - hidden, hidden),
+        }
+        chosen = [np.where(codes == 0, place < np.array(counts[case])[labels], place < 500)] * 2
+        found = published(facts(codes, chosen, labels_n=labels))
+        told.append([e.model_dump(exclude={"id"}) for e in found.values()])
+        hides = [name for name in ("true_positive_rate", "false_positive_rate", "selection_rate") if found[name, "a"].value is None]
+        assert len(hides) == 2 + (case == "of both")
+        ends = found["false_positive_rate", "a"]
+        assert ends.low is not None
+        assert ends.high is not None
+        assert ends.low <= counts[case][0] / (N // 4) <= ends.high
+    assert told[0] == told[1] == told[2]
+
+
+def test_two_parts_that_hide_ten_each_hide_their_sum() -> None:
+    codes, labels = np.repeat([0, 1], N // 2), np.tile(np.repeat([0, 1], N // 4), 2)
+    place, told = np.arange(N) % (N // 4), []
+    for hidden in ((6, 6), (10, 10), (2, 10)):
+        found = published(facts(codes, [np.where(codes == 0, place < np.array(hidden)[labels], place < 500)], labels_n=labels))
+        told.append([e.model_dump(exclude={"id"}) for e in found.values()])
+        rate = found["selection_rate", "a"]
+        assert rate.value is None
+        assert rate.high is not None
+        assert rate.high >= sum(hidden) / (N // 2)
+    assert told[0] == told[1] == told[2]
+
+
 def test_a_small_group_that_may_be_selected_often_or_never_is_no_reference() -> None:
     """Ten of forty people, or none, in the smallest group; a quarter in another: the one that is surely selected is compared with."""
     codes = np.concatenate([np.zeros(40), np.ones(1980), np.full(1980, 2)]).astype(np.int64)

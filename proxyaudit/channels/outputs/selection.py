@@ -16,11 +16,24 @@ from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_RATE, UNIT_RATES, UNIT_RATIO, Draft, Drafts
 from proxyaudit.recipe.selection import Selection
 from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.stats.selection_rates import FEWEST_ROWS, Compared, Rate, difference, extremes, pairs_level, rate_of, ratio
+from proxyaudit.stats.selection_rates import (
+    FEWEST_ROWS,
+    Compared,
+    Rate,
+    difference,
+    extremes,
+    hide_differences,
+    pairs_level,
+    rate_of,
+    ratio,
+)
 from proxyaudit.types import FOUR_FIFTHS
 
 CHANNEL: Final = "selection"
-FEW: Final = "fewer than eleven people of a group are selected, or are not, so the number itself is not told; the interval holds it"
+FEW: Final = (
+    "fewer than eleven people of a group, or of those of it with one true label, are selected, or are not, so the number itself is not "
+    "told, nor one that would tell it; the interval holds it"
+)
 NOT_ABOVE_ZERO: Final = "the rate of the most selected group is not surely above zero"
 _LEFT_OUT: Final = f"the group has fewer than {FEWEST_ROWS} of these audit rows, or fewer than eleven people"
 _GROUP_LACKS: Final = "the rate of a group is not known, and leaving that group out would look better than it is"
@@ -64,9 +77,10 @@ def _add(out: Drafts, facts: Facts, attribute: Attribute, run: Run, asked: Selec
     base = Draft(CHANNEL, attribute.name, run.regime, unit=UNIT_RATE, decides=False, seeds=len(run.measured))
     found: dict[str, _Pair | None] = {}
     codes, names = attribute.groups()
-    for measure, rows_n in zip(_RATES, (facts.labels_n >= 0, has, ~has), strict=True):
-        of = partial(rate_of, chosen, clusters_n=facts.clusters_n, people_n=facts.people_n, smallest=SMALLEST_CELL, places=run.places)
-        rates = [of(inside_n=rows_n & (codes == code)) for code in range(len(names))]
+    of = partial(rate_of, chosen, clusters_n=facts.clusters_n, people_n=facts.people_n, smallest=SMALLEST_CELL, places=run.places)
+    groups = [[of(inside_n=rows_n & (codes == code)) for rows_n in (facts.labels_n >= 0, has, ~has)] for code in range(len(names))]
+    told = [hide_differences(overall, parts) for overall, *parts in groups]
+    for measure, *rates in zip(_RATES, *told, strict=True):
         method = f"share with {said}{_AMONG.get(measure, '')}"
         for name, rate in zip(names, rates, strict=True):
             out.add(_rate(replace(base, measure=measure, context=measure.replace("_", " "), group=name, method=method), rate))

@@ -142,6 +142,9 @@ class Inversion:
             found, names = _patterned(found, names, planter.target, rng)
         elif classes == 2 and not _is_even(planter.target):
             found, names = np.concatenate([found, -found], axis=-1), names * 2
+        else:
+            # Both ways along a direction have one law: the way that labels go stands for it, or they would rule out the other.
+            found = found * np.where(prepared[0][:, 0] @ found < 0, np.float32(-1), np.float32(1))
         own = found[..., 0] if own is None else own
         return _Directions(np.concatenate([found, own[..., None]], axis=-1), (*names, "own"))
 
@@ -246,9 +249,11 @@ class Inversion:
     def _spared(self, sure: Floats, leaks: Floats | float, side: int) -> Floats:
         """How surely directions are ruled out where a decision may hang on it.
 
-        Products of mixtures are so many that none may be listed near the one that labels follow: absence of them leaves nothing out.
+        Products of mixtures, and directions within strata, are so many that none may be listed near the one that labels follow: absence
+        of them leaves nothing out.
         """
-        near = self.planter.channel == "nonlinear" and side < 0 and np.asarray(leaks) <= 2 * self.margin
+        many = self.planter.channel == "nonlinear" or len(self.planter.rows.blocks) > 1
+        near = many and side < 0 and np.asarray(leaks) <= 2 * self.margin
         return np.where(np.broadcast_to(near, sure.shape) | (side == 0), -np.inf, sure)
 
     def _edge(self, readings: Readings, side: int, level: float) -> float:

@@ -11,6 +11,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from proxyaudit.adam import Adam
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.interchange import Donors
 from proxyaudit.models.base import gradients, log_odds
@@ -116,7 +117,7 @@ class Search:
     def _ascend(self, parameters: list[Tensor], steps: int) -> list[Tensor]:
         """The parameters after some steps."""
         learned = [p.clone().requires_grad_(True) for p in parameters]
-        optimiser = torch.optim.Adam(learned, lr=_RATE, maximize=True)
+        optimiser = Adam([{"params": learned}], lr=_RATE, maximize=True)
         count = len(self._recipients)
         for _ in range(steps):
             chosen = torch.from_numpy(self._rng.integers(0, count, min(_BATCH, count)))

@@ -17,6 +17,7 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from proxyaudit.adam import Adam
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.crossfit import balanced, balanced_mean, share_of
 
@@ -186,7 +187,7 @@ class _Batch:
         sizes = {name: max(float(p.double().square().mean().sqrt()), _TINY) for name, p in self.relearner.start.items()}
         groups = [{"params": [p], "lr": RELATIVE_STEP * sizes[name]} for name, p in stacked.items()]
         groups.append({"params": [slopes, intercepts], "lr": HEAD_STEP})
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        optimizer = Adam(groups, betas=(0.9, 0.99))
         rates = [group["lr"] for group in optimizer.param_groups]
         target, weights = self.trained
         last = self.relearner.steps[-1]
@@ -196,7 +197,7 @@ class _Batch:
             with torch.enable_grad():
                 outputs = torch.baddbmm(intercepts[:, None], self.relearner.apply(stacked, self.x, False), slopes)
                 loss = training_loss(outputs, target, weights)
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if step in self.relearner.steps:

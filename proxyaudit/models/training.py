@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from proxyaudit.adam import Adam
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
 from proxyaudit.models.base import TabularModule, TrainedModel, batch_rows, copy_module, deterministic, inference, seeded, to_logits
 from proxyaudit.models.huggingface import adapters
@@ -98,7 +99,7 @@ def _fit(
         total = torch.zeros((), dtype=torch.float64)
         for rows in _batches(len(x), spec.batch_size, generator):
             loss = (_losses(module(x[rows]), y[rows], n_classes) * weight[rows]).mean()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.detach() * len(rows)
@@ -150,7 +151,7 @@ def _batches(n: int, size: int, generator: torch.Generator) -> list[Tensor]:
     return parts
 
 
-def _optimizer(module: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, spec: TrainingSpec) -> Adam:
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     if not named:
         raise InputError("the model has no parameter that can be trained", mend="leave requires_grad on, or list checkpoints")
@@ -159,8 +160,7 @@ def _optimizer(module: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
         {"params": [p for name, p in named if name not in spared], "weight_decay": spec.weight_decay},
         {"params": [p for name, p in named if name in spared], "weight_decay": 0.0},
     ]
-    fused = all(p.dtype in (torch.float32, torch.float64) for _, p in named)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=spec.learning_rate, fused=fused or None)
+    return Adam([g for g in groups if g["params"]], lr=spec.learning_rate, decoupled=True)
 
 
 def _split(y: NDArray[np.int64], spec: TrainingSpec, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,6 +1,5 @@
 """Trying one cure: the training rows of a repetition are altered, a model is trained on them and read on the audit rows."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from numpy.typing import NDArray
 from proxyaudit.activations.capture import capture
 from proxyaudit.cache import Cache, Task
 from proxyaudit.channels.cures.record import CURED_SITES, CuredSite
-from proxyaudit.channels.leak import measure as leak
-from proxyaudit.channels.leak.measure import Probing
-from proxyaudit.channels.leak.record import SITE_LEAKS
+from proxyaudit.channels.leak.measure import read_linear_leak
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.channels.prominence import measure as prominence
 from proxyaudit.channels.prominence.record import PROMINENT
 from proxyaudit.estimates.record import Measurement
@@ -56,14 +54,10 @@ def _site(prepared: Prepared, name: str, acts_nd: NDArray[Any], site: str, *, le
     """What a linear reader gets of an attribute at a site, and how prominent it is there."""
     recipe, dataset, found = prepared.recipe, prepared.dataset, Measurement()
     asked = tuple(a for a in dataset.attributes if a.name == name)
-    quick = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
     prominence.measure_site(acts_nd, asked, dataset.clusters, site=site, repetition=0, placebos={}, full=False, out=found)
-    shown = PROMINENT.read(found, name, site)
-    if not leaks:
-        return CuredSite(prominence=shown.units, prominence_n=shown.units_n)
-    leak.measure_site(acts_nd, replace(dataset, attributes=asked), quick, site=site, placebos={}, out=found)
-    test = SITE_LEAKS.read(found, name, site).linear
-    # A site that is constant holds nothing: a measured zero.
-    silent = SITE_LEAKS.read(found, name, site).silent
-    read = (test.leak, test.influence_n) if test is not None and test.asked else (0.0, np.zeros(len(acts_nd))) if silent else (None, None)
-    return CuredSite(read[0], shown.units, read[1], shown.units_n)
+    shown, read = PROMINENT.read(found, name, site), None
+    if leaks:
+        quick = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
+        read = read_linear_leak(acts_nd, dataset, asked[0], quick)
+    leak, leak_n = (None, None) if read is None else read
+    return CuredSite(leak, shown.units, leak_n, shown.units_n)

@@ -16,7 +16,8 @@ from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.measure import Probing, measure_site
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.discover import measure_association
 from proxyaudit.data.text import TextEncoder

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.results import Agreement
+from proxyaudit.probes.results import LEAST_EXCESS, LEAST_OF_SEVERAL, Agreement
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import shortened
 from proxyaudit.seeding import stream
@@ -24,9 +24,9 @@ _SEVERAL = 6  # nearest rows that are asked together, beside the nearest alone: 
 _TELLING_RANK = 8  # in fewer dimensions what bends sharply looks the same
 _MANY = 640  # rows; of fewer only very close likeness is told from what a few categories tell
 _QUERIES = 4000
-_AT_ONCE = 300
-_FIRST = 1000  # rows asked about first; the others where these hint at anything
-_HINT = 1.0
+_AT_ONCE, _SETS_AT_ONCE = 300, 64  # rows; more sets than that leave the processor's cache
+_FIRST = 1000  # rows asked about first; the others where these hint at anything, and where what is asked is within reach
+_HINT, _REACH = 1.0, 3.0  # standard errors
 _SAME = 1e-4  # squared distance per dimension below which rows are copies; those that count as one are asked about elsewhere
 _ROWS_PER_FEATURE = 4
 _RIDGE, _PRODUCT_RIDGE = 0.01, 0.3  # of unit variance: a reader that extrapolates wildly explains nothing
@@ -117,7 +117,7 @@ def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: in
     phi = neighbours.features_np
     left = columns - phi @ (phi.T @ columns)
     found = _excess(neighbours, left, slice(0, _FIRST), y.shape[1])
-    if len(neighbours.rows_q) > _FIRST and any(_above_chance(one) > _HINT * _error(one) for one in found[:2]):
+    if len(neighbours.rows_q) > _FIRST and _undecided(found):
         more = _excess(neighbours, left, slice(_FIRST, None), y.shape[1])
         found = [np.concatenate(pair) for pair in zip(found, more, strict=True)]
     nearest, several, missed = found
@@ -126,6 +126,16 @@ def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: in
     if neighbours.rank < _TELLING_RANK:
         return alone
     return replace(alone, several=_above_chance(several), several_error=_error(several))
+
+
+def _undecided(found: Sequence[Floats]) -> bool:
+    """Whether more rows could show that rows belong together: those at hand hint at it, and it is not out of reach."""
+    smooth = max(0.0, 1 - float(found[2].mean()))
+    for one, least in zip(found[:2], (LEAST_EXCESS, LEAST_OF_SEVERAL), strict=True):
+        excess, error = _above_chance(one), _error(one)
+        if excess > _HINT * error and excess + _REACH * error > max(least, smooth):
+            return True
+    return False
 
 
 def _above_chance(excess_qm: Floats) -> float:
@@ -149,8 +159,8 @@ def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: in
     far = slice(1 + neighbours.near_qk.shape[1] // 2, None)
     left = torch.as_tensor(left_nk, dtype=torch.float32)
     first, last, _ = queries.indices(len(neighbours.rows_q))
-    for start in range(first, last, _AT_ONCE):
-        sets, without = neighbours.sets(start, min(start + _AT_ONCE, last))
+    for start in range(first, last, _SETS_AT_ONCE):
+        sets, without = neighbours.sets(start, min(start + _SETS_AT_ONCE, last))
         own = (without @ left[sets]).clamp(-_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).double().numpy().reshape(*sets.shape, -1, classes)
         farther = own[:, far].mean(axis=1)
         excess.append((own[:, 0] * (own[:, 1] - farther)).sum(axis=2))

@@ -7,18 +7,18 @@ State, interval, bound and detection limit are all read off these, so that none 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.planting import Planter, Streams, Target, own_direction
+from proxyaudit.probes.asked_directions import Directions, asked_directions
+from proxyaudit.probes.planting import Planter, Streams, Target
 from proxyaudit.probes.results import PlantedTest
-from proxyaudit.probes.ruled_out import LEANINGS, followed, leaning, ruled_out_at
+from proxyaudit.probes.ruled_out import LEANINGS, leaning, ruled_out_at
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
-from proxyaudit.stats.directions import candidates
 from proxyaudit.stats.score_law import BARS, Reading, Readings, ScoreLaw, largest_excluded, leaks_between, rows_needed, smallest_excluded
 
 DRAWS = 1000
@@ -27,7 +27,6 @@ BOUND_LEVEL = 0.01
 _TAIL = 0.025  # of the interval, on either side
 _FOUND_IN = 0.95  # share of plants that a detection limit speaks of
 _QUADRATIC_PERMUTATIONS = 249  # each may cost as much as rows have pairs
-_PAIR_SHARE = 0.5  # of the directions that are asked where it does
 _KEPT = (4, 2, 1, 1)  # directions that are read in full, beside an even one and the attribute's own, at each bar
 _STRENGTHS = 10
 _ALIKE = 1.4  # leaks that are nearer to each other are screened once
@@ -39,46 +38,53 @@ _WORTH_DRAWING = 0.1  # of the p-value of the direction that decides
 _ENOUGH = 25  # draws as extreme as the score, after which a p-value is known well enough
 _FIRST_DRAWS = 125
 _LEANT_ON = 4  # directions that are ruled out, on either side, in whose place others are asked
-_MOST_APART, _PATTERNS, _TOGETHER = 4, 2, 8  # of several classes
-_FEW, _FEW_COLUMNS = 0.2, 0.8  # share of the directions that several classes are asked along, for how many there are
 
 
 def planted_test(
     statistic: ScoreStatistic, target: Target, margin: float, streams: Streams, *, draws: int = DRAWS, permutations: int = PERMUTATIONS
 ) -> PlantedTest:
     """Invert the score test of one attribute at one site; equal purposes of ``streams`` pair sites and models."""
-    rows = statistic.rows
     if statistic.channel == "nonlinear":
         permutations = min(permutations, _QUADRATIC_PERMUTATIONS)
-    prepared = [statistic.prepare(columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
-    if rows.rank == 0 or not any(e.any() for e in prepared):
-        return _nothing_there(rows.n, permutations, "the site, or the attribute, is constant")
-    if all(block.rank >= block.rows.stop - block.rows.start - 1 for block in rows.blocks):
-        # What differs between labellings then is rounding noise.
-        return _nothing_there(rows.n, permutations, "as many dimensions as rows: every labelling fits them equally well")
-    scored = [statistic.of_prepared(e) for e in prepared]
-    score = float(target.weights @ [s.scores_m[0] for s in scored])
-    planter = Planter(statistic, target, permutations, streams)
-    inversion = Inversion(planter, prepared, score, margin, streams, draws)
-    if not inversion.asked:
-        return _nothing_there(rows.n, permutations, "no direction can carry a leak of the margin on these rows")
-    shares = np.asarray(target.weights @ np.stack([s.shares_n for s in scored]))
+    found = _posed(statistic, target, margin, streams, draws, permutations)
+    if isinstance(found, str):
+        return PlantedTest(found, null=np.zeros(permutations), influence_n=np.zeros(statistic.rows.n))
+    inversion, shares = found
+    inversion.lean()
     return inversion.result(shares)
 
 
-def _nothing_there(n: int, permutations: int, reason: str) -> PlantedTest:
-    return PlantedTest(reason, null=np.zeros(permutations), influence_n=np.zeros(n))
+def read_leak(statistic: ScoreStatistic, target: Target, margin: float, streams: Streams) -> tuple[float, Floats] | None:
+    """The calibrated leak of :func:`planted_test` and its influences ``(n,)``, without state, interval or bound: at a tenth of the cost.
+
+    ``None`` where it cannot be asked.
+    """
+    found = _posed(statistic, target, margin, streams, 0, PERMUTATIONS, many=False)
+    if isinstance(found, str):
+        return None
+    inversion, shares = found
+    reading = inversion.own_reading()
+    leak = float(np.clip(reading.leak_of(inversion.score), 0.0, 1.0))
+    return leak, _influence(shares, reading, leak, target.clusters_n)
 
 
-@dataclass(frozen=True)
-class _Directions:
-    """Scores of directions, the last axis being theirs, and the family of each."""
-
-    scores: Singles
-    names: tuple[str, ...]
-
-    def __getitem__(self, which: Ints) -> Singles:
-        return self.scores[..., which]
+def _posed(
+    statistic: ScoreStatistic, target: Target, margin: float, streams: Streams, draws: int, permutations: int, *, many: bool = True
+) -> "tuple[Inversion, Floats] | str":
+    """The inversion of a test with the shares ``(n,)`` of rows in its score, or why nothing can be asked."""
+    rows = statistic.rows
+    prepared = [statistic.prepare(columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
+    if rows.rank == 0 or not any(e.any() for e in prepared):
+        return "the site, or the attribute, is constant"
+    if all(block.rank >= block.rows.stop - block.rows.start - 1 for block in rows.blocks):
+        # What differs between labellings then is rounding noise.
+        return "as many dimensions as rows: every labelling fits them equally well"
+    scored = [statistic.of_prepared(e) for e in prepared]
+    score = float(target.weights @ [s.scores_m[0] for s in scored])
+    inversion = Inversion(Planter(statistic, target, permutations, streams), prepared, score, margin, streams, draws, many=many)
+    if not inversion.asked:
+        return "no direction can carry a leak of the margin on these rows"
+    return inversion, np.asarray(target.weights @ np.stack([s.shares_n for s in scored]))
 
 
 _Solved = tuple[ScoreLaw, NDArray[np.bool_], Floats, Floats]
@@ -106,12 +112,14 @@ class _Known:
 class Inversion:
     """The tests of all leaks along all directions that one observed score is compared with."""
 
-    def __init__(self, planter: Planter, prepared: list[Singles], score: float, margin: float, streams: Streams, draws: int) -> None:
+    def __init__(
+        self, planter: Planter, prepared: list[Singles], score: float, margin: float, streams: Streams, draws: int, *, many: bool = True
+    ) -> None:
         self.planter, self.score, self.margin, self.streams, self.draws = planter, score, margin, streams, draws
         # A score below what no leak gives is no better evidence than that.
         self.floored = max(score, float(np.quantile(planter.null, 1 - _FOUND_IN)))
         self.observed = prepared
-        self.directions = self._directions(prepared)
+        self.directions = asked_directions(planter, prepared, streams, many=many)
         self.reading: Reading | None = None
         self.known = _Known(self._solved)
         self.asked = bool(self.directions.names)
@@ -123,32 +131,8 @@ class Inversion:
         self.even = self._readings(np.array([0]), margin)
         self.reading = Reading.of(self.even)
         self.asked = bool(np.isfinite(self.even.laws.mean[0, self.even.leaks >= margin]).any())
-        if self.asked:
-            self._lean()
 
-    def _directions(self, prepared: list[Singles]) -> _Directions:
-        """An even direction first, the attribute's own last."""
-        planter, rng = self.planter, self.streams("directions")
-        classes = planter.target.classes
-        several = classes > 2
-        share = 1.0 if planter.statistic.is_quick else _PAIR_SHARE
-        found, names = candidates(planter.rows, planter.channel, rng, min(_FEW, _FEW_COLUMNS / classes) if several else share)
-        if not found.shape[-1]:
-            return _Directions(found, ())
-        near, families = followed(planter.statistic, prepared, planter.target)
-        found, names = np.concatenate([found, near[:, near.any(axis=0)]], axis=1), (*names, *np.array(families)[near.any(axis=0)])
-        own = own_direction(planter.statistic, prepared, planter.target, self.streams("halves"))
-        if several:
-            found, names = _patterned(found, names, planter.target, rng)
-        elif classes == 2 and not _is_even(planter.target):
-            found, names = np.concatenate([found, -found], axis=-1), names * 2
-        else:
-            # Both ways along a direction have one law: the way that labels go stands for it, or they would rule out the other.
-            found = found * np.where(prepared[0][:, 0] @ found < 0, np.float32(-1), np.float32(1))
-        own = found[..., 0] if own is None else own
-        return _Directions(np.concatenate([found, own[..., None]], axis=-1), (*names, "own"))
-
-    def _lean(self) -> None:
+    def lean(self) -> None:
         """Ask directions beside those that would decide at the margin, did labels not rule them out."""
         law, sure = self._laws_of_all(self.margin)
         leant_on: list[int] = []
@@ -163,14 +147,16 @@ class Inversion:
             which = np.unique(leant_on)
             more = leaning(self.planter.statistic, self.observed, self.planter.target, self.directions[which])
             names = (*self.directions.names, *(self.directions.names[index] for index in which for _ in LEANINGS))
-            self.directions = _Directions(np.concatenate([self.directions.scores, more], axis=-1), names)
+            self.directions = Directions(np.concatenate([self.directions.scores, more], axis=-1), names)
             self.screened.clear()
 
     def _laws_of_all(self, leak: float) -> tuple[ScoreLaw, Floats]:
-        if leak not in self.screened:
+        known = min(self.screened, key=lambda other: abs(np.log(other / leak)), default=0.0)
+        if not 1 / _ALIKE < known / leak < _ALIKE:
             every = np.arange(len(self.directions.names))
             self.screened[leak] = self._law_at(every, np.full(len(every), leak))
-        return self.screened[leak]
+            known = leak
+        return self.screened[known]
 
     def _readings(self, which: Ints, *near: float, side: int = 0) -> Readings:
         """Laws along some directions at leaks from zero to nearly all there is."""
@@ -306,8 +292,8 @@ class Inversion:
         missed = design.p_small(null_high, at)
         once, twice = (1 - float(missed[np.searchsorted(at, times * margin)]) for times in (1, 2))
         limit = None if missed[-1] > 1 - _FOUND_IN else smallest_excluded(at, missed, 1 - _FOUND_IN)
-        own = self._readings(np.array([self.own]))
-        value = float(np.clip(Reading.of(own).leak_of(self.score), low, high))
+        own = self.own_reading()
+        value = float(np.clip(own.leak_of(self.score), low, high))
         reading = Reading.of(self.even)
         return PlantedTest(
             score=self.score,
@@ -323,10 +309,14 @@ class Inversion:
             found_once=once,
             found_twice=twice,
             rows_needed=rows_needed(design, self.planter.rows.n, margin),
-            influence_n=_influence(shares_n, Reading.of(own), value, self.planter.target.clusters_n),
+            influence_n=_influence(shares_n, own, value, self.planter.target.clusters_n),
             null=null,
             reading=reading,
         )
+
+    def own_reading(self) -> Reading:
+        """The law of the score along the direction that labels follow themselves."""
+        return Reading.of(self._readings(np.array([self.own])))
 
     def _families(self, small: Readings, names: tuple[str, ...]) -> dict[str, float]:
         p = stats.norm.cdf(small.depths(self.floored, np.array([self.margin]))[:, 0])
@@ -349,37 +339,6 @@ def _shrunken(off: Floats, error: Floats) -> tuple[float, Floats]:
     common = float(np.average(off, weights=1 / error**2))
     scatter = max(0.0, float(((off - common) ** 2 - error**2).sum()) / max(len(off) - 1, 1))
     return common, common + (off - common) * scatter / (scatter + error**2)
-
-
-def _is_even(target: Target) -> bool:
-    """Whether both classes are alike, so that a direction and its opposite are."""
-    return target.prior is not None and target.prior.strata_n is None and abs(float(target.prior.rates_k[0]) - 0.5) < 0.02
-
-
-def _patterned(found_nm: Singles, names: tuple[str, ...], target: Target, rng: np.random.Generator) -> tuple[Singles, tuple[str, ...]]:
-    """Scores ``(n, K, m)`` of several classes along directions: all classes apart, one apart from all others, or some against some.
-
-    Least favourable to first order are patterns whose mean over rows is that over classes; a pattern of that kind is among them.
-    """
-    classes = target.classes
-    assert target.prior is not None
-    apart = [np.eye(classes)[k] for k in np.argsort(target.prior.rates_k, kind="stable")[:_MOST_APART]]
-    fixed = np.linalg.qr(np.stack([np.ones(classes), target.prior.rates_k + 1e-9 * np.arange(classes)], axis=1))[0]
-    balanced = [(np.eye(classes) - fixed @ fixed.T) @ rng.standard_normal(classes) for _ in range(2)]
-    patterns = [pattern / np.sqrt((pattern**2).mean()) for pattern in (*apart, *balanced)]
-    even = np.flatnonzero(np.array(names) == "isotropic")
-    count = min(len(even), classes - 1)
-    together = np.zeros((len(found_nm), classes, _TOGETHER), dtype=np.float32)
-    for index in range(_TOGETHER):
-        together[:, rng.permutation(classes)[:count], index] = found_nm[:, rng.permutation(even)[:count]]
-    scores, kinds = [together], ["isotropic"] * _TOGETHER
-    for index, name in enumerate(names):
-        chosen = range(len(patterns)) if index in even[:2] else rng.permutation(len(patterns))[:_PATTERNS]
-        for which in chosen:
-            one = found_nm[:, index : index + 1] * patterns[which].astype(np.float32)
-            scores.append(np.stack([one, -one], axis=-1))
-            kinds += [name] * 2
-    return np.concatenate(scores, axis=-1), tuple(kinds)
 
 
 def _influence(shares_n: Floats, reading: Reading, leak: float, clusters_n: Ints | None) -> Floats:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from proxyaudit.adam import Adam
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.crossfit import balanced
 from proxyaudit.seeding import integer_seed, stream
@@ -158,7 +159,7 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
     layers[-1].zero_()
     biases = [torch.zeros(folds, 1, shape[1]) for shape in shapes]
     groups = ((layers, _DECAY), (biases, 0.0))
-    optimizer = torch.optim.AdamW([{"params": [p.requires_grad_() for p in ps], "weight_decay": decay} for ps, decay in groups])
+    optimizer = Adam([{"params": [p.requires_grad_() for p in ps], "weight_decay": decay} for ps, decay in groups], decoupled=True)
 
     learners = [np.flatnonzero(problem.weights_fn[o] > 0) for o in range(folds)]
     fewest = min(len(rows) for rows in learners)

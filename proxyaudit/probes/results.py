@@ -9,8 +9,8 @@ from proxyaudit.arrays import Floats
 from proxyaudit.stats.score_law import Reading
 
 _SURELY_TOLD = 6.0  # standard scores; the largest of several hundred tests by chance lies near four
-_LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
-_LEAST_OF_SEVERAL, _SURE_OF_SEVERAL = 0.06, 5.0
+LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
+LEAST_OF_SEVERAL, _SURE_OF_SEVERAL = 0.06, 5.0
 _LEAST_OF_FEW = 0.5  # of few rows, where what a few categories tell is explained worst
 
 
@@ -104,6 +104,6 @@ class Agreement:
     @property
     def together(self) -> bool:
         """Whether rows seem to belong together: the nearest surely tell more than all that varies smoothly."""
-        least, of_several = (_LEAST_OF_FEW, _LEAST_OF_FEW) if self.few else (_LEAST_EXCESS, _LEAST_OF_SEVERAL)
+        least, of_several = (_LEAST_OF_FEW, _LEAST_OF_FEW) if self.few else (LEAST_EXCESS, LEAST_OF_SEVERAL)
         one = self.excess > max(least, self.smooth, _SURE * self.error)
         return one or self.several > max(of_several, self.smooth, _SURE_OF_SEVERAL * self.several_error)

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxyaudit.arrays import Singles
+from proxyaudit.arrays import Ints, Singles
 
 LINEAR_FAMILIES = ("isotropic", "unit", "low", "high")
 QUADRATIC_FAMILIES = ("isotropic", "unit", "heavy", "low", "high", "norm")
 _LEAST_FREE = 1e-2
+_SAME = 1 - 1e-5  # cosine
 _SEARCHED_UNITS = 128
 _SEARCH_STARTS = 32
 _SEARCH_STEPS = 6
@@ -114,6 +115,13 @@ def linear_directions(rows: Rows, family: str, count: int, rng: np.random.Genera
 
 def _signs(count: int, rng: np.random.Generator) -> Singles:
     return (rng.integers(0, 2, count) * 2 - 1).astype(np.float32)
+
+
+def distinct(scores_nm: Singles) -> Ints:
+    """The columns that repeat none before them, the other way round included: a site of one unit has one direction only."""
+    scale = np.sqrt(np.einsum("nm,nm->m", scores_nm, scores_nm))
+    alike = np.abs(scores_nm.T @ scores_nm) >= _SAME * np.outer(scale, scale)
+    return np.flatnonzero(~np.triu(alike, 1).any(axis=0))
 
 
 def heavy_tails(rows: Rows, rng: np.random.Generator) -> tuple[Singles, Singles]:

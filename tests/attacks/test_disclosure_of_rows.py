@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from proxyaudit.audits.probe import run as probing
 from proxyaudit.audits.probe.inputs import ProbeRequest
-from proxyaudit.channels.leak.measure import Probing
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.cli.main import main
 from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.estimates.row_sums import SUMS, row_parts, signed_sums

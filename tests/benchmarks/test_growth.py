@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.channels.leak.measure import Probing, measure_site
+from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.record import SITE_LEAKS
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.flexible import READERS

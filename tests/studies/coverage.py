@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proxyaudit.channels.leak.measure import ProbedArrays
+from proxyaudit.channels.leak.site_probe import ProbedArrays
 from proxyaudit.planted import World
 from proxyaudit.planted.construction import class_names, directions, gaussian_activations, shift_leak
 from proxyaudit.seeding import stream

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
+from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import SITE_LEAKS
+from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.record import Measurement

@@ -11,9 +11,9 @@ import pytest
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
 from proxyaudit.channels.leak.guards import SiteGuards
-from proxyaudit.channels.leak.measure import Probing
 from proxyaudit.channels.leak.planted import RESTS_ON_NEIGHBOURS, TOGETHER, planted_draft
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.planted import make_world
 from proxyaudit.probes.belonging import agreement, find_neighbours

@@ -8,7 +8,7 @@ import pytest
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
-from proxyaudit.channels.leak.measure import Probing
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.planted import make_world
 from proxyaudit.seeding import stream

@@ -8,7 +8,7 @@ import pytest
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
-from proxyaudit.channels.leak.measure import Probing
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.planted import make_world
 from proxyaudit.probes.levels import level_trace, question_bank
 from proxyaudit.probes.score import ScoreStatistic

@@ -10,7 +10,8 @@ import pytest
 
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak import measure
-from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_shared_site, measure_site
+from proxyaudit.channels.leak.measure import measure_shared_site, measure_site
+from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.pipeline.measure import SHARED, remember

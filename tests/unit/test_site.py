@@ -9,7 +9,7 @@ import torch
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
-from proxyaudit.channels.leak.measure import Probing
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.data.attributes import ordered_codes
 from proxyaudit.seeding import stream
 

@@ -8,7 +8,7 @@ import pytest
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
-from proxyaudit.channels.leak.measure import Probing
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.seeding import stream
 
 N = 2000

@@ -10,7 +10,7 @@ import pytest
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
-from proxyaudit.channels.leak.measure import Probing
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, unseen_features
 from proxyaudit.probes.whitening import last_digits, mantissa_bits, whiten
 from proxyaudit.seeding import stream

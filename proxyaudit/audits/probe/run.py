@@ -13,7 +13,8 @@ import pandas as pd
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
-from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
 from proxyaudit.channels.prominence.measure import measure_site as measure_prominence
 from proxyaudit.data.public_counts import public_count

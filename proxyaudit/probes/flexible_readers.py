@@ -29,7 +29,7 @@ _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
 _RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
 _STAGES = (5, 10, 20, 40, 80)
 _MOST_ROUNDS_OF_SEVERAL = 20
-_LEAVES, _SCREENED, _ENDS = 31, 32, 16
+_LEAVES, _BINS, _SCREENED, _ENDS = 31, 63, 32, 16
 NEIGHBOURS = (5, 15, 50, 150)
 _PRIOR = 2.0  # pseudo-neighbours at the base rate: a unanimous vote of five is not certainty
 
@@ -215,7 +215,7 @@ def cost_trees(n: int, r: int, outputs: int, folds: int) -> float:
     """Predicted seconds of :func:`grow_trees`."""
     features = 2 * min(r, _SCREENED + 2 * _ENDS) + 1 + outputs
     trees = folds * _rounds(outputs)[-1] * (outputs if outputs > 2 else 1)
-    return trees * (8e-9 * features * _learning_rows(n, folds) + 6e-9 * 255 * _LEAVES * features + 5e-4)
+    return trees * (8e-9 * features * _learning_rows(n, folds) + 6e-9 * _BINS * _LEAVES * features + 5e-4)
 
 
 def _rounds(outputs: int) -> tuple[int, ...]:
@@ -235,8 +235,8 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
     folds, n, outputs = problem.base_fnk.shape
     rounds = _rounds(outputs)
     directions = np.zeros((len(rounds), folds, n, outputs))
-    settings = {"max_iter": rounds[-1], "max_leaf_nodes": _LEAVES, "min_samples_leaf": 20, "learning_rate": 0.1, "l2_regularization": 1.0}
-    settings["early_stopping"] = False
+    settings = {"max_iter": rounds[-1], "max_leaf_nodes": _LEAVES, "max_bins": _BINS, "min_samples_leaf": 20}
+    settings |= {"learning_rate": 0.1, "l2_regularization": 1.0, "early_stopping": False}
     for o in range(folds):
         learn = problem.weights_fn[o] > 0
         target = problem.target_n[learn]

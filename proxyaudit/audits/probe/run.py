@@ -34,6 +34,7 @@ from proxyaudit.pipeline.plan import permutations_needed, versions
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
+from proxyaudit.recipe.effort import SETTLED_AT
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.secret import public_hashes
 from proxyaudit.unfinished import Unfinished
@@ -137,7 +138,11 @@ def probe_inputs(
     started = time.time()
     columns = list(inputs.conditions.values())
     strata = {a.name: make_strata(columns, a.codes, a.classes) for a in inputs.attributes} if columns else {}
-    probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata, effort=True)
+    # The activations are the surface here: where a linear reader surely finds it, it is exposed whatever others say.
+    asked_from = 0.0 if request.condition_on else SETTLED_AT
+    probing = Probing(
+        request.seed, request.margins, plan["permutations"], strata=strata, effort=True, unless_linear=asked_from, numbers_too=False
+    )
     rows = ProbedArrays(inputs.attributes, inputs.clusters)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
     calls = [(inputs.acts[regime][site], site, digest_of([plan["digest"], regime, site])) for regime, site in todo]

@@ -13,14 +13,14 @@ from proxyaudit.channels.closed import STANDINGS
 from proxyaudit.channels.leak.closed import closed_at, standing
 from proxyaudit.channels.leak.eraser import check_eraser
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, holds_site, merge_sites
-from proxyaudit.channels.leak.site_probe import PLAINLY, Memo, ProbedArrays, Probing, SiteProbe
+from proxyaudit.channels.leak.site_probe import FOUND_ALREADY, PLAINLY, Memo, ProbedArrays, Probing, SiteProbe
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.probes.crossfit import assign_folds
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.recipe.effort import SETTLED_AT
+from proxyaudit.recipe.effort import SETTLED, SETTLED_AT
 from proxyaudit.seeding import stream
 
 PROFILE_READERS = ("quadratic", "trees")
@@ -36,9 +36,11 @@ def measure(view: ModelView, out: Measurement) -> None:
     labels = view.labels_n.astype(str)
     strata = {a.name: make_strata([labels], a.codes, a.classes) for a in dataset.attributes} if view.decides else {}
     asked_from = 0.0 if recipe.effort == "everything" else SETTLED_AT
-    full = replace(quick, nonlinear=view.decides, effort=view.asks("ease"), strata=strata, unless_linear=asked_from)
+    full = replace(quick, nonlinear=view.decides, effort=view.asks("ease"), strata=strata, unless_linear=asked_from, settled=SETTLED)
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
-    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=PLAINLY)
+    profiled = replace(
+        full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=PLAINLY, settled=FOUND_ALREADY
+    )
     # Verdict sites first: what is settled there is asked nowhere else.
     for site, acts in sorted(view.captured.acts.items(), key=lambda item: item[0] not in model.verdict_sites):
         if site in view.shared_sites:

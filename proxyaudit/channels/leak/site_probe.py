@@ -26,7 +26,6 @@ from proxyaudit.probes.planting import Streams, Target
 from proxyaudit.probes.results import BinnedTrace, Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
-from proxyaudit.recipe.effort import SETTLED, SETTLED_AT
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import integer_seed, stream
 from proxyaudit.stats.p_values import tail_probability
@@ -35,7 +34,7 @@ _QUADRATIC_COLUMNS = 2000
 _STRETCHED = 2  # times the rows of one quadratic test, where so many would do
 PERMUTED_WITHIN = 499
 PLAINLY = 0.01  # a model in which the linear test passes at this level rules the absence of the channel out
-_FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
+FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
 _TOLD = "what is conditioned on tells the attribute entirely: nothing can be beyond it"
 _CONSTANT_WITHIN = "the site is constant within what is conditioned on"
 _WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
@@ -65,6 +64,8 @@ class Probing:
     budget: float = 60.0  # predicted seconds, at a nominal speed, that the readers of one attribute at one site may take
     effort: bool = False  # whether to measure how easily the attribute is got out
     unless_linear: float = 0.0  # leave all but the linear test out where its p-value of presence in this model is no larger
+    numbers_too: bool = True  # whether that goes for numbers, whose quarters may tell more than their mean does
+    settled: str = FOUND_ALREADY  # why they are left out then
     closed: Mapping[str, frozenset[str]] = field(default_factory=dict)  # tests that are left out, by attribute
     work: float = 4e11  # operations of one quadratic test; rows beyond it are left out, whole clusters at a time
 
@@ -108,10 +109,10 @@ class SiteProbe:
             return self._unseen(replace(record, reason=str(error)))
         tests = {"linear": self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
         more = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ())) if probing.nonlinear else ()
-        settled = tests["linear"].p_present <= probing.unless_linear
+        settled = tests["linear"].p_present <= probing.unless_linear and (self.classes > 0 or probing.numbers_too)
         record = record if settled else self._unseen(record)
         if settled:
-            tests |= dict.fromkeys(more, LeakTest(SETTLED if probing.unless_linear == SETTLED_AT else _FOUND_ALREADY))
+            tests |= dict.fromkeys(more, LeakTest(probing.settled))
         else:
             tests |= dict.fromkeys((name for name in more if name in closed), LeakTest(ASKED_ONCE))
             if "nonlinear" in set(more) - closed:
@@ -124,7 +125,7 @@ class SiteProbe:
         if self.attribute.name in probing.strata:
             names = ("beyond", "beyond nonlinear")
             if settled or closed.issuperset(names):
-                tests |= dict.fromkeys(names, LeakTest(SETTLED if settled else ASKED_ONCE))
+                tests |= dict.fromkeys(names, LeakTest(probing.settled if settled else ASKED_ONCE))
             else:
                 tests |= self._beyond(probing.strata[self.attribute.name])
         return replace(record, tests=tests, effort=effort)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -235,7 +235,7 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
     folds, n, outputs = problem.base_fnk.shape
     rounds = _rounds(outputs)
     directions = np.zeros((len(rounds), folds, n, outputs))
-    settings = {"max_iter": rounds[-1], "max_leaf_nodes": _LEAVES, "max_bins": _BINS, "min_samples_leaf": 20}
+    settings: dict[str, Any] = {"max_iter": rounds[-1], "max_leaf_nodes": _LEAVES, "max_bins": _BINS, "min_samples_leaf": 20}
     settings |= {"learning_rate": 0.1, "l2_regularization": 1.0, "early_stopping": False}
     for o in range(folds):
         learn = problem.weights_fn[o] > 0

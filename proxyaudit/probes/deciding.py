@@ -151,8 +151,9 @@ class Inversion:
             self.screened.clear()
 
     def _laws_of_all(self, leak: float) -> tuple[ScoreLaw, Floats]:
+        """Laws along all directions at a leak, or at one that is much the same; at the margin, which most hangs on, at no other."""
         known = min(self.screened, key=lambda other: abs(np.log(other / leak)), default=0.0)
-        if not 1 / _ALIKE < known / leak < _ALIKE:
+        if known != leak and (leak == self.margin or not 1 / _ALIKE < known / leak < _ALIKE):
             every = np.arange(len(self.directions.names))
             self.screened[leak] = self._law_at(every, np.full(len(every), leak))
             known = leak

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,35 @@ _ROOMS = ("evidence", "verification", "comparison", "gating", "reporting", "cli"
 _WORDS = ("estimate.py", "words.py", "margin.py")
 
 _LOADED = """
-import sys
-{imports}
-print(*sorted(m.__spec__.origin for n, m in list(sys.modules.items()) if n.startswith("proxyaudit") and m.__spec__ and m.__spec__.origin))
+import os, sys
+import numpy, pandas, safetensors, sklearn.ensemble, torch, transformers  # what every stage needs, once for all
+for modules in sys.stdin:
+    child = os.fork()
+    if not child:
+        for module in modules.split():
+            __import__(module)
+        print(*(m.__spec__.origin for n, m in list(sys.modules.items()) if n.startswith("proxyaudit") and m.__spec__ and m.__spec__.origin))
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, modules
 """
 
 
-@cache
-def loaded_by(modules: tuple[str, ...]) -> set[str]:
-    """Files of the package that a fresh interpreter has executed once the modules are imported."""
-    code = _LOADED.format(imports="\n".join(f"import {module}" for module in modules))
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    return {Path(path).relative_to(PACKAGE).as_posix() for path in shown.split()}
+@pytest.fixture(scope="module")
+def loaded_by() -> Iterator[Callable[[tuple[str, ...]], set[str]]]:
+    """Files of the package that a fresh interpreter has executed once some modules are imported."""
+    with subprocess.Popen([sys.executable, "-c", _LOADED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+
+        def ask(modules: tuple[str, ...]) -> set[str]:
+            server.stdin.write(" ".join(modules) + "\n")
+            found = {Path(path).relative_to(PACKAGE).as_posix() for path in server.stdout.readline().split()}
+            assert found
+            return found
+
+        yield ask
+        server.stdin.close()
 
 
 def modules_of(stage: str) -> tuple[str, ...]:
@@ -39,11 +56,12 @@ def modules_of(stage: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_a_stage_imports_is_in_its_digest(stage: str) -> None:
+def test_what_a_stage_imports_is_in_its_digest(loaded_by: Callable[[tuple[str, ...]], set[str]], stage: str) -> None:
     """Packages execute their ``__init__`` beside what is asked of them: what only that brings in has no part in the stage's numbers."""
-    packages = {path for path in loaded_by(modules_of(stage)) if path.endswith("__init__.py")}
+    loaded = loaded_by(modules_of(stage))
+    packages = {path for path in loaded if path.endswith("__init__.py")}
     alone = loaded_by(tuple("proxyaudit." + ".".join(Path(path).parts[:-1]) for path in sorted(packages) if path != "__init__.py"))
-    assert loaded_by(modules_of(stage)) - packages - alone <= stage_files(stage)
+    assert loaded - packages - alone <= stage_files(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)

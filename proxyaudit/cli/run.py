@@ -24,6 +24,7 @@ from proxyaudit.cli.options import (
     quiet_stdout,
     show_audit,
 )
+from proxyaudit.cli.shard import make_shard, refuse_with_shard
 from proxyaudit.cli.sign import MaybeKey, ask_passphrase
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError
@@ -140,6 +141,7 @@ def run(
     cache: CacheRoot = None,
     jobs: Jobs = None,
     backend: Annotated[Backend, given("Engine that tasks run on.", env="BACKEND")] = Backend.loky,
+    shard: Annotated[str | None, given("Make part I of N into a shared --cache; then call once without it.", "I/N", env="SHARD")] = None,
     effort: MaybeEffort = None,
     overrides: Overrides = None,
     fresh: Annotated[bool, given("Compute everything again, whatever was kept.", name="--fresh", env="FRESH")] = False,
@@ -152,12 +154,16 @@ def run(
     json: Json = False,
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
+    given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
+    if shard is not None:
+        refuse_with_shard(fresh=fresh, seal=seal is not None)
+        part = make_shard(recipe, shard, given, json, out=out, cache_root=cache, jobs=jobs, consent=Consent.of(run_code or ()))
+        raise Exit(ProxyauditError.exit_code if part.failures else 0)
     named = None if seal is None else _named(seal, tsa_root)
     with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
-        given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
         more: dict[str, Any] = {} if named is None else {"beside": partial(_compared, named)}
         more |= {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
         result = run_audit(recipe, overrides=given, out=out, progress=progress, cache_root=cache, **more)

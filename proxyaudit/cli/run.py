@@ -75,13 +75,6 @@ def init(
     console.write_line(f"Next:  proxyaudit plan {path}   then   proxyaudit run {path}" if is_recipe else f"Next:  sh {path}")
 
 
-class Backend(StrEnum):
-    """Engines that tasks run on."""
-
-    loky = "loky"
-    dask = "dask"
-
-
 class Effort(StrEnum):
     """What is measured beyond what a verdict rests on."""
 
@@ -140,7 +133,10 @@ def run(
     out: Out = Path("reports"),
     cache: CacheRoot = None,
     jobs: Jobs = None,
-    backend: Annotated[Backend, given("Engine that tasks run on.", env="BACKEND")] = Backend.loky,
+    backend: Annotated[
+        str, given("Where tasks run: loky (this machine), dask, ray, or another backend of joblib.", "NAME", env="BACKEND")
+    ] = "loky",
+    scheduler: Annotated[str | None, given("Address of the cluster of dask or ray.", "ADDRESS", env="SCHEDULER")] = None,
     shard: Annotated[str | None, given("Make part I of N into a shared --cache; then call once without it.", "I/N", env="SHARD")] = None,
     effort: MaybeEffort = None,
     overrides: Overrides = None,
@@ -156,7 +152,7 @@ def run(
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
     given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
     if shard is not None:
-        refuse_with_shard(fresh=fresh, seal=seal is not None)
+        refuse_with_shard(fresh=fresh, seal=seal is not None, backend=backend != "loky", scheduler=scheduler is not None)
         part = make_shard(recipe, shard, given, json, out=out, cache_root=cache, jobs=jobs, consent=Consent.of(run_code or ()))
         raise Exit(ProxyauditError.exit_code if part.failures else 0)
     named = None if seal is None else _named(seal, tsa_root)
@@ -165,7 +161,7 @@ def run(
         from proxyaudit.pipeline import run_audit
 
         more: dict[str, Any] = {} if named is None else {"beside": partial(_compared, named)}
-        more |= {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
+        more |= {"jobs": jobs, "backend": backend, "scheduler": scheduler, "fresh": fresh, "consent": Consent.of(run_code or ())}
         result = run_audit(recipe, overrides=given, out=out, progress=progress, cache_root=cache, **more)
         pack = read_pack(result.folder)
     if named is not None and pack.environment.get("seal", {}).get("sha256") != named.sha256:

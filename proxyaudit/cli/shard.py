@@ -32,9 +32,16 @@ def make_shard(recipe: Path, text: str, overrides: tuple[str, ...], json: bool, 
     return found
 
 
+_MENDS = {
+    "fresh": "name a new --cache, which all shards share",
+    "seal": "give it to the last call, which has no --shard",
+    "backend": "a shard works on its own machine: leave it out, or leave out --shard and let the cluster share the work",
+}
+
+
 def refuse_with_shard(**given: bool) -> None:
     """Refuse options that one shard alone cannot follow."""
     for option, asked in given.items():
         if asked:
-            mend = "give it to the last call, which has no --shard" if option != "fresh" else "name a new --cache, which all shards share"
-            raise InputError("one shard cannot do that for all of them", where=f"--{option} with --shard", mend=mend)
+            where, mend = f"--{option} with --shard", _MENDS.get(option, _MENDS["backend"])
+            raise InputError("one shard cannot do that for all of them", where=where, mend=mend)

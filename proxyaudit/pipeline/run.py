@@ -50,6 +50,7 @@ def run_audit(
     out: Path = Path("reports"),
     jobs: int | None = None,
     backend: str = "loky",
+    scheduler: str | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
     consent: Consent | None = None,
@@ -59,23 +60,25 @@ def run_audit(
     """Run an audit, or resume one that was interrupted; the run lies in ``<out>/<recipe name>/<run id>``.
 
     ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
-    given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
+    given) nor on the ``backend`` (``loky``, or a cluster, at an address ``scheduler``: see ``Workers``), whose machines share the cache and
+    the files of the recipe. ``fresh`` measures again what is done; ``progress`` is called after every task;
     ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out; what ``beside``
     says of the plan stands in the environment; tasks are kept in ``cache_root``, the user's cache if not given. Raises ``InputError``:
     consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then. Raises ``TaskError``:
     the inputs could not be measured.
     """
     started = time.time()
-    workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)
+    workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend, scheduler=scheduler)
     check_out(out)
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
     more = beside(prepared.plan.as_dict())
-    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(cache_folder(cache_root), prepared.plan.run_id)
+    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(cache_folder(cache_root).absolute(), prepared.plan.run_id)
     workers.shared = prepared, cache
     if not fresh and (found := finished(folder)) is not None:
         return RunResult(folder, found.run.status, found, reused=True)
-    with cache.hold(folder):
+    with cache.hold(folder) as held:
+        workers.visible = str(held.name)
         # Whoever held it a moment ago may have made the run.
         if not fresh and (found := finished(folder)) is not None:
             return RunResult(folder, found.run.status, found, reused=True)

@@ -12,15 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from small_project import SMALL, cache_of, command, evidence_bytes, finished, project, run
+from small_project import CURED, cache_of, command, evidence_bytes, finished, project, run
 
 from proxyaudit.cache import Cache
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run
 from tests.studies.kills import members
-
-# Few tasks, cures among them: those follow from what was measured.
-CURED = SMALL.replace("cures: false", "cures: true").replace("  - synthetic: {name: vendor, path: release.csv}\n", "effort: decide\n")
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ def make_shard(recipe: Path, text: str, overrides: tuple[str, ...], json: bool, 
 _MENDS = {
     "fresh": "name a new --cache, which all shards share",
     "seal": "give it to the last call, which has no --shard",
+    "mlflow": "give it to the last call, which has no --shard",
     "backend": "a shard works on its own machine: leave it out, or leave out --shard and let the cluster share the work",
 }
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from proxyaudit.claims import Claims
 from proxyaudit.data.cures import Cure
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError, MachineError, machine_error
@@ -25,7 +26,7 @@ INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE, CURE = "inputs", "synthesize", "enco
 PART = "part"  # kind of what unfinished tasks have kept
 _MARKER = "done.json"
 _ENTRY = re.compile(r"[0-9a-f]{32}|\.work-[A-Za-z0-9]+-\d+-[0-9a-f]{32}")
-_WORK, LOCKS, RUNS, _TAG = ".work-", "locks", "runs", "CACHEDIR.TAG"
+_WORK, LOCKS, RUNS, CLAIMS, _TAG = ".work-", "locks", "runs", "claims", "CACHEDIR.TAG"
 
 
 def cache_folder(given: Path | None = None) -> Path:
@@ -34,7 +35,11 @@ def cache_folder(given: Path | None = None) -> Path:
     try:
         found = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proxyaudit"
         # Its permissions are taken away from everybody else, and what is in it is deleted one day.
-        strange = found.is_dir() and not is_cache(found) and any(found.iterdir())
+        # Another process may be making it at this very moment.
+        for pause in (0.1, 0.4, 0.0):
+            if not (strange := found.is_dir() and not is_cache(found) and any(found.iterdir())):
+                break
+            time.sleep(pause)
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or "it cannot be told which folder is yours"
         raise InputError(f"the cache cannot be used ({why})", where="--cache", mend=f"name another folder, or set {CACHE}") from None
@@ -77,6 +82,16 @@ class Cache:
 
     root: Path
     run: str = ""
+
+    @property
+    def claims(self) -> Claims:
+        """Who is making which task."""
+        return Claims(self.root / CLAIMS)
+
+    def claim(self, name: str) -> contextlib.AbstractContextManager[bool]:
+        """Claim what goes by a name, for the length of a block: see :meth:`Claims.claim`."""
+        self._make_folder(CLAIMS)
+        return self.claims.claim(name)
 
     def folder(self, kind: str, digest: str) -> Path:
         """Folder of a task's results."""
@@ -145,17 +160,27 @@ class Cache:
                 _sync(path)
             # Another run may be reading what it put there a moment ago.
             if not self.has(kind, digest):
-                remove(target)
-                try:
-                    work.rename(target)
-                except OSError:
-                    if not self.has(kind, digest):
-                        raise
+                self._put(work, target, kind, digest)
                 _sync(target.parent)
         finally:
             remove(work)
         self._use(target)
         return target
+
+    def _put(self, work: Path, target: Path, kind: str, digest: str) -> None:
+        """Rename a finished folder into place, unless another process has put its own there since."""
+        for last in (False, True):
+            try:
+                # First as if nothing stood there: whole results of another process are in the way of it, and stay.
+                work.rename(target)
+            except OSError:
+                if self.has(kind, digest):
+                    return
+                if last:
+                    raise
+                remove(target)
+            else:
+                return
 
     def _make_folder(self, kind: str) -> None:
         """Make the folder of a kind, and what tells other programs to leave the cache alone."""
@@ -193,8 +218,8 @@ class Cache:
         raise InputError("another process is making this very run", where=str(folder), mend=mend)
 
     def running(self) -> set[str]:
-        """Ids of the runs that are being made at this moment, by any process of this machine."""
-        found = set()
+        """Ids of the runs that are being made at this moment, by any process of this machine or any shard."""
+        found = {name.rpartition("-")[2] for name in self.claims.live("shard-*")}
         for lock in (self.root / LOCKS).glob("*-*"):
             try:
                 hold(lock).close()
@@ -207,6 +232,7 @@ class Cache:
         for work in self.root.glob(f"*/{_WORK}*"):
             if is_left_over(work.name, _WORK):
                 remove(work)
+        self.claims.sweep()
 
     def forget(self, kind: str, digest: str = "") -> None:
         """Drop a task's results, or all of a kind that the run used."""

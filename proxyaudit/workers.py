@@ -20,20 +20,15 @@ from multiprocessing.reduction import ForkingPickler
 from pkgutil import resolve_name
 from typing import Any
 
-from proxyaudit.errors import InputError, ProxyauditError, TaskError, machine_error, safe_line
+from proxyaudit.clusters import joblib
+from proxyaudit.clusters.calls import TRIES, Engine, Lost, calls_on
+from proxyaudit.errors import InputError, ProxyauditError, TaskError, did_you_mean, machine_error, safe_line
 from proxyaudit.files import temporary_folder
+from proxyaudit.registry import load_plugin, plugin_names
 
 _LEAVING = 5.0  # seconds that a worker may take to leave
-TRIES = 3  # of one call, before it counts as failed because its workers die
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Stands for the result of a call that no worker outlived."""
-
-    why: str
 
 
 @dataclass
@@ -65,21 +60,26 @@ class Worker:
 
 @dataclass
 class Workers:
-    """Who makes the calls: so many processes, which results do not depend on, on this machine (``loky``) or of a ``dask`` cluster.
+    """Who makes the calls: so many processes, which results do not depend on, on this machine (``loky``) or of a cluster.
 
-    One alone is this very process. ``shared`` is what every call takes after its own arguments; it is sent to each worker once.
+    Clusters are those of ``dask`` and ``ray``, at an address ``scheduler`` or of this machine alone, and what joblib knows by the name of a
+    ``backend``. One process alone is this very one. ``shared`` is what every call takes after its own arguments; it is sent to each worker
+    once. Workers of clusters must see a file ``visible``, where one is named.
     """
 
     count: int
     backend: str = "loky"
     shared: tuple[Any, ...] = ()
+    scheduler: str | None = None
+    visible: str = ""
     crew: list[Worker] = field(default_factory=list)
     left: ExitStack = field(default_factory=ExitStack)  # what goes when the last worker has ended
     scratch: str = ""  # folder of the workers' temporary files
 
     def __post_init__(self) -> None:
-        if self.backend not in ("loky", "dask"):
-            raise InputError(f"unknown backend '{self.backend}'", where="--backend", mend="use loky or dask")
+        self.engine = None if self.backend == "loky" else _engine(self.backend, self.count, self.scheduler)
+        if self.scheduler is not None and self.backend not in ("dask", "ray"):
+            raise InputError(f"'{self.backend}' has no scheduler", where="--scheduler", mend="add --backend dask or --backend ray")
         if self.count < 1:
             raise InputError(f"{self.count} workers cannot work", where="--jobs", mend="give 1 or more")
 
@@ -97,14 +97,16 @@ class Workers:
         while self.crew:
             self.crew.pop().end()
         self.left.close()
+        if self.engine is not None:
+            self.engine.close()
 
     def run(self, function: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Make calls of ``"module:function"``, in any order; the place and result of each as it ends, :class:`Lost` where workers died.
 
         What a call raises is raised here, and ends the other calls. Raises ``MachineError``: no process can be started.
         """
-        if self.backend == "dask":
-            yield from _dask(function, calls, self.shared, self.count)
+        if self.engine is not None:
+            yield from calls_on(self.engine, function, calls, self.shared, self.visible)
         elif self.count == 1:
             call = resolve_name(function)
             yield from ((place, call(*given, *self.shared)) for place, given in enumerate(calls))
@@ -245,22 +247,15 @@ def _end_with_parent(scratch: str) -> None:
         os._exit(1)
 
 
-def _dask(function: str, calls: Sequence[tuple[Any, ...]], shared: tuple[Any, ...], count: int) -> Iterator[tuple[int, Any]]:
-    try:
-        from dask.distributed import Client, KilledWorker, LocalCluster, as_completed
-    except ImportError:
-        raise InputError("dask is not installed", where="--backend dask", mend="pip install '.[dask]'") from None
-    if not calls:
-        return
-    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        everywhere = client.scatter(list(shared), broadcast=True, hash=False)
-        futures = {client.submit(_made, function, given, *everywhere, pure=False): place for place, given in enumerate(calls)}
-        for future in as_completed(list(futures)):
-            try:
-                yield futures[future], future.result()
-            except KilledWorker:
-                yield futures[future], Lost("its worker processes died")
-
-
-def _made(function: str, given: tuple[Any, ...], *shared: Any) -> Any:
-    return resolve_name(function)(*given, *shared)
+def _engine(backend: str, count: int, address: str | None) -> Engine:
+    """Who makes calls on a backend. A plugin of that name is called first: it registers the backend with joblib."""
+    if backend in ("dask", "ray"):
+        found: Engine = resolve_name(f"proxyaudit.clusters.{backend}:Cluster")(count, address)
+        return found
+    if backend in plugin_names("backends"):
+        load_plugin("backends", backend, where="--backend")()
+    if backend not in joblib.names():
+        every = ("loky", "dask", "ray", *joblib.names(), *plugin_names("backends"))
+        mend = did_you_mean(backend, every, f"known: {', '.join(every)}")
+        raise InputError(f"unknown backend '{backend[:40]}'", where="--backend", mend=mend)
+    return joblib.Cluster(backend, count)

@@ -37,6 +37,7 @@ RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run folder, or a fol
 Base = Annotated[MaybePath, given("Folder of the run's recipe, if its paths do not start from the current one.", "DIR")]
 Root = Annotated[MaybePath, given("Root certificate of the authority that stamped the seal.", "FILE", name="--tsa-root", env="TSA_ROOT")]
 _CODE = "Code that may be executed; may be given several times. 'any' for a recipe of one's own; of a pack only the hash counts."
+Mlflow = Annotated[MaybePath, given("Put the run into this MLflow tracking folder, too.", "DIR", name="--mlflow", env="MLFLOW")]
 RunCode = Annotated[Many, given(_CODE, "FILE@sha256:HASH", env="RUN_CODE")]
 
 
@@ -80,6 +81,16 @@ def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside:
             write_file(path, data)
     except OSError as error:
         raise InputError(f"the {what} cannot be written ({error.strerror})", where=where, mend=f"name another {what}") from None
+
+
+def track_run(folder: Path, pack: "EvidencePack", client: Any) -> dict[str, str]:
+    """Put a run into a tracking folder and say so; what the JSON of the command tells of it."""
+    from proxyaudit.tracking import track
+
+    found = track(pack, folder, client)
+    what = "MLflow:" if found.new else "It was in MLflow already:"
+    console.warn(f"proxyaudit: {what} experiment {found.experiment}, run {found.run}")
+    return {"mlflow": found.run}
 
 
 def show_audit(folder: Path, pack: "EvidencePack", *, reused: bool, json: bool, sentences: bool = True) -> None:

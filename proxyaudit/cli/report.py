@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, MaybePath, RunFolder, given, write_results
+from proxyaudit.cli.options import Json, Many, MaybePath, Mlflow, RunFolder, given, track_run, write_results
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def report(
         Many, given("Kind of training that the card's model had; may be given several times (default: all).", "NAME", name="--regime")
     ] = None,
     out: Annotated[MaybePath, given("Write the pages there, every word anew; leave the run alone.", "DIR", env="REPORT_OUT")] = None,
+    mlflow: Mlflow = None,
     json: Json = False,
 ) -> None:
     """Verify a run and render its report again from its evidence alone; with --model-card also write its section of a model card."""
@@ -32,11 +33,13 @@ def report(
     from proxyaudit.evidence.pack import find_run, replace_reports
     from proxyaudit.reporting.html import render_html
     from proxyaudit.reporting.markdown import render_markdown
+    from proxyaudit.tracking import tracking_client
     from proxyaudit.verification.checks import reworded
     from proxyaudit.verification.run import read_verified
 
     if regimes and model_card is None:
         raise InputError("only a model card is about chosen regimes", where="--regime", mend="give --model-card FILE as well")
+    client = None if mlflow is None else tracking_client(mlflow)
     notes: list[str] = []
     run_folder = find_run(folder)
     pack = read_verified(run_folder, notes, strict=False, pages=False)
@@ -60,9 +63,10 @@ def report(
         console.warn(f"proxyaudit: {note}")
     if changed and not covered(run_folder):
         console.warn("proxyaudit: the run was signed before: its signatures no longer cover these pages; 'proxyaudit sign' signs them anew")
+    tracked = {} if client is None else track_run(run_folder, pack, client)
     if json:
         told = {"model_card": str(model_card)} if model_card is not None else {}
-        console.emit_json({"folder": str(run_folder), "report": str(path), "changed": changed, **told})
+        console.emit_json({"folder": str(run_folder), "report": str(path), "changed": changed, **told, **tracked})
         return
     console.write_line(str(path))
     if model_card is not None:

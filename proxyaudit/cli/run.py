@@ -14,6 +14,7 @@ from proxyaudit.cli.options import (
     Jobs,
     Json,
     MaybePath,
+    Mlflow,
     Out,
     Overrides,
     RecipeFile,
@@ -23,7 +24,9 @@ from proxyaudit.cli.options import (
     kept_results,
     quiet_stdout,
     show_audit,
+    track_run,
 )
+from proxyaudit.cli.shard import make_shard, refuse_with_shard
 from proxyaudit.cli.sign import MaybeKey, ask_passphrase
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError
@@ -72,13 +75,6 @@ def init(
     if template is not Template.tabular:
         console.write_line("Put your files and columns where it says EDIT.")
     console.write_line(f"Next:  proxyaudit plan {path}   then   proxyaudit run {path}" if is_recipe else f"Next:  sh {path}")
-
-
-class Backend(StrEnum):
-    """Engines that tasks run on."""
-
-    loky = "loky"
-    dask = "dask"
 
 
 class Effort(StrEnum):
@@ -139,7 +135,11 @@ def run(
     out: Out = Path("reports"),
     cache: CacheRoot = None,
     jobs: Jobs = None,
-    backend: Annotated[Backend, given("Engine that tasks run on.", env="BACKEND")] = Backend.loky,
+    backend: Annotated[
+        str, given("Where tasks run: loky (this machine), dask, ray, or another backend of joblib.", "NAME", env="BACKEND")
+    ] = "loky",
+    scheduler: Annotated[str | None, given("Address of the cluster of dask or ray.", "ADDRESS", env="SCHEDULER")] = None,
+    shard: Annotated[str | None, given("Make part I of N into a shared --cache; then call once without it.", "I/N", env="SHARD")] = None,
     effort: MaybeEffort = None,
     overrides: Overrides = None,
     fresh: Annotated[bool, given("Compute everything again, whatever was kept.", name="--fresh", env="FRESH")] = False,
@@ -149,23 +149,31 @@ def run(
     run_code: RunCode = None,
     seal: Annotated[MaybePath, given("The seal of 'plan' that the run is made under.", "FILE", env="SEAL")] = None,
     tsa_root: Root = None,
+    mlflow: Mlflow = None,
     json: Json = False,
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
-    named = None if seal is None else _named(seal, tsa_root)
+    given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
+    if shard is not None:
+        clusters = {"backend": backend != "loky", "scheduler": scheduler is not None}
+        refuse_with_shard(fresh=fresh, seal=seal is not None, mlflow=mlflow is not None, **clusters)
+        part = make_shard(recipe, shard, given, json, out=out, cache_root=cache, jobs=jobs, consent=Consent.of(run_code or ()))
+        raise Exit(ProxyauditError.exit_code if part.failures else 0)
+    named, client = None if seal is None else _named(seal, tsa_root), _client(mlflow)
     with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
-        given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
         more: dict[str, Any] = {} if named is None else {"beside": partial(_compared, named)}
-        more |= {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
+        more |= {"jobs": jobs, "backend": backend, "scheduler": scheduler, "fresh": fresh, "consent": Consent.of(run_code or ())}
         result = run_audit(recipe, overrides=given, out=out, progress=progress, cache_root=cache, **more)
         pack = read_pack(result.folder)
     if named is not None and pack.environment.get("seal", {}).get("sha256") != named.sha256:
         what = "the run lies there already, and was not made under this seal"
         raise InputError(what, where=str(result.folder), mend="use --fresh to make it again under the seal")
     show_audit(result.folder, pack, reused=result.reused, json=json, sentences=False)
+    if client is not None:
+        track_run(result.folder, pack, client)
     if again := pack.environment.get("made_anew") if not result.reused else None:
         console.warn(f"proxyaudit: kept results that were damaged and were made anew: {again}")
     if result.status != "complete":
@@ -173,6 +181,14 @@ def run(
             console.warn(f"proxyaudit: failed: {failure}")
         console.warn("proxyaudit: the run is partial; what did not fail stands. Mend what failed, or run the same command again")
         raise Exit(ProxyauditError.exit_code)
+
+
+def _client(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    from proxyaudit.tracking import tracking_client
+
+    return tracking_client(folder)
 
 
 def _named(path: Path, root: Path | None) -> "NamedSeal":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from proxyaudit.cache import LOCKS, OLD_CACHE, RUNS, Cache, is_cache, is_entry, remove
+from proxyaudit.cache import CLAIMS, LOCKS, OLD_CACHE, RUNS, Cache, is_cache, is_entry, remove
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.manifest import MANIFEST, read_manifest
@@ -148,7 +148,7 @@ def _entries(root: Path) -> list[Path]:
     """All results in a cache, finished or not; ``InputError`` if anything else lies there."""
     found = []
     for kind in sorted(root.iterdir()):
-        if kind.name in (".gitignore", "CACHEDIR.TAG", RUNS, LOCKS, RECEIPT):
+        if kind.name in (".gitignore", "CACHEDIR.TAG", RUNS, LOCKS, CLAIMS, RECEIPT):
             continue
         if kind.is_symlink() or not kind.is_dir():
             raise InputError("something else than kept results lies in the cache", where=str(kind), mend=_OURS)

@@ -1,7 +1,5 @@
 """Measuring: one model by every channel, and the inputs that all of them share."""
 
-import contextlib
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -21,15 +19,12 @@ from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.discover import measure_association
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.record import INPUT_SITE, Measurement
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.train import read_features
-from proxyaudit.unfinished import Unfinished
-
-SHARED = "site"  # kind of what several measuring tasks would measure alike
+from proxyaudit.unfinished import Unfinished, remember
 
 
 def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
@@ -107,19 +102,3 @@ def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | N
     if regime.kind == "scrubbed" and task.seed == 0 and isinstance(encoder, TextEncoder):
         return encoder.scrubbed(prepared.dataset.audit, regime.scrub)  # what the words still carry where some were scrubbed
     return prepared.releases.get(task.regime) if task.seed == 0 else None
-
-
-def remember(cache: Cache, inputs: str, what: Mapping[str, Any], make: Callable[[], Measurement]) -> Measurement:
-    """A measurement that other tasks make too, looked up where one of them did; else ``make`` measures it.
-
-    ``inputs``, the digest of the task that planted the placebos, depends on data, attributes and code; ``what`` says the rest.
-    """
-    digest = digest_of({"code": code_digest("measure"), "inputs": inputs, **what})
-    if cache.has(SHARED, digest):
-        with contextlib.suppress(OSError):  # another task of the same moment may be putting it there
-            return Measurement.read(cache.folder(SHARED, digest))
-    found = make()
-    if not cache.has(SHARED, digest):
-        with contextlib.suppress(OSError):
-            cache.commit(SHARED, digest, found.write)
-    return found

@@ -1,9 +1,6 @@
 """Planning: everything that is fixed before anything is measured, and its digest."""
 
-import platform
-from contextlib import suppress
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +17,18 @@ from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.models.kinds import model_hashes, model_kind
 from proxyaudit.models.module import code_of
-from proxyaudit.models.text import device_name
+from proxyaudit.models.versions import versions
 from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
 from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe, file_name, load_recipe
 from proxyaudit.regimes import Regime, lone_tables
-from proxyaudit.registry import own_version
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION, NotTested
 
 FEWEST_PERMUTATIONS = 999
-_PACKAGES = ("captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
-_TEXT_PACKAGES = ("transformers", "tokenizers", "peft")
 
 
 def prepare(recipe: Recipe, base: Path) -> Prepared:
@@ -54,16 +48,6 @@ def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Co
     if consent is not None:
         consent.require(code_of(recipe, base), delivered=False)
     return prepare(recipe, base)
-
-
-def versions(*more: str, text: bool = False) -> dict[str, str]:
-    """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
-    found = {"python": platform.python_version(), **own_version()}
-    for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    device = device_name() if text else None
-    return found if device is None else {**found, "device": device}
 
 
 def permutations_needed(cells: int) -> int:

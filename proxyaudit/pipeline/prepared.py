@@ -24,6 +24,7 @@ from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.own_classifier import OwnClassifier, settled
 from proxyaudit.models.tree_files import with_room
+from proxyaudit.models.versions import differing
 from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
@@ -109,11 +110,15 @@ class Prepared(Inputs):
         return {name: value for name, value in vars(self).items() if name != "model"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take it in and build the model. Raises ``InputError``: the program is another one by now."""
+        """Take it in and build the model. Raises ``InputError``: the program is another one here, or by now."""
         vars(self).update(state)
+        if found := differing(self.plan.versions):
+            what, mend = "a worker has other versions: " + "; ".join(found), "install the same on all machines"
+            raise InputError(what, where=self.recipe.name, mend=mend)
         vars(self)["model"] = self.build(0)
         if code_digest() != self.plan.code:
-            raise InputError("the program changed while the audit ran", where=self.recipe.name, mend="run it again")
+            what = "the program changed while the audit ran, or a worker has another one"
+            raise InputError(what, where=self.recipe.name, mend="run it again")
 
 
 def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:

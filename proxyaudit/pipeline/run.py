@@ -15,20 +15,21 @@ from proxyaudit.consent import Consent
 from proxyaudit.estimates.advice import settled_by_models
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
-from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.facts import Facts
+from proxyaudit.estimates.ledger import Drafts, Ledger, decide_ledger
 from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.row_sums import row_parts
-from proxyaudit.estimates.scope import read_scope
+from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.evidence.pack import EvidencePack, write_plan
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
-from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.stages import Progress, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.pipeline.try_cures import Runner, try_cures
+from proxyaudit.pipeline.try_cures import Runner, Trials, try_cures
 from proxyaudit.publication import check_out, environment_of, finished, publish
 from proxyaudit.types import Evidence, NotTested
+from proxyaudit.unfinished import SHARED
 from proxyaudit.workers import Workers
 
 
@@ -49,6 +50,7 @@ def run_audit(
     out: Path = Path("reports"),
     jobs: int | None = None,
     backend: str = "loky",
+    scheduler: str | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
     consent: Consent | None = None,
@@ -58,23 +60,25 @@ def run_audit(
     """Run an audit, or resume one that was interrupted; the run lies in ``<out>/<recipe name>/<run id>``.
 
     ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
-    given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
+    given) nor on the ``backend`` (``loky``, or a cluster, at an address ``scheduler``: see ``Workers``), whose machines share the cache and
+    the files of the recipe. ``fresh`` measures again what is done; ``progress`` is called after every task;
     ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out; what ``beside``
     says of the plan stands in the environment; tasks are kept in ``cache_root``, the user's cache if not given. Raises ``InputError``:
     consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then. Raises ``TaskError``:
     the inputs could not be measured.
     """
     started = time.time()
-    workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)
+    workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend, scheduler=scheduler)
     check_out(out)
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
     more = beside(prepared.plan.as_dict())
-    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(cache_folder(cache_root), prepared.plan.run_id)
+    folder, cache = out / prepared.recipe.name / prepared.plan.run_id, Cache(cache_folder(cache_root).absolute(), prepared.plan.run_id)
     workers.shared = prepared, cache
     if not fresh and (found := finished(folder)) is not None:
         return RunResult(folder, found.run.status, found, reused=True)
-    with cache.hold(folder):
+    with cache.hold(folder) as held:
+        workers.visible = str(held.name)
         # Whoever held it a moment ago may have made the run.
         if not fresh and (found := finished(folder)) is not None:
             return RunResult(folder, found.run.status, found, reused=True)
@@ -85,41 +89,61 @@ def run_audit(
                 for task in stage:
                     cache.forget(task.kind, task.digest)
         try:
-            return _make(folder, Runner(prepared, {}, cache, workers, progress, fresh, more), started)
+            return _publish(folder, settle(Runner(prepared, {}, cache, workers, progress, fresh, more)), started)
         finally:
             workers.close()
             cache.sweep()
 
 
-def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResult:
-    """Do what is not done, go on to the next look where more models could settle something, and publish."""
-    prepared, cache, workers = run.prepared, run.cache, run.workers
+@dataclass(frozen=True)
+class Settled:
+    """All that a run measured, and what follows from it."""
+
+    run: Runner  # as many repetitions as it came to
+    failures: dict[str, list[str]]  # by regime
+    facts: Facts
+    ledger: Ledger
+    scope: Scope
+    trials: Trials
+    spoilt: int  # kept results that were made anew
+
+
+def settle(run: Runner, spoilt: int = 0) -> Settled:
+    """Do what is not done, go on to the next look where more models could settle something, and try cures."""
+    prepared, cache = run.prepared, run.cache
     tasks = task_digests(prepared)
     every = [task for stage in tasks.values() for task in stage]
     kept = {task for task in every if cache.has(task.kind, task.digest)}
     spoilt += sum(cache.stands(task.kind, task.digest) for task in every if task not in kept)
-    failures = run_stages(prepared, tasks, kept, workers, run.progress)
+    failures = run_stages(prepared, tasks, kept, run.workers, run.progress)
     with one_thread():
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
-        plan = prepared.plan.as_dict()
-        recipe = prepared.recipe.published()
-        scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
+        scope = read_scope(prepared.plan.as_dict(), prepared.recipe.published(), {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles, prepared.repetitions.looks())
     if repetitions := prepared.repetitions.next_look(settled_by_models(Numbers(ledger.estimates, scope))):
-        return _make(folder, replace(run, prepared=replace(prepared, repetitions=repetitions)), started, spoilt)
+        return settle(replace(run, prepared=replace(prepared, repetitions=repetitions)), spoilt)
+    run = replace(run, tasks=tasks)
     with one_thread():
-        trials = try_cures(replace(run, tasks=tasks), facts, ledger, scope)
-        facts = replace(facts, cured=trials.cured)
+        return Settled(run, failures, facts, ledger, scope, try_cures(run, facts, ledger, scope), spoilt)
+
+
+def _publish(folder: Path, found: Settled, started: float) -> RunResult:
+    """Conclude, and write what readers get."""
+    run, ledger, scope, trials = found.run, found.ledger, found.scope, found.trials
+    prepared, workers, failures = run.prepared, run.workers, found.failures
+    plan, recipe = prepared.plan.as_dict(), prepared.recipe.published()
+    with one_thread():
+        facts = replace(found.facts, cured=trials.cured)
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
         planned = [NotTested(**note) for note in prepared.plan.notes]
         not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
-        signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.keeps_signatures else {}
+        signatures = signatures_of_run(prepared, run.tasks, run.cache, evidence) if prepared.recipe.keeps_signatures else {}
     more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
-    more |= dict(run.beside or {}) | ({"made_anew": spoilt} if spoilt else {})
+    more |= dict(run.beside or {}) | ({"made_anew": found.spoilt} if found.spoilt else {})
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     publish(EvidencePack(evidence, plan, recipe, environment, arrays, row_parts(ledger)), folder, signatures)

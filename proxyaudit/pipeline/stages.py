@@ -10,11 +10,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
+from proxyaudit.clusters.calls import Lost
 from proxyaudit.errors import MachineError, TaskError, safe_line
 from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.tasks import STAGES
-from proxyaudit.workers import Lost, Workers
+from proxyaudit.workers import Workers
 
 _RUNS = {
     INPUTS: "proxyaudit.pipeline.measure:run_inputs",

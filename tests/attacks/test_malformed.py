@@ -311,7 +311,7 @@ CASES = [
     Case("--set below a word", _nothing, ("'x'", "--set name.x=1"), "dotted key", ("recipe.yaml", "--set", "name.x=1")),
     Case("--jobs 0", _nothing, ("--jobs", "greater than or equal to 1"), "--help", ("recipe.yaml", "--jobs", "0")),
     Case("unknown option", _nothing, ("--fresch",), "--help", ("recipe.yaml", "--fresch")),
-    Case("unknown backend", _nothing, ("--backend", "spark"), "--help", ("recipe.yaml", "--backend", "spark")),
+    Case("unknown backend", _nothing, ("--backend", "spark"), "dask", ("recipe.yaml", "--backend", "spark")),
 ]
 
 

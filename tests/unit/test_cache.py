@@ -217,3 +217,30 @@ def test_workers_that_begin_at_once_do_not_disturb_one_another(tmp_path: Path) -
         process.stdin.flush()
     assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0)] * 2
     assert all(Cache(tmp_path / "cache").has(f"kind{n}", mark * 64) for n in range(60) for mark in "ab")
+
+
+def test_two_who_put_the_same_results_at_one_moment_leave_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, sound, asked = Cache(tmp_path), Cache.has, []
+
+    def has(self: Cache, kind: str, digest: str) -> bool:
+        asked.append(digest)
+        if len(asked) > 1:
+            return sound(self, kind, digest)
+        work = self.folder(kind, digest).with_name("of-another")  # whose process puts it there just after it was asked for
+        shutil.copytree(next(self.root.glob("train/.work-*")), work)
+        work.rename(self.folder(kind, digest))
+        return False
+
+    monkeypatch.setattr(Cache, "has", has)
+    entry = cache.commit("train", DIGEST, write)
+    assert sound(cache, "train", DIGEST)
+    assert len(asked) == 2
+    assert [path.name for path in entry.parent.iterdir()] == [entry.name]
+
+
+def test_what_another_process_removes_meanwhile_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    for place in Unfinished(cache, DIGEST).places:
+        cache.commit(PART, place, lambda folder: (folder / "steps.json").write_text('{"times": 1, "done": []}') and None)
+    monkeypatch.setattr(Measurement, "read", lambda folder: (_ for _ in ()).throw(FileNotFoundError(errno.ENOENT, "gone")))
+    assert Unfinished(cache, DIGEST).times == 0

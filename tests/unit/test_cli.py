@@ -213,6 +213,7 @@ def test_run_shows_the_answer_and_where_it_lies(pipeline: _Pipeline, tmp_path: P
         "overrides": (),
         "jobs": 2,
         "backend": "loky",
+        "scheduler": None,
         "fresh": True,
         "consent": Consent(),
         "cache_root": Path(os.environ["PROXYAUDIT_CACHE"]),

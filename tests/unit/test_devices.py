@@ -19,7 +19,7 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.training import train_model
-from proxyaudit.pipeline.plan import versions
+from proxyaudit.models.versions import versions
 from proxyaudit.recipe.recipe import SitesSpec, parse_recipe
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from proxyaudit.cache import Cache
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.pipeline.measure import SHARED, remember
+from proxyaudit.unfinished import SHARED, remember
 
 
 def test_looked_up_or_measured_the_numbers_are_the_same(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from proxyaudit.channels.leak.measure import measure_shared_site, measure_site
 from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.pipeline.measure import SHARED, remember
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
+from proxyaudit.unfinished import SHARED, remember
 
 
 def test_looked_up_or_measured_the_numbers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import torch
 from small_project import MODULE, SMALL, project
 from text_world import MAX_TOKENS, save_tiny, texts
 
+import proxyaudit.models.versions
 import proxyaudit.pipeline.prepared
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.plan import prepare_file
@@ -58,4 +59,13 @@ def test_a_program_that_changed_meanwhile_is_refused(tmp_path: Path, monkeypatch
     message = bytes(ForkingPickler.dumps(prepared("table", tmp_path)))
     monkeypatch.setattr(proxyaudit.pipeline.prepared, "code_digest", lambda: "another")
     with pytest.raises(InputError, match="the program changed while the audit ran"):
+        ForkingPickler.loads(message)
+
+
+def test_a_worker_with_other_versions_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster each machine has an environment of its own."""
+    message = bytes(ForkingPickler.dumps(prepared("table", tmp_path)))
+    sound = proxyaudit.models.versions.metadata.version
+    monkeypatch.setattr(proxyaudit.models.versions.metadata, "version", lambda name: "0.1" if name == "numpy" else sound(name))
+    with pytest.raises(InputError, match=r"a worker has other versions: numpy 0.1 here, .* in the plan .*install the same on all machines"):
         ForkingPickler.loads(message)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import proxyaudit.workers
+from proxyaudit.clusters.calls import TRIES, Lost
 from proxyaudit.errors import InputError, MachineError, TaskError
 from proxyaudit.files import this_process
-from proxyaudit.workers import TRIES, Lost, Workers
+from proxyaudit.workers import Workers
 
 
 def called(workers: Workers, name: str, *calls: tuple[object, ...]) -> list[object]:

@@ -17,6 +17,7 @@ from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
 from proxyaudit.channels.prominence.measure import measure_site as measure_prominence
+from proxyaudit.clusters.calls import Lost
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.tables import read_table, settle_values
@@ -30,7 +31,8 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.pipeline.plan import permutations_needed, versions
+from proxyaudit.models.versions import versions
+from proxyaudit.pipeline.plan import permutations_needed
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
@@ -38,7 +40,7 @@ from proxyaudit.recipe.effort import SETTLED_AT
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.secret import public_hashes
 from proxyaudit.unfinished import Unfinished
-from proxyaudit.workers import Lost, Workers
+from proxyaudit.workers import Workers
 
 NAME = "probe"
 

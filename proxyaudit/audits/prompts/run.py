@@ -17,8 +17,8 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.language.causal_model import load_causal, settings_digests, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
+from proxyaudit.models.versions import versions
 from proxyaudit.names import check_names, check_regime_names
-from proxyaudit.pipeline.plan import versions
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.models import PretrainedSpec

@@ -15,6 +15,7 @@ from scipy import stats
 
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.audits.probe.run import probe_arrays
+from proxyaudit.clusters.calls import Lost
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.questions import deciding_names, names_of
 from proxyaudit.estimates.states import combine
@@ -28,7 +29,7 @@ from proxyaudit.planted.models import ATTRIBUTE, REGIME, ROWS
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence, State
-from proxyaudit.workers import Lost, Workers
+from proxyaudit.workers import Workers
 
 VERDICTS = ("exposed", "hidden", "removed", "inconclusive")
 QUICK = (

@@ -1,0 +1,28 @@
+"""Versions of all that a number may depend on, as the plan fixes them."""
+
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
+
+from proxyaudit.models.text import device_name
+from proxyaudit.registry import own_version
+
+_PACKAGES = ("captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
+_TEXT_PACKAGES = ("transformers", "tokenizers", "peft")
+
+
+def versions(*more: str, text: bool = False) -> dict[str, str]:
+    """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
+    found = {"python": platform.python_version(), **own_version()}
+    for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    device = device_name() if text else None
+    return found if device is None else {**found, "device": device}
+
+
+def differing(planned: Mapping[str, str]) -> list[str]:
+    """What is of another version here than a plan says, in words."""
+    here = versions(*(name for name in planned if name not in ("python", "proxyaudit", "device")), text="device" in planned)
+    return [f"{name} {here.get(name, 'is lacking')} here, {then} in the plan" for name, then in planned.items() if here.get(name) != then]

@@ -100,6 +100,7 @@ def probe(
     untrained: str | None = None,
     group: str | None = None,
     condition_on: str | Sequence[str] = (),
+    intersections: Sequence[Sequence[str]] = (),
     leak_margin: float = 0.02,
     nonlinear_margin: float = 0.10,
     seed: int = 0,
@@ -111,7 +112,8 @@ def probe(
 
     ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime, and ``labels`` (a frame of pandas,
     polars or Arrow, or a mapping) are columns over them in the same order: sensitive ``attributes``, a ``group`` of rows that belong
-    together (person, author, household), and columns that legitimately explain the attribute (``condition_on``). The others are compared
+    together (person, author, household), and columns that legitimately explain the attribute (``condition_on``). ``intersections``
+    name attributes to be asked together, e.g. ``[("sex", "race")]``. The others are compared
     with regime ``real``, and with the same network before training, regime ``untrained``. Margins are the smallest leaks that matter,
     fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
     is written; of what is written a few people sit out (guide ``disclosure``). Raises ``InputError``: the arrays or labels do not fit, or
@@ -130,7 +132,7 @@ def probe(
     margins = validated(Margins, given, where="margins", mend="a margin lies between 0 and 1, e.g. 0.02 and 0.1")
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
-    request = ProbeRequest(named, real, group, conditions, margins, seed, name, untrained)
+    request = ProbeRequest(named, real, group, conditions, margins, seed, name, untrained, tuple(map(tuple, intersections)))
     pack = probe_arrays(activations, as_frame(labels), request, jobs=jobs, published=out is not None)
     if out is None:
         return Audit(None, pack)

@@ -15,7 +15,7 @@ from proxyaudit.gating.binding import other_policy, unexpected, unsealed
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.names import doubt, twins
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import Estimate, Finding, State
+from proxyaudit.types import AUDITED, Estimate, Finding, State
 
 EVERYTHING = "all"
 _RUN = "(the run)"
@@ -95,7 +95,7 @@ def gate(
     evidence = pack.evidence
     findings = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
     roles, names = {f.attribute: f.role for f in evidence.findings}, list(dict.fromkeys(f.regime for f in evidence.findings))
-    protected, others = [name for name, role in roles.items() if role == "protected"], [name for name in names if name != _real(pack)]
+    protected, others = [name for name, role in roles.items() if role in AUDITED], [name for name in names if name != _real(pack)]
     attributes = _named(policy.attributes, roles, "attribute", f"{where}: attributes", protected)
     regimes = _named(policy.regimes, names, "regime", f"{where}: regimes", others)
     for index, rule in enumerate(policy.rules):
@@ -300,7 +300,7 @@ def _baseline_cases(
         every = policy.regimes in (None, (EVERYTHING,))
         asked = pair.regime_b in regimes if pair.regime_b else every and pair.regime_a != real
         # So does a protected attribute that only the baseline has, where the policy names none.
-        lost = policy.attributes in (None, (EVERYTHING,)) and pair.role == "protected"
+        lost = policy.attributes in (None, (EVERYTHING,)) and pair.role in AUDITED
         if not asked or not (pair.attribute in attributes or lost):
             continue
         outcome, reason = _against(pair.outcome, policy.baseline, waived=pair.attribute in allowed)
@@ -329,6 +329,7 @@ def _notes(pack: EvidencePack, left: Sequence[NotJudged], attributes: Sequence[s
     notes = []
     for role, word, key in (
         ("protected", "protected attributes", "attributes"),
+        ("intersection", "intersections", "attributes"),
         ("proxy", "proxies", "attributes"),
         ("", "regimes", "regimes"),
     ):

@@ -88,7 +88,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         regimes=[_describe(regime, size) for regime in regimes if not regime.is_reference],
         references=[*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
         sites={"verdict": list(model.verdict_sites), "profile": list(model.sites)},
-        attributes=[{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in dataset.attributes],
+        attributes=[a.describe() for a in dataset.attributes],
         proxies=proxies.describe(),
         localisation=describe_localisation(),
         columns=list(dataset.encoder.columns) if dataset.text is None else [dataset.text],

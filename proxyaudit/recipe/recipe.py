@@ -29,6 +29,9 @@ def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
 Edges = Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=1, max_length=20), AfterValidator(_rising)]
 
 
+Together = Annotated[tuple[str, ...], Field(min_length=2, max_length=4)]  # protected attributes, asked as one
+
+
 class DataSpec(Strict):
     """Where the real data are and what each column is for."""
 
@@ -42,6 +45,7 @@ class DataSpec(Strict):
     target_threshold: float | Literal["median"] | None = None
     protected: tuple[str, ...] | None = None
     bands: dict[str, Edges] | None = None
+    intersections: Annotated[tuple[Together, ...], Field(max_length=20)] | None = None
     proxies: tuple[str, ...] | None = None
     discover: Annotated[int, Field(ge=0, le=20, strict=True)] = 1
     exclude: tuple[str, ...] | None = None

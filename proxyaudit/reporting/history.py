@@ -10,7 +10,7 @@ from proxyaudit.comparison.outcomes import may_be_worse
 from proxyaudit.evidence.pack import EvidencePack, run_date
 from proxyaudit.reporting.summary import Row, summarize
 from proxyaudit.reporting.words import verdict_text
-from proxyaudit.types import Estimate, Finding
+from proxyaudit.types import ROLES, Estimate, Finding
 
 Pair = tuple[str, str]
 """Attribute and regime."""
@@ -156,4 +156,9 @@ def worsenings(points: Sequence[Point]) -> list[tuple[Point, Pair, str]]:
             if told:
                 found.append((point, pair, "; ".join(told)))
     roles = {name: role for point in points for name, role in point.roles.items()}
-    return sorted(found, key=lambda one: (one[0].number, roles.get(one[1][0]) != "protected", not one[0].readings[one[1]].worse))
+    return sorted(found, key=lambda one: (one[0].number, place_of(roles.get(one[1][0])), not one[0].readings[one[1]].worse))
+
+
+def place_of(role: str | None) -> int:
+    """Protected attributes before intersections, and those before proxies."""
+    return [*ROLES, role].index(role)

@@ -19,7 +19,7 @@ from proxyaudit.reporting.blocks import (
     table,
 )
 from proxyaudit.reporting.charts import WIDTH, curve_chart, style_of
-from proxyaudit.reporting.history import History, Pair, Point, Reading, worsenings
+from proxyaudit.reporting.history import History, Pair, Point, Reading, place_of, worsenings
 from proxyaudit.reporting.svg import Drawing, Style, fit, linear_scale, swatch
 from proxyaudit.reporting.text import DASH, join_words, number, shorten, squeeze
 from proxyaudit.reporting.words import VERDICTS, named, verdict_text
@@ -103,7 +103,7 @@ def _day(point: Point) -> str:
 def _sections(points: Sequence[Point], k: int) -> list[Section]:
     attributes = list(dict.fromkeys(pair[0] for point in points for pair in point.readings))
     roles = {name: role for point in points for name, role in point.roles.items()}
-    attributes.sort(key=lambda name: roles.get(name) != "protected")
+    attributes.sort(key=lambda name: place_of(roles.get(name)))
     audit = shorten(points[0].name, 40)
     made = [
         Section(f"h{k}-{index}", f"{shorten(name, 60)} in {audit}", _attribute(points, name, f"h{k}-{index}"))

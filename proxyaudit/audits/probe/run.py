@@ -111,7 +111,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "seed": request.seed,
         "references": ["floor"],
         "sites": {"verdict": sites, "profile": sites},
-        "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
+        "attributes": [a.describe() for a in inputs.attributes],
         **({"unfit": inputs.unfit} if inputs.unfit else {}),
         "rows": {"audit": public_count(len(inputs.clusters))},
         "audit_rows": rows_digest(inputs.clusters[back], *codes),
@@ -128,7 +128,9 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(request).items()}
-    return {**asked, "margins": request.margins.model_dump(include={"leak", "nonlinear"})}
+    crossed = {"intersections": [list(names) for names in request.intersections]} if request.intersections else {}
+    asked = {name: value for name, value in asked.items() if name != "intersections"}
+    return {**asked, "margins": request.margins.model_dump(include={"leak", "nonlinear"}), **crossed}
 
 
 def probe_inputs(

@@ -14,6 +14,8 @@ import pytest
 
 from proxyaudit.audits.probe.inputs import ProbeRequest, make_inputs
 from proxyaudit.channels.outputs.selection import selection
+from proxyaudit.controls.claims import claims
+from proxyaudit.controls.framework import find_framework
 from proxyaudit.data.attributes import Attribute, codes_in
 from proxyaudit.data.dataset import load_dataset
 from proxyaudit.data.intersections import check_intersections, cross, intersection_name
@@ -235,3 +237,12 @@ def test_nothing_is_hidden_where_nobody_is_few() -> None:
     lone = np.where(cells == 0, np.arange(4000) < 30, rng.random(4000) < 0.5)
     hidden, outside = hidden_cells(cells, [sex, race], [lone], np.arange(4000), 11)
     assert (len(hidden), outside) == (4, False), "a cell, one beside it in its row and in its column, and their corner"
+
+
+def test_local_law_144_takes_ratios_of_an_intersection_for_its_second_half() -> None:
+    more: dict[str, Any] = {"measure": "impact_ratio", "group": "a", "subject": "b", "margin": None, "attribute": "sex and race"}
+    found = [finding("exposed"), finding("exposed").model_copy(update={"attribute": "sex and race", "role": "intersection"})]
+    pack = small_pack([estimate("expressed", 0.1, "present"), estimate("selection", 0.7, "absent", **more)], found)
+    (told,) = claims(replace(pack, environment={"started": "2026-11-30T05:51:58+00:00"}), [find_framework("nyc-local-law-144")])
+    (clause,) = told.clauses
+    assert [one.evidence_for for one in clause.supported] == ["calculating impact ratios for intersections of attributes"]

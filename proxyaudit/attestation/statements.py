@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.changes import ChangeRecord, change_claims
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.seal import named_seal
 
@@ -12,6 +13,7 @@ PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 VERDICTS = "urn:proxyaudit:verdicts:0.1"  # what it means is told in the guide 'evidence'
+CHANGE = "urn:proxyaudit:change:0.1"
 KINDS = {TEST_RESULT: "the gate's outcome", VERDICTS: "the verdicts"}
 Result = Literal["PASSED", "WARNED", "FAILED"]
 
@@ -47,6 +49,11 @@ def make_statements(hashes: Mapping[str, str], pack: EvidencePack, decided: Test
     outcome = {"result": decided.result, "configuration": configuration, **tests}
     verdicts = {**claims(pack), "policy": {"sha256": decided.policy, "asked": decided.asked}}
     return [_statement(hashes, TEST_RESULT, outcome), _statement(hashes, VERDICTS, verdicts)]
+
+
+def make_change_statement(hashes: Mapping[str, str], record: ChangeRecord) -> list[bytes]:
+    """The statement about a change record and every file beside it, whose manifest lists ``hashes``."""
+    return [_statement(hashes, CHANGE, change_claims(record))]
 
 
 def claims(pack: EvidencePack) -> dict[str, Any]:

@@ -34,6 +34,9 @@ FILES: Final[dict[str, Tier]] = {
     "*.py": "public",
     "before-*.safetensors": "restricted",
     "mitigated-*.safetensors": "restricted",
+    # of both
+    "change.json": "public",
+    "change.md": "public",
     # of 'cure'
     "cure.json": "public",
     "cured.yaml": "public",
@@ -71,6 +74,15 @@ FIELDS: Final[dict[str, tuple[Tier, str]]] = {
         "name seed seeds regimes references sites attributes proxies localisation columns rows audit_rows holdout target "
         "margins level cells permutations tasks notes hashes versions schema_version language_models no_absence repetitions "
         "digest code estimated_minutes",
+    ),
+    "NamedRun": ("public", "name run_id plan_digest"),
+    "Side": ("public", "value low high state"),
+    "Changed": ("public", "channel measure attribute site what unit before after"),
+    "Mechanism": ("public", "name words sites columns"),
+    "ChangeRecord": (
+        "public",
+        "change_version id kind attribute regime changed_regime mechanism source audit verdict_before verdict_after measured "
+        "side_effects residual_risk artefacts",
     ),
     "Kind": ("restricted", "name kind date edges levels"),
     "KnownAttribute": ("restricted", "name role kind levels"),

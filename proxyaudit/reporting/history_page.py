@@ -43,6 +43,10 @@ _READ = (
     "that of the run before, a number where its whole 95 % interval lies above that one's. Two runs of many will differ by chance; "
     "'proxyaudit compare' decides between two."
 )
+_RECORDED = (
+    "What 'mitigate' and 'cure' changed, before and after, as their records say; of the task its AUROC is given, or what of it a cure cost "
+    "in its trial. Signatures were not checked here: 'proxyaudit verify FOLDER --key PUB' does that."
+)
 _STRIP = "▲ where it may be worse than before. Above: what changed, D data, M model, P plan, V version of proxyaudit."
 _MOST, _STEP, _LEFT, _TOP = 12, 26, 106, 34
 
@@ -51,6 +55,10 @@ def history_page(history: History) -> Page:
     """Runs over time as a page of blocks."""
     count = sum(len(points) for points in history.audits.values())
     sections = [section for k, points in enumerate(history.audits.values()) for section in _sections(points, k)]
+    if history.changes:
+        rows = [one.row() for one in history.changes]
+        header = ("Change", "Of run", "What", "Gap", "Task", "Verdict", "Audited as", "Signed")
+        sections.append(Section("changes", "Recorded changes", (para(_RECORDED), table("Recorded changes", header, rows))))
     if history.left or history.notes:
         lines = [*(f"{one.folder}: {one.why}" for one in history.left), *history.notes]
         sections.append(Section("left", "Left out, and notes", (bullets(lines),)))

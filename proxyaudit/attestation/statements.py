@@ -48,12 +48,12 @@ def make_statements(hashes: Mapping[str, str], pack: EvidencePack, decided: Test
     tests = {"passedTests": decided.passed, "warnedTests": decided.warned, "failedTests": decided.failed}
     outcome = {"result": decided.result, "configuration": configuration, **tests}
     verdicts = {**claims(pack), "policy": {"sha256": decided.policy, "asked": decided.asked}}
-    return [_statement(hashes, TEST_RESULT, outcome), _statement(hashes, VERDICTS, verdicts)]
+    return [make_statement(hashes, TEST_RESULT, outcome), make_statement(hashes, VERDICTS, verdicts)]
 
 
 def make_change_statement(hashes: Mapping[str, str], record: ChangeRecord) -> list[bytes]:
     """The statement about a change record and every file beside it, whose manifest lists ``hashes``."""
-    return [_statement(hashes, CHANGE, change_claims(record))]
+    return [make_statement(hashes, CHANGE, change_claims(record))]
 
 
 def claims(pack: EvidencePack) -> dict[str, Any]:
@@ -90,6 +90,7 @@ def read_statement(payload: bytes) -> Statement:
     return Statement(subjects, document["predicateType"], document["predicate"])
 
 
-def _statement(hashes: Mapping[str, str], kind: str, says: Mapping[str, Any]) -> bytes:
+def make_statement(hashes: Mapping[str, str], kind: str, says: Mapping[str, Any]) -> bytes:
+    """A statement of a kind over files by their digests."""
     subject = [{"name": name, "digest": {"sha256": hashes[name]}} for name in sorted(hashes)]
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": dict(says)})

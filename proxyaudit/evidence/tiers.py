@@ -10,8 +10,13 @@ from typing import Any, Final, Literal
 Tier = Literal["public", "restricted"]
 
 RECEIPT: Final = "purge.json"
+SIGNED_RECEIPT: Final = "purge.dsse.json"
 ACCESS_LOG: Final = "access.log.jsonl"
-BESIDE: Final = (RECEIPT, ACCESS_LOG)  # what happened to a run after it was written: no part of it, so its manifest cannot list them
+BESIDE: Final = (
+    RECEIPT,
+    SIGNED_RECEIPT,
+    ACCESS_LOG,
+)  # what happened to a run after it was written: no part of it, so its manifest cannot list them
 AGE: Final = ".age"  # ends the name of a file that is encrypted
 ROW_SUMS: Final = "row-sums.safetensors"
 
@@ -84,6 +89,9 @@ FIELDS: Final[dict[str, tuple[Tier, str]]] = {
         "change_version id kind attribute regime changed_regime mechanism source audit verdict_before verdict_after measured "
         "side_effects residual_risk artefacts",
     ),
+    "Removed": ("public", "what name bytes sha256"),
+    "Purge": ("public", "began ended removed"),
+    "Receipt": ("public", "receipt_version plan_digest purges"),
     "Kind": ("restricted", "name kind date edges levels"),
     "KnownAttribute": ("restricted", "name role kind levels"),
     "Contexts": ("restricted", "column names edges levels held_out"),

@@ -62,7 +62,7 @@ def verify_change(folder: Path, trust: Trust) -> Verification:
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             rest = [Check("content", name, [f"{name} lacks what a {kind} holds ({' '.join(str(error).split())[:120]})"])]
         checks += rest
-    return Verification(folder, "cure" if cured else "mitigation", (*checks, *_signatures(folder, trust), *beside_checks(folder)))
+    return Verification(folder, "cure" if cured else "mitigation", (*checks, *_signatures(folder, trust), *beside_checks(folder, trust)))
 
 
 def read_verified_change(folder: Path) -> ChangeRecord:

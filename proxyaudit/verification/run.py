@@ -20,7 +20,7 @@ from proxyaudit.evidence.pack import (
     list_runs,
     read_pack,
 )
-from proxyaudit.evidence.tiers import RUN_ENCRYPTED, RUN_RESTRICTED
+from proxyaudit.evidence.tiers import RECEIPT, RUN_ENCRYPTED, RUN_RESTRICTED
 from proxyaudit.files import MOST_PAGE, read_file
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import page_html
@@ -28,7 +28,7 @@ from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
 from proxyaudit.verification.attestation import SIGNATURES, UNCHECKED, attestation_checks
-from proxyaudit.verification.beside import beside_checks, restricted_checks
+from proxyaudit.verification.beside import beside_checks, receipt_checks, restricted_checks
 from proxyaudit.verification.changes import MITIGATION_PAGE, form_check, verify_change
 from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.fields import field_problems, figure_problems, omission_problems
@@ -46,6 +46,8 @@ _NOBODY = Trust()
 
 def find_folder(path: Path) -> Path:
     """The folder to verify: the path itself, or the one run below it; ``InputError`` if there is none, or more than one."""
+    if path.is_file() and path.name == RECEIPT:
+        return path.parent
     if path.is_file() and path.name in (*_REQUIRED, MANIFEST, MITIGATION_FILE, CURE_FILE, CHANGE_FILE):
         path = path.parent
     if not path.is_dir():
@@ -56,6 +58,8 @@ def find_folder(path: Path) -> Path:
     found = list_runs(path)
     if len(found) == 1:
         return found[0]
+    if not found and (path / RECEIPT).exists():
+        return path  # a cache, or what is left of one
     what = f"{len(found)} runs" if found else "no run"
     raise InputError(f"{what} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
 
@@ -80,7 +84,8 @@ def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -
     signed the run, and what its seal must be.
     """
     if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
-        return verify_change(folder, trust)
+        only = (folder / RECEIPT).exists() and not is_change(folder) and not (folder / MANIFEST).exists()
+        return Verification(folder, "receipt", tuple(receipt_checks(folder, trust))) if only else verify_change(folder, trust)
     problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES, skip=() if pages else REPORT_FILES)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     checks = [Check("files", f"{len(list(folder.iterdir()))} files, {size:,} bytes against {MANIFEST}", problems)]
@@ -95,7 +100,7 @@ def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -
         return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
     shown = _report_checks(pack, folder) if pages else []
     vouched = attestation_checks(pack, folder, trust, pages=pages)
-    vouched += [*restricted_checks(folder, pack.recipe), *beside_checks(folder)]
+    vouched += [*restricted_checks(folder, pack.recipe), *beside_checks(folder, trust)]
     return Verification(folder, "run", (*checks, *_pack_checks(pack, folder.resolve().name), *shown, *vouched))
 
 

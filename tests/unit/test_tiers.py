@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 import proxyaudit.evidence.changes
+import proxyaudit.evidence.receipts
 import proxyaudit.evidence.signatures
 import proxyaudit.types
 from proxyaudit.evidence.pack import PACK_FILES, REPORT_FILES, EvidencePack
@@ -24,7 +25,7 @@ from proxyaudit.recipe.plan import Plan
 
 def documents() -> dict[str, tuple[str, set[str]]]:
     found = {"Plan": ("public", {field.name for field in dataclasses.fields(Plan)})}
-    public, restricted = (proxyaudit.types, proxyaudit.evidence.changes), (proxyaudit.evidence.signatures,)
+    public, restricted = (proxyaudit.types, proxyaudit.evidence.changes, proxyaudit.evidence.receipts), (proxyaudit.evidence.signatures,)
     for module, tier in [*((module, "public") for module in public), *((module, "restricted") for module in restricted)]:
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and issubclass(kind, BaseModel) and kind.__module__ == module.__name__ and kind.model_fields:

@@ -49,6 +49,7 @@ class ProbeRequest:
     name: str = "probe"
     untrained: str | None = None  # regime of the same network before training
     intersections: tuple[tuple[str, ...], ...] = ()  # attributes asked together, by their names
+    recipients: tuple[str, ...] = ()  # age recipients that the restricted tier is encrypted to
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 
 from proxyaudit.cache import Cache, cache_folder
+from proxyaudit.channels.outputs.learnt import learnt_notes
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
 from proxyaudit.estimates.advice import settled_by_models
@@ -102,8 +103,7 @@ def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResu
     with one_thread():
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
-        plan = prepared.plan.as_dict()
-        recipe = prepared.recipe.published()
+        plan, recipe = prepared.plan.as_dict(), prepared.recipe.published()
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles, prepared.repetitions.looks())
     if repetitions := prepared.repetitions.next_look(settled_by_models(Numbers(ledger.estimates, scope))):
@@ -115,7 +115,7 @@ def _make(folder: Path, run: Runner, started: float, spoilt: int = 0) -> RunResu
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
         planned = [NotTested(**note) for note in prepared.plan.notes]
-        not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
+        not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *learnt_notes(facts, prepared.dataset), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.keeps_signatures else {}
     more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}

@@ -3,6 +3,7 @@
 import datetime
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
@@ -13,10 +14,11 @@ from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.names import passes_for_real
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
+from proxyaudit.recipe.overrides import parse_overridden
 from proxyaudit.recipe.repetitions import Seeds, design_of
 from proxyaudit.recipe.selection import Selection
 from proxyaudit.recipe.tables import FormatSpec, ValuesSpec
-from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
+from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.registry import check_plugin
 from proxyaudit.types import REFERENCES
 
@@ -372,27 +374,4 @@ def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read and validate a recipe file (``InputError`` if it is none); ``overrides`` are ``dotted.key=value`` strings."""
     path = Path(path)
-    document = read_yaml(path)
-    for override in overrides:
-        _apply_override(document, override)
-    return parse_recipe(document, where=str(path))
-
-
-def _apply_override(document: Any, override: str) -> None:
-    key, equals, text = override.partition("=")
-    where = f"--set {override}"
-    if not equals or not key:
-        raise InputError("an override is written key=value", where=where, mend="e.g. --set seeds=3 or --set data.group=person")
-    value = parse_yaml(text, where, "quote the value")
-    parts = key.split(".")
-    node = document
-    for part in parts[:-1]:
-        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-            continue
-        if not isinstance(node, dict):
-            raise InputError(f"'{part}' is not inside a mapping", where=where, mend="check the dotted key")
-        node = node.setdefault(part, {})
-    if not isinstance(node, dict):
-        raise InputError(f"'{parts[-1]}' cannot be set there", where=where, mend="check the dotted key")
-    node[parts[-1]] = value
+    return parse_overridden(read_yaml(path), overrides, partial(parse_recipe, where=str(path)))

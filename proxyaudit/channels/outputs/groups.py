@@ -55,6 +55,7 @@ def rates_of(facts: Facts, run: Run, chosen: Sequence[Bools], has_n: Bools) -> d
 
 def _hidden_groups(facts: Facts, attribute: Attribute, chosen: Sequence[Bools], rows: Bools) -> set[int]:
     """Groups of an attribute that are not told, since another one's groups, all of them told, add up to the same people."""
+    rows = rows & (attribute.groups()[0] >= 0)
 
     def inside(values: Ints) -> tuple[Ints, list[Bools], Ints]:
         return values[rows], [one[rows] for one in chosen], facts.people_n[rows]
@@ -76,8 +77,10 @@ def _hidden_cells(
     beside = [one for one in facts.audited if one.name in told and set(one.columns) < set(attribute.columns)]
     if any(one.parts and not np.array_equal(told[one.name], one.groups()[0]) for one in beside):
         return [set(range(len(names)))] * _TABLES
+    # Who has an unknown or rare level of a part belongs to no combination; that number is told by differences of rounded ones at most.
+    known = np.all([np.asarray(part.codes) >= 0 for part in attribute.parts], axis=0)
     found = []
-    for rows in tables:
+    for rows in (table & known for table in tables):
         totals = [told[one.name][rows] for one in beside]
         found.append(hidden_cells(codes[rows], totals, [one[rows] for one in chosen], facts.people_n[rows], SMALLEST_CELL))
     by_label: set[int] = set(range(len(names))) if any(cells or outside for cells, outside in found[1:]) else set()

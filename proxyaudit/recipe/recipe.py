@@ -31,7 +31,13 @@ def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
 Edges = Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=1, max_length=20), AfterValidator(_rising)]
 
 
-Together = Annotated[tuple[str, ...], Field(min_length=2, max_length=4)]  # protected attributes, asked as one
+def _list_of_its_own(names: Any) -> Any:
+    refuse(not isinstance(names, list | tuple), "each intersection is a list of its own: [[sex, race]]")
+    refuse(not 2 <= len(names) <= 4, "an intersection names two to four attributes: [[sex, race]]")
+    return names
+
+
+Together = Annotated[tuple[str, ...], BeforeValidator(_list_of_its_own)]  # protected attributes, asked as one
 
 
 class DataSpec(Strict):

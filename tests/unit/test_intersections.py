@@ -102,6 +102,15 @@ def test_a_number_and_too_few_people_are_refused() -> None:
     assert intersection_name(["sex", "race", "age"]) == "sex, race and age"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "message"), [(["sex", "race"], "a list of its own"), ([["sex"]], "two to four"), ([list("abcde")], "two to four")]
+)
+def test_a_recipe_says_it_as_a_list_of_lists(wanted: Any, message: str) -> None:
+    data = {"path": "t.csv", "target": "y", "protected": ["sex", "race"], "intersections": wanted}
+    with pytest.raises(InputError, match=message):
+        parse_recipe({"name": "t", "data": data, "regimes": ["real"], "model": {"kind": "mlp"}})
+
+
 def people_table(tmp_path: Path) -> Path:
     rng, n = np.random.default_rng(0), 1200
     table = pd.DataFrame({"sex": rng.choice(["f", "m"], n), "race": rng.choice(["x", "y", "z"], n), "x1": rng.normal(size=n)})

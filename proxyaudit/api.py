@@ -100,6 +100,8 @@ def probe(
     untrained: str | None = None,
     group: str | None = None,
     condition_on: str | Sequence[str] = (),
+    intersections: Sequence[Sequence[str]] = (),
+    recipients: Sequence[str] = (),
     leak_margin: float = 0.02,
     nonlinear_margin: float = 0.10,
     seed: int = 0,
@@ -111,14 +113,16 @@ def probe(
 
     ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime, and ``labels`` (a frame of pandas,
     polars or Arrow, or a mapping) are columns over them in the same order: sensitive ``attributes``, a ``group`` of rows that belong
-    together (person, author, household), and columns that legitimately explain the attribute (``condition_on``). The others are compared
+    together (person, author, household), and columns that legitimately explain the attribute (``condition_on``). ``intersections``
+    name attributes to be asked together, e.g. ``[("sex", "race")]``. The others are compared
     with regime ``real``, and with the same network before training, regime ``untrained``. Margins are the smallest leaks that matter,
     fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
-    is written; of what is written a few people sit out (guide ``disclosure``). Raises ``InputError``: the arrays or labels do not fit, or
+    is written; of what is written a few people sit out (guide ``disclosure``), and what only age ``recipients`` may open is encrypted to
+    them. Raises ``InputError``: the arrays or labels do not fit, or
     hold NaN or infinite activations.
     """
     from proxyaudit.audits.probe.inputs import ProbeRequest
-    from proxyaudit.audits.probe.run import probe_arrays
+    from proxyaudit.audits.probe.run import check_access, probe_arrays
     from proxyaudit.cache import Cache, cache_folder
     from proxyaudit.data.frames import as_frame
     from proxyaudit.publication import publish
@@ -126,11 +130,14 @@ def probe(
     from proxyaudit.recipe.yaml import validated
 
     check_name(name, "name")
+    check_access(recipients)
     given = {"leak": leak_margin, "nonlinear": nonlinear_margin}
     margins = validated(Margins, given, where="margins", mend="a margin lies between 0 and 1, e.g. 0.02 and 0.1")
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
-    request = ProbeRequest(named, real, group, conditions, margins, seed, name, untrained)
+    request = ProbeRequest(
+        named, real, group, conditions, margins, seed, name, untrained, tuple(map(tuple, intersections)), tuple(recipients)
+    )
     pack = probe_arrays(activations, as_frame(labels), request, jobs=jobs, published=out is not None)
     if out is None:
         return Audit(None, pack)

@@ -14,10 +14,12 @@ from proxyaudit.access.age import encrypted
 from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
+from proxyaudit.evidence.changes import CHANGE_FILE, CHANGE_PAGE, ChangeRecord
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
 from proxyaudit.evidence.tiers import AGE, ROW_SUMS, named_recipients
 from proxyaudit.files import write_file
+from proxyaudit.reporting.change import render_change
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
@@ -93,6 +95,12 @@ def write_restricted(folder: Path, files: Mapping[str, bytes], recipients: Seque
         (folder / name).chmod(0o600)
     for name in files:
         (folder / (name if recipients else f"{name}{AGE}")).unlink(missing_ok=True)
+
+
+def write_record(folder: Path, record: ChangeRecord) -> None:
+    """Put a change record and its page beside what the change made."""
+    write_file(folder / CHANGE_FILE, record.content)
+    write_file(folder / CHANGE_PAGE, render_change(record).encode("utf-8", "replace"))
 
 
 def publish(pack: EvidencePack, folder: Path, restricted: Mapping[str, bytes] | None = None) -> None:

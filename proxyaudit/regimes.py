@@ -23,6 +23,8 @@ from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import NotTested
 
+_FEW_STEPS = 30  # of the optimiser
+
 RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed", "scrubbed", "quantised"]
 MIN_TRAINING_ROWS = 30
 
@@ -167,6 +169,19 @@ def lone_tables(recipe: Recipe, regimes: Sequence[Regime]) -> list[NotTested]:
     lone = not isinstance(recipe.seeds, int) and recipe.seeds.tables == 1 and recipe.seeds.up_to is None
     what = f"other tables of {', '.join(names)}"
     return [NotTested(what=what, why="'seeds.tables' is 1: what is said holds for models trained on that table")] if lone and names else []
+
+
+def few_steps(recipe: Recipe, size: int) -> list[NotTested]:
+    """A note where training takes so few steps that the models may hardly learn the task; ``size`` rows train each."""
+    spec = recipe.model
+    epochs, batch, held_out = (getattr(spec, name, None) for name in ("epochs", "batch_size", "validation_share"))
+    if not size or epochs is None or batch is None:
+        return []
+    steps = int(epochs) * math.ceil(size * (1 - float(held_out or 0.0)) / int(batch))
+    mend = "if the task's AUROC stays near 0.5, raise model.epochs or lower model.batch_size: quiet outputs of such models prove nothing"
+    return (
+        [NotTested(what="whether these models learn the task", why=f"training takes {steps} steps; {mend}")] if steps < _FEW_STEPS else []
+    )
 
 
 def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> int:

@@ -1,6 +1,6 @@
 """The nouns of an audit as frozen values, and their JSON form (``evidence.json``)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +17,9 @@ OriginWord = Literal["learned", "relayed", "unknown", "not_applicable"]
 Surface = Literal["outputs", "activations", "prompts"]
 ChangeWord = Literal["amplified", "unchanged", "reduced", "eliminated", "unknown", "not_applicable"]
 TrainingWord = Literal["amplified", "left_alone", "suppressed", "not_present", "unknown"]
-Role = Literal["protected", "proxy"]
+Role = Literal["protected", "intersection", "proxy"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)  # in the order in which attributes are told
+AUDITED: Final[tuple[Role, ...]] = ("protected", "intersection")  # what an audit is about; intersections are made of protected attributes
 Remedy = Literal["rows", "models", "names", "merge", "site", "seed", "nothing"]
 """What would settle an unknown number: more rows, more trained models, more names in prompts, rare classes merged, the sites that were not
 read, another seed; ``nothing`` of what could be added."""
@@ -34,7 +36,7 @@ class Estimate(_Frozen):
 
     id: str = Field(description="Identifier within the pack, e.g. 'E3'.")
     channel: str = Field(description="A channel of the audit (linear, expressed, used, ...) or a reported-only measure (task, ...).")
-    attribute: str | None = Field(description="Protected attribute or proxy; null for measures of the model alone.")
+    attribute: str | None = Field(description="Protected attribute, intersection of some, or proxy; null for measures of the model alone.")
     regime: str = Field(description="Training regime or reference.")
     site: str | None = Field(default=None, description="Place in the model; null for outputs.")
     group: str | None = Field(default=None, description="Groups or output class that the number is about.")

@@ -1,21 +1,21 @@
-"""Sign a run: put a signature beside its files, or one more."""
+"""Sign a run or a change: put a signature beside its files, or one more."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyaudit.attestation.envelope import Envelope, envelopes_file, read_envelopes
-from proxyaudit.attestation.statements import PAYLOAD, TestResult, make_statements, read_statement
+from proxyaudit.attestation.statements import PAYLOAD, read_statement
 from proxyaudit.errors import IntegrityError
 from proxyaudit.evidence.manifest import ATTESTATION, read_manifest
-from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.files import read_file, write_file
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 
-def sign_run(folder: Path, pack: EvidencePack, decided: TestResult, signer: "CryptoSigner") -> tuple[list[str], int]:
-    """Sign a run that was verified a moment ago; returns the ids of all who signed it now, and how many envelopes were dropped.
+def sign_folder(folder: Path, payloads: Sequence[bytes], signer: "CryptoSigner") -> tuple[list[str], int]:
+    """Sign statements about a run or a change that was verified a moment ago: ids of all who signed it now, and envelopes dropped.
 
     Envelopes of others are kept where they are about just these files, whatever policy they went by; those about other bytes, and what
     this key signed before, are dropped. ``IntegrityError``: what lies there is no list of envelopes.
@@ -28,7 +28,7 @@ def sign_run(folder: Path, pack: EvidencePack, decided: TestResult, signer: "Cry
         dropped += not covers
         if covers and others:
             kept.append(Envelope(envelope.payload, envelope.kind, others))
-    for payload in make_statements(hashes, pack, decided):
+    for payload in payloads:
         same = next((envelope for envelope in kept if (envelope.payload, envelope.kind) == (payload, PAYLOAD)), None)
         if same is not None:
             kept.remove(same)
@@ -44,6 +44,16 @@ def covered(folder: Path) -> bool:
         return all(read_statement(envelope.payload).subjects == hashes for envelope in _there(folder))
     except IntegrityError:
         return False
+
+
+def signers_of(folder: Path) -> tuple[str, ...]:
+    """Ids of the keys in whose names a folder's files as they are were signed; nobody checked them."""
+    hashes, _ = read_manifest(folder)
+    try:
+        own = [envelope for envelope in _there(folder) if read_statement(envelope.payload).subjects == hashes]
+    except IntegrityError:
+        return ()
+    return tuple(dict.fromkeys(keyid for envelope in own for keyid in envelope.signatures))
 
 
 def _there(folder: Path) -> list[Envelope]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.changes import ChangeRecord, change_claims
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.seal import named_seal
 
@@ -12,6 +13,7 @@ PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 VERDICTS = "urn:proxyaudit:verdicts:0.1"  # what it means is told in the guide 'evidence'
+CHANGE = "urn:proxyaudit:change:0.1"
 KINDS = {TEST_RESULT: "the gate's outcome", VERDICTS: "the verdicts"}
 Result = Literal["PASSED", "WARNED", "FAILED"]
 
@@ -46,7 +48,12 @@ def make_statements(hashes: Mapping[str, str], pack: EvidencePack, decided: Test
     tests = {"passedTests": decided.passed, "warnedTests": decided.warned, "failedTests": decided.failed}
     outcome = {"result": decided.result, "configuration": configuration, **tests}
     verdicts = {**claims(pack), "policy": {"sha256": decided.policy, "asked": decided.asked}}
-    return [_statement(hashes, TEST_RESULT, outcome), _statement(hashes, VERDICTS, verdicts)]
+    return [make_statement(hashes, TEST_RESULT, outcome), make_statement(hashes, VERDICTS, verdicts)]
+
+
+def make_change_statement(hashes: Mapping[str, str], record: ChangeRecord) -> list[bytes]:
+    """The statement about a change record and every file beside it, whose manifest lists ``hashes``."""
+    return [make_statement(hashes, CHANGE, change_claims(record))]
 
 
 def claims(pack: EvidencePack) -> dict[str, Any]:
@@ -83,6 +90,7 @@ def read_statement(payload: bytes) -> Statement:
     return Statement(subjects, document["predicateType"], document["predicate"])
 
 
-def _statement(hashes: Mapping[str, str], kind: str, says: Mapping[str, Any]) -> bytes:
+def make_statement(hashes: Mapping[str, str], kind: str, says: Mapping[str, Any]) -> bytes:
+    """A statement of a kind over files by their digests."""
     subject = [{"name": name, "digest": {"sha256": hashes[name]}} for name in sorted(hashes)]
     return canonical_json({"_type": STATEMENT, "subject": subject, "predicateType": kind, "predicate": dict(says)})

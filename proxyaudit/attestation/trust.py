@@ -21,16 +21,12 @@ class Trust:
     keys: tuple[PublicKey, ...] = ()
     roots: tuple[Any, ...] = ()
     seal: Seal | None = None
-
-    @property
-    def asks(self) -> bool:
-        """Whether anything is asked at all."""
-        return bool(self.keys or self.roots or self.seal)
+    receipts: tuple[PublicKey, ...] = ()  # each must have signed the receipt of a purge
 
 
-def read_trust(keys: Sequence[Path] = (), root: Path | None = None, seal: Path | None = None) -> Trust:
+def read_trust(keys: Sequence[Path] = (), root: Path | None = None, seal: Path | None = None, receipts: Sequence[Path] = ()) -> Trust:
     """What files say whom to believe; ``InputError`` for one that cannot be read, or is something else."""
-    return Trust(read_keys(keys), () if root is None else read_roots(root), None if seal is None else read_seal(seal))
+    return Trust(read_keys(keys), () if root is None else read_roots(root), None if seal is None else read_seal(seal), read_keys(receipts))
 
 
 def read_seal(path: Path) -> Seal:

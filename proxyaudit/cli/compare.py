@@ -22,19 +22,25 @@ def compare(
     regime: Annotated[Many, given("Regime of RUN_A and that of RUN_B that belong together; only these are compared.", "A=B")] = None,
     attribute: Annotated[Many, given("Attribute to look at; may be given several times (default: all).", "NAME")] = None,
     out: Annotated[MaybePath, given("Write comparison.html, comparison.md and comparison.json there.", "DIR", env="COMPARE_OUT")] = None,
+    change: Annotated[
+        list[Path] | None, given("Folder of 'mitigate' or 'cure' whose record is cited, if it lies elsewhere.", "DIR")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
     from proxyaudit.comparison.compare import compare_packs
     from proxyaudit.evidence.canonical import canonical_json
+    from proxyaudit.keeping.changes import cited_changes
     from proxyaudit.reporting.comparison import comparison_page
     from proxyaudit.reporting.html import page_html
     from proxyaudit.reporting.markdown import page_markdown
     from proxyaudit.verification.run import read_verified
 
     notes: list[str] = []
-    found = compare_packs(read_verified(run_a, notes), read_verified(run_b, notes), tuple(regime or ()), tuple(attribute or ()))
-    found = replace(found, notes=(*found.notes, *dict.fromkeys(notes)))
+    after = read_verified(run_b, notes)
+    found = compare_packs(read_verified(run_a, notes), after, tuple(regime or ()), tuple(attribute or ()))
+    cited, said = cited_changes(after, (run_a, run_b), change or ())
+    found = replace(found, notes=(*found.notes, *dict.fromkeys(notes), *said), changes=cited)
     files: dict[Path, bytes] = {}
     if out is not None:
         page = comparison_page(found)

@@ -114,7 +114,10 @@ def _odds(power: float) -> str:
     return "over 99 %" if power > 0.99 else "under 1 %" if power < 0.01 else f"{power:.0%}"
 
 
-def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False) -> None:
+NOTES = 6  # of a plan that are shown unasked
+
+
+def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False, all_notes: bool = False) -> None:
     """Draw a plan: what would be trained and measured, what it costs, and its digest."""
     from proxyaudit.names import in_short
     from proxyaudit.reporting.facts import look_words, margin_words, repetition_words
@@ -147,8 +150,13 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False) -> None:
         odds = [(o["attribute"], *(_odds(o[verdict]) for verdict in ("removed", "hidden", "exposed")), o["weakest"]) for o in plan["odds"]]
         show_table((*header, "Stays open most often by"), odds)
         write_line("Where the inputs carry an attribute, early sites relay it and 'removed' is not to be expected.")
-    for note in plan["notes"]:
+    notes = plan["notes"] if all_notes else plan["notes"][:NOTES]
+    for note in notes:
         write_line(f"Note: {note['what']}: {note['why']}")
+    if more := len(plan["notes"]) - len(notes):
+        write_line(
+            f"And {more} more note{'' if more == 1 else 's'}: --all-notes shows {'it' if more == 1 else 'them'}, and so does --json."
+        )
     write_line(f"Run id: {plan['run_id']}")
     write_line(f"Plan digest: {plan['digest']}")
 

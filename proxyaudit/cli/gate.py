@@ -11,7 +11,8 @@ from proxyaudit.errors import IntegrityError, StaleError
 EXAMPLE = (
     "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
     "A policy:  {allow: [removed, hidden], inconclusive: undecided | fail | allow, attributes: [sex], regimes: [vendor], "
-    "margins: {leak: 0.02}, bound: {linear: 0.06}, training: [suppressed, left_alone], baseline: reports/last-release, "
+    "margins: {leak: 0.02}, bound: {linear: 0.06}, training: [suppressed, left_alone], selection: {impact_ratio: 0.8}, "
+    "baseline: reports/last-release, "
     "expect: {plan: 3f2a9c0d1b7e, data: [SHA256], model: [SHA256]}, sealed: true | plan, "
     "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
 )

@@ -20,9 +20,10 @@ def history(
     out: Annotated[MaybePath, given("Write one page (HTML) that needs no network.", "FILE", env="HISTORY_OUT")] = None,
     json: Json = False,
 ) -> int:
-    """Show many runs over time: verdicts, prominence, bounds, and what changed between runs; exit code 4 if a run was altered, else 0."""
+    """Show runs over time: verdicts, prominence, bounds, recorded changes; exit code 4 if a run or record was altered, else 0."""
     from proxyaudit.evidence.manifest import is_complete
     from proxyaudit.evidence.pack import list_runs
+    from proxyaudit.keeping.changes import recorded_changes
     from proxyaudit.reporting.history import Left, history_of
     from proxyaudit.verification.run import read_verified
 
@@ -40,7 +41,9 @@ def history(
         except ProxyauditError as error:
             altered = altered or isinstance(error, IntegrityError)
             left.append(Left(name, str(error).replace(str(run), name)))
-    found = history_of(packs, left, dict.fromkeys(notes))
+    recorded, unread = recorded_changes(folder, packs)
+    altered = altered or bool(unread)
+    found = history_of(packs, [*left, *(Left(*one) for one in unread)], dict.fromkeys(notes), recorded)
     if out is not None:
         from proxyaudit.reporting.history_page import history_page
         from proxyaudit.reporting.html import page_html
@@ -72,6 +75,11 @@ def _show(found: "History") -> None:
             told = ("; ".join(verdicts), "; ".join(worse.get(point.number, [])))
             rows.append((point.number, point.date[:10], point.id, changed, *told))
         console.show_table(("Run", "Date", "Run id", "Changed", "Verdicts", "May be worse"), rows, title=name)
+    if found.changes:
+        recorded = [one.row() for one in found.changes]
+        console.show_table(
+            ("Change", "Of run", "What", "Gap", "Task lost", "Verdict", "Audited as", "Signed"), recorded, title="Recorded changes"
+        )
     console.write_line(answer(found))
     for one in found.left:
         console.write_line(f"Left out: {one.folder}: {one.why}")

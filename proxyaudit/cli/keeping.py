@@ -19,20 +19,27 @@ PURGE_EXAMPLE = "Example:  proxyaudit purge reports/my-audit --dry-run"
 def purge(
     path: Annotated[Path, Argument(metavar="RUN_OR_DIR", help="A run folder, a folder of runs, or a folder of kept results.")],
     dry_run: Annotated[bool, given("Say what would be deleted, and delete nothing.", name="--dry-run")] = False,
+    key: Annotated[MaybePath, given("Private key that signs the receipts.", "FILE", name="--key", env="KEY")] = None,
     cache: CacheRoot = None,
     json: Json = False,
 ) -> None:
-    """Delete what holds rows or helps to infer them (kept results, row sums, restricted files), and leave a receipt."""
+    """Delete what holds rows or helps to infer them (kept results, row sums, restricted files), and leave a receipt, signed with --key."""
+    from proxyaudit.attestation.keys import read_signer
+    from proxyaudit.attestation.receipts import sign_receipt
     from proxyaudit.cache import Cache, cache_folder
-    from proxyaudit.evidence.tiers import RECEIPT
+    from proxyaudit.cli.sign import ask_passphrase
+    from proxyaudit.evidence.tiers import RECEIPT, SIGNED_RECEIPT
     from proxyaudit.keeping.purge import old_cache, purge
     from proxyaudit.keeping.room import in_words
 
+    # Before anything is deleted: a receipt that cannot be signed is found out too late.
+    signer = None if key is None or dry_run else read_signer(key, ask_passphrase())
     done = purge(path, Cache(cache_folder(cache)), dry_run=dry_run)
+    signed = [str(one.folder / SIGNED_RECEIPT) for one in done if signer is not None and sign_receipt(one.folder, signer)]
     left = next((str(found) for folder in path.absolute().parents[:2] if (found := old_cache(folder))), None)
     if json:
         told = [{"folder": str(one.folder), "removed": [part.model_dump() for part in one.removed], "bytes": one.size} for one in done]
-        console.emit_json({"dry_run": dry_run, "folders": told, "old_cache_left": left})
+        console.emit_json({"dry_run": dry_run, "folders": told, "signed": signed, "old_cache_left": left})
         return
     for one in done:
         if one.removed:
@@ -40,6 +47,8 @@ def purge(
             what = ", ".join(f"{n} {what}{'' if n == 1 or what.endswith('s') else 's'}" for what, n in counts.items())
             receipt = "nothing was deleted" if dry_run else f"receipt: {one.folder / RECEIPT}"
             console.write_line(f"{'Would delete' if dry_run else 'Deleted'} of {one.folder}: {what} ({in_words(one.size)}); {receipt}")
+    for name in signed:
+        console.write_line(f"Signed: {name}")
     if not any(one.removed for one in done):
         console.write_line(f"Nothing that holds rows is kept of {path}.")
     if left is not None:

@@ -30,9 +30,13 @@ def probe(
     real: Annotated[str | None, given("Regime that the others are compared with.", "NAME")] = None,
     untrained: Annotated[str | None, given("Regime of the same network before training.", "NAME")] = None,
     group: Annotated[str | None, given("Rows that belong together: person, author.", "COL")] = None,
+    intersection: Annotated[Many, given("Attributes asked together, e.g. sex,race; may be given several times.", "COL,COL")] = None,
     condition_on: Annotated[Many, given("Column that legitimately explains the attribute.", "COL")] = None,
     leak_margin: Annotated[float, given("Linear leak that matters.", env="LEAK_MARGIN")] = 0.02,
     nonlinear_margin: Annotated[float, given("Non-linear leak that matters.", env="NONLINEAR_MARGIN")] = 0.10,
+    recipient: Annotated[
+        Many, given("Age recipient who may open the restricted files (age1...); may be given several times.", "AGE")
+    ] = None,
     seed: Seed = 0,
     name: Name = "probe",
     out: Out = Path("reports"),
@@ -49,6 +53,9 @@ def probe(
         from proxyaudit.recipe.recipe import Margins
 
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
-        request = ProbeRequest(tuple(attribute), real, group, tuple(condition_on or ()), margins, seed, name, untrained)
+        crossed = tuple(tuple(name.strip() for name in one.split(",")) for one in intersection or ())
+        request = ProbeRequest(
+            tuple(attribute), real, group, tuple(condition_on or ()), margins, seed, name, untrained, crossed, tuple(recipient or ())
+        )
         folder, pack, reused = probe_files(activations, labels, request, out=out, jobs=jobs, progress=progress, cache_root=cache)
     show_audit(folder, pack, reused=reused, json=json)

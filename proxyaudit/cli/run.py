@@ -96,6 +96,7 @@ def plan(
     seal: Annotated[MaybePath, given("Write a seal there: it fixes plan, data and policy before any result.", "FILE")] = None,
     policy: Annotated[MaybePath, given("Policy that the seal fixes (YAML).", "FILE", env="POLICY")] = None,
     key: MaybeKey = None,
+    all_notes: Annotated[bool, given("Show every note, not the first ones alone.", name="--all-notes")] = False,
     json: Json = False,
 ) -> None:
     """Show what a run would do and cost; run nothing, write nothing but the seal that is asked for."""
@@ -109,7 +110,7 @@ def plan(
     if json:
         console.emit_json(found | ({"seal": [str(path) for path in written]} if written else {}))
         return
-    console.plan_tables(found, sealed=bool(written))
+    console.plan_tables(found, sealed=bool(written), all_notes=all_notes)
     for path in written:
         console.write_line(f"Sealed: {path}")
     if asked := next((path for path in written if path.suffix == ".tsq"), None):

@@ -10,7 +10,7 @@ import typer
 from typer import Argument
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, MaybePath, RunFolder, given
+from proxyaudit.cli.options import Json, MaybePath, given
 from proxyaudit.errors import InputError
 
 EXAMPLE = "Example:  proxyaudit sign reports/my-audit --key alice.key --policy policy.yaml"
@@ -44,15 +44,40 @@ def new(
 
 
 def sign(
-    run: RunFolder,
+    run: Annotated[Path, Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate' or 'cure'.")],
     key: PrivateKey,
     policy: Annotated[MaybePath, given("Policy whose outcome is signed (YAML; default: that of 'gate').", "FILE", env="POLICY")] = None,
     json: Json = False,
 ) -> None:
-    """Verify a run, decide on it as 'gate' does, and sign both: a signature over every file lies beside them then."""
+    """Verify a run, decide on it as 'gate' does, and sign both; of a change sign its record. The signature lies beside the files then."""
     from proxyaudit.attestation.keys import read_signer
-    from proxyaudit.attestation.signing import sign_run
+    from proxyaudit.attestation.signing import sign_folder
+    from proxyaudit.evidence.changes import is_change
     from proxyaudit.evidence.manifest import ATTESTATION
+
+    if is_change(run):
+        folder, payloads, stated = _of_change(run, policy)
+    else:
+        folder, payloads, stated = _of_run(run, policy)
+    signer = read_signer(key, ask_passphrase())
+    keyids, dropped = sign_folder(folder, payloads, signer)
+    if dropped:
+        console.warn(
+            f"proxyaudit: {dropped} signed statements about other bytes of this run were dropped; who signed them has to sign again"
+        )
+    if json:
+        told = {"attestation": str(folder / ATTESTATION), "keyid": signer.public_key.keyid, **stated}
+        console.emit_json({**told, "signers": keyids, "dropped": dropped})
+        return
+    console.write_line(f"Signed: {folder / ATTESTATION}")
+    said = stated["change"] if "change" in stated else f"{stated['result']} under {policy or 'the default policy'}"
+    console.write_line(f"Stated: {said}, by the key {signer.public_key.keyid[:12]}")
+
+
+def _of_run(run: Path, policy: Path | None) -> tuple[Path, list[bytes], dict[str, str]]:
+    """A run's folder, the statements about it, and what they come to."""
+    from proxyaudit.attestation.statements import make_statements
+    from proxyaudit.evidence.manifest import read_manifest
     from proxyaudit.evidence.pack import find_run
     from proxyaudit.gating import gate as decide
     from proxyaudit.gating.attest import policy_digest, test_result
@@ -64,21 +89,22 @@ def sign(
     wanted = load_policy(policy) if policy is not None else Policy()
     digest = policy_digest(policy, wanted)
     result = decide(pack, wanted, lambda name: read_verified(base / name, notes), where=str(policy or "policy"), digest=digest)
-    signer = read_signer(key, ask_passphrase())
     said = test_result(result, wanted, digest)
-    keyids, dropped = sign_run(folder, pack, said, signer)
     for note in (*result.notes, *notes):
         console.warn(f"proxyaudit: {note}")
-    if dropped:
-        console.warn(
-            f"proxyaudit: {dropped} signed statements about other bytes of this run were dropped; who signed them has to sign again"
-        )
-    if json:
-        told = {"attestation": str(folder / ATTESTATION), "keyid": signer.public_key.keyid, "result": said.result}
-        console.emit_json({**told, "policy": digest, "signers": keyids, "dropped": dropped})
-        return
-    console.write_line(f"Signed: {folder / ATTESTATION}")
-    console.write_line(f"Stated: {said.result} under {policy or 'the default policy'}, by the key {signer.public_key.keyid[:12]}")
+    return folder, make_statements(read_manifest(folder)[0], pack, said), {"result": said.result, "policy": digest}
+
+
+def _of_change(folder: Path, policy: Path | None) -> tuple[Path, list[bytes], dict[str, str]]:
+    """The folder of a change, the statement about its record, and what it says."""
+    from proxyaudit.attestation.statements import make_change_statement
+    from proxyaudit.evidence.manifest import read_manifest
+    from proxyaudit.verification.changes import read_verified_change
+
+    if policy is not None:
+        raise InputError("no policy decides on a change record", where="--policy", mend="leave it out, or name the run of the new audit")
+    record = read_verified_change(folder)
+    return folder, make_change_statement(read_manifest(folder)[0], record), {"change": record.about}
 
 
 def ask_passphrase(*, again: bool = False) -> str:

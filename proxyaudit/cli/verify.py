@@ -23,11 +23,19 @@ Keys = Annotated[list[Path] | None, given("Public key that must have signed the 
 
 
 def verify(
-    run: Annotated[Path, Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate'.")],
+    run: Annotated[
+        Path,
+        Argument(
+            metavar="RUN", help="A run folder (or one with a single run below it), one of 'mitigate' or 'cure', or a receipt of 'purge'."
+        ),
+    ],
     keys: Keys = None,
     seal: Annotated[MaybePath, given("The seal that the run must be made under, as it was kept elsewhere.", "FILE", env="SEAL")] = None,
     tsa_root: Root = None,
     strict: Annotated[bool, given("Exit code 4 also where something could not be checked here.", name="--strict", env="STRICT")] = False,
+    receipt_keys: Annotated[
+        list[Path] | None, given("Public key that must have signed the receipt of 'purge'.", "PUB", name="--receipt-key")
+    ] = None,
     access_head: Annotated[str | None, given("Digest that 'access' told once: the log must still hold that line.", "DIGEST")] = None,
     json: Json = False,
 ) -> int:
@@ -40,7 +48,7 @@ def verify(
     from proxyaudit.verification.beside import head_check
     from proxyaudit.verification.run import find_folder, verify_folder
 
-    found = verify_folder(find_folder(run), trust=read_trust(keys or (), tsa_root, seal))
+    found = verify_folder(find_folder(run), trust=read_trust(keys or (), tsa_root, seal, receipt_keys or ()))
     found = found if access_head is None else replace(found, checks=(*found.checks, head_check(found.folder, access_head)))
     code = _CODES[found.outcome]
     code = IntegrityError.exit_code if code and strict else code

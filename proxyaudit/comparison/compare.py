@@ -15,7 +15,7 @@ from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.scope import entries, margins_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.p_values import holm
-from proxyaudit.types import Estimate, Evidence, Finding
+from proxyaudit.types import AUDITED, ROLES, Estimate, Evidence, Finding, Role
 
 SURELY = 0.05  # level after Holm over all numbers compared
 SHARE_OF_MARGIN = 0.5  # a difference smaller than this share of the margin is no news, however sure
@@ -32,10 +32,10 @@ class _Side:
         self.pack, self.numbers, self.sites = pack, numbers_in(pack), Sites.of(pack)
         self.findings = {(finding.attribute, finding.regime): finding for finding in pack.evidence.findings}
 
-    def roles(self) -> dict[str, str]:
-        """Role of each attribute, protected ones first."""
-        found = {finding.attribute: str(finding.role) for finding in self.pack.evidence.findings}
-        return dict(sorted(found.items(), key=lambda item: item[1] != "protected"))
+    def roles(self) -> dict[str, Role]:
+        """Role of each attribute, protected ones first, then intersections."""
+        found = {finding.attribute: finding.role for finding in self.pack.evidence.findings}
+        return dict(sorted(found.items(), key=lambda item: ROLES.index(item[1])))
 
 
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
@@ -62,11 +62,11 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
         _outcome(pair, name, role, numbers, recoded)
         for name, role in roles.items()
         for pair in sides
-        if (name, pair.old) in before.findings and (role == "protected" or attributes or (name, pair.new) in after.findings)
+        if (name, pair.old) in before.findings and (role in AUDITED or attributes or (name, pair.new) in after.findings)
     ]
     reasons = ["run B has no such regime; name the pairs to compare with --regime to leave it out"]
-    for name, regime in [(name, regime) for name, role in roles.items() for regime in without if role == "protected"]:
-        who, finding = (name, "protected", regime, ""), before.findings.get((name, regime))
+    for name, role, regime in [(name, role, regime) for name, role in roles.items() for regime in without if role in AUDITED]:
+        who, finding = (name, role, regime, ""), before.findings.get((name, regime))
         outcomes.append(outcome_of(who, finding, None, "cannot_tell", matching.models_of(a, regime), reasons))
     notes = [f"'{old}' of A and '{new}' of B were taken to belong together" for old, new in pairs if old != new and not regimes]
     if training != "same_rows" and any(pair.models == "trained" for pair in sides):
@@ -221,7 +221,7 @@ def _recoded(before: _Side, after: _Side, roles: Iterable[str]) -> list[str]:
     return [name for name in roles if name in old and old[name] != new.get(name, old[name])]
 
 
-def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, paired: bool) -> list[str]:
+def _notes(before: _Side, after: _Side, roles: dict[str, Role], same_rows: bool, paired: bool) -> list[str]:
     rows = "the rows are not known to be the same: intervals of differences are unpaired, wider than for pairs"
     if paired:
         rows = "both were measured on the same rows: intervals of differences are paired"

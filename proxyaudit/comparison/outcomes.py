@@ -140,6 +140,7 @@ class Comparison:
     numbers: tuple[NumberChange, ...]
     notes: tuple[str, ...]
     prominence: tuple[ProminenceChange, ...] = ()  # what is known of it beside the outcomes
+    changes: tuple[dict[str, Any], ...] = ()  # recorded changes that B audits, with the names in which they were signed
 
     @property
     def outcome(self) -> str:

@@ -33,6 +33,18 @@ class Attribute:
     kind: Literal["binary", "multiclass", "continuous"]
     levels: tuple[str, ...]  # of the codes, sorted as text (bands from low to high); empty for a continuous attribute
     codes: NDArray[Any]  # (n_audit,) int64, -1 for missing or too rare; float64 with NaN when continuous
+    parts: tuple["Attribute", ...] = ()  # of an intersection, the protected attributes that it combines
+    cells: tuple[tuple[int, ...], ...] = ()  # of an intersection, each level's codes of its parts
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of a table that it is read from."""
+        return tuple(part.name for part in self.parts) or (self.name,)
+
+    def describe(self) -> dict[str, Any]:
+        """What stands in a plan."""
+        found = {"name": self.name, "role": self.role, "kind": self.kind, "levels": list(self.levels)}
+        return {**found, "of": list(self.columns)} if self.parts else found
 
     @property
     def pools_levels(self) -> bool:
@@ -152,6 +164,17 @@ def code_as(attribute: Attribute, column: Column, *, where: str) -> NDArray[Any]
     if OTHER in attribute.levels:
         text = text.where(text.isna() | text.isin(attribute.levels), OTHER)
     return pd.Index(attribute.levels).get_indexer(pd.Index(text)).astype(np.int64)
+
+
+def codes_in(attribute: Attribute, frame: pd.DataFrame, *, where: str) -> NDArray[Any]:
+    """:func:`code_as` for the rows of a table that holds its columns; of an intersection those of all its parts."""
+    if not attribute.parts:
+        return code_as(attribute, frame[attribute.name], where=where)
+    each = [code_as(part, frame[part.name], where=where) for part in attribute.parts]
+    found = np.full(len(frame), -1, dtype=np.int64)
+    for level, cell in enumerate(attribute.cells):
+        found[np.all([codes == code for codes, code in zip(each, cell, strict=True)], axis=0)] = level
+    return found
 
 
 def _keep_levels(text: Column, fewest: int, groups: Column | None) -> tuple[set[str], set[str]]:

@@ -16,6 +16,7 @@ from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen,
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
 from proxyaudit.data.identifiers import find_identifiers, identifier_note
+from proxyaudit.data.intersections import check_intersections, cross_all
 from proxyaudit.data.odd_columns import input_notes, people_notes
 from proxyaudit.data.sdv_metadata import Metadata
 from proxyaudit.data.shards import weights_file_digest
@@ -90,8 +91,9 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     if spec.encode == "none" and any(rows.kinds[name].date for name in features):
         mend = "exclude it, or use data.encode: standard"
         raise InputError("a date column is no plain number, which encode: none needs", where=source.where, mend=mend)
-    check_names((*source.roles.protected, *source.roles.proxies), "attribute", source.where, rows.kinds)
-    attributes = _code_attributes(source, rows.kinds, train, audit, notes)
+    made = check_intersections(spec.intersections or (), source.roles.protected, source.columns)
+    check_names((*source.roles.protected, *made, *source.roles.proxies), "attribute", source.where, rows.kinds)
+    attributes = _code_attributes(source, spec, rows.kinds, train, audit, notes)
     notes.extend(_odd_columns(source, rows, features, encode_target(rows.all[source.roles.target], classes, threshold)))
     _check_makers(recipe, features, source.roles, notes)
     encoder = _fit_encoder(recipe, source, kept, train, audit)
@@ -279,9 +281,9 @@ def _drop_constant(train: pd.DataFrame, features: tuple[str, ...], encode: str, 
 
 
 def _code_attributes(
-    source: Source, kinds: Mapping[str, ColumnKind], train: pd.DataFrame, audit: pd.DataFrame, notes: list[NotTested]
+    source: Source, spec: DataSpec, kinds: Mapping[str, ColumnKind], train: pd.DataFrame, audit: pd.DataFrame, notes: list[NotTested]
 ) -> tuple[Attribute, ...]:
-    attributes = []
+    attributes: list[Attribute] = []
     roles: tuple[tuple[Role, tuple[str, ...]], ...] = (("protected", source.roles.protected), ("proxy", source.roles.proxies))
     for role, names in roles:
         for name in names:
@@ -292,6 +294,8 @@ def _code_attributes(
             notes.extend(remarks)
             if attribute is not None:
                 attributes.append(attribute)
+        if role == "protected":
+            attributes += cross_all(spec.intersections or (), attributes, _groups(source, audit), notes, fewest=MIN_LEVEL_ROWS)
     return tuple(attributes)
 
 

@@ -14,6 +14,7 @@ from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.recipe.selection import Selection
+from proxyaudit.types import AUDITED
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,16 @@ class Facts:
     def protected(self) -> tuple[Attribute, ...]:
         """The protected attributes."""
         return tuple(a for a in self.attributes if a.role == "protected")
+
+    @property
+    def audited(self) -> tuple[Attribute, ...]:
+        """The protected attributes and their intersections."""
+        return tuple(a for a in self.attributes if a.role in AUDITED)
+
+    @property
+    def not_crossed(self) -> tuple[Attribute, ...]:
+        """All attributes but intersections: what they lend one another must not depend on which intersections are asked."""
+        return tuple(a for a in self.attributes if a.role != "intersection")
 
     @property
     def trained(self) -> tuple[Run, ...]:

@@ -35,7 +35,7 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
     """The scope that the documents of a pack tell, as far as they have the expected form."""
     regimes = tuple(str(entry.get("name")) for entry in entries(plan, "regimes"))
     surface: Surface = "activations" if has_kind(plan, "activations") else "prompts" if has_kind(plan, "prompts") else "outputs"
-    roles: dict[str, Role] = {str(a.get("name")): "proxy" if a.get("role") == "proxy" else "protected" for a in entries(plan, "attributes")}
+    roles = {str(a.get("name")): _role(a.get("role")) for a in entries(plan, "attributes")}
     real = "real" if surface == "outputs" else recipe.get("real")
     untrained = "untrained" if surface == "outputs" else recipe.get("untrained") if recipe.get("untrained") in regimes else None
     unfit = {str(name): str(why) for name, why in mapping(plan, "unfit").items()}
@@ -60,6 +60,11 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         max_rows=_cap(plan, recipe),
         no_absence=names(plan, "no_absence"),
     )
+
+
+def _role(said: Any) -> Role:
+    """A role of a plan; what is none is taken for the strictest."""
+    return "proxy" if said == "proxy" else "intersection" if said == "intersection" else "protected"
 
 
 def _cap(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> int | None:

@@ -22,7 +22,16 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "numpy", "pyyaml")
 _SOURCES = (
-    *("reporting/**/*", "types.py", "names.py", "evidence/pack.py", "evidence/schema.py", "estimates/scope.py", "comparison/*.py"),
+    *(
+        "reporting/**/*",
+        "types.py",
+        "names.py",
+        "evidence/pack.py",
+        "evidence/changes.py",
+        "evidence/schema.py",
+        "estimates/scope.py",
+        "comparison/*.py",
+    ),
     *("estimates/questions.py", "estimates/channel.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
     *("estimates/numbers.py", "estimates/sentences.py", "estimates/training.py", "channels/cures/estimate.py", "evidence/seal.py"),
     *("controls/*.py", "controls/frameworks/*"),  # the section of policy controls
@@ -53,7 +62,8 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def seal_folder(folder: Path) -> None:
-    """Write the manifest of whatever lies in a folder of plain files; a manifest that lies there is replaced."""
+    """Write the manifest of whatever lies in a folder of plain files; a manifest there is replaced, and signatures of others are gone."""
+    (folder / ATTESTATION).unlink(missing_ok=True)
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in (MANIFEST, *BESIDE))
     _write_manifest(folder, {name: file_digest(folder / name) for name in names})
 

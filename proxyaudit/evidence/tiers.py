@@ -10,8 +10,13 @@ from typing import Any, Final, Literal
 Tier = Literal["public", "restricted"]
 
 RECEIPT: Final = "purge.json"
+SIGNED_RECEIPT: Final = "purge.dsse.json"
 ACCESS_LOG: Final = "access.log.jsonl"
-BESIDE: Final = (RECEIPT, ACCESS_LOG)  # what happened to a run after it was written: no part of it, so its manifest cannot list them
+BESIDE: Final = (
+    RECEIPT,
+    SIGNED_RECEIPT,
+    ACCESS_LOG,
+)  # what happened to a run after it was written: no part of it, so its manifest cannot list them
 AGE: Final = ".age"  # ends the name of a file that is encrypted
 ROW_SUMS: Final = "row-sums.safetensors"
 
@@ -34,6 +39,9 @@ FILES: Final[dict[str, Tier]] = {
     "*.py": "public",
     "before-*.safetensors": "restricted",
     "mitigated-*.safetensors": "restricted",
+    # of both
+    "change.json": "public",
+    "change.md": "public",
     # of 'cure'
     "cure.json": "public",
     "cured.yaml": "public",
@@ -72,6 +80,18 @@ FIELDS: Final[dict[str, tuple[Tier, str]]] = {
         "margins level cells permutations tasks notes hashes versions schema_version language_models no_absence repetitions "
         "digest code estimated_minutes",
     ),
+    "NamedRun": ("public", "name run_id plan_digest"),
+    "Side": ("public", "value low high state"),
+    "Changed": ("public", "channel measure attribute site what unit before after"),
+    "Mechanism": ("public", "name words sites columns"),
+    "ChangeRecord": (
+        "public",
+        "change_version id kind attribute regime changed_regime mechanism source audit verdict_before verdict_after measured "
+        "side_effects residual_risk artefacts",
+    ),
+    "Removed": ("public", "what name bytes sha256"),
+    "Purge": ("public", "began ended removed"),
+    "Receipt": ("public", "receipt_version plan_digest purges"),
     "Kind": ("restricted", "name kind date edges levels"),
     "KnownAttribute": ("restricted", "name role kind levels"),
     "Contexts": ("restricted", "column names edges levels held_out"),

@@ -32,4 +32,4 @@ def test_result(decided: GateResult, policy: Policy, digest: str) -> TestResult:
 
 
 def _name(case: GateCase) -> str:
-    return f"{case.kind}: {case.attribute} in {case.regime}"
+    return f"{case.kind}: {f'{case.measure} of ' if case.measure else ''}{case.attribute} in {case.regime}"

@@ -13,9 +13,10 @@ from proxyaudit.estimates.states import decide, deciding
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating.binding import other_policy, unexpected, unsealed
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
+from proxyaudit.gating.selection import judge_selection
 from proxyaudit.names import doubt, twins
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import Estimate, Finding, State
+from proxyaudit.types import AUDITED, Estimate, Finding, State
 
 EVERYTHING = "all"
 _RUN = "(the run)"
@@ -27,7 +28,7 @@ _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", 
 class GateCase:
     """The answer for one attribute in one regime, or for one attribute against the baseline."""
 
-    kind: Literal["verdict", "training", "baseline", "expected", "name"]
+    kind: Literal["verdict", "training", "selection", "baseline", "expected", "name"]
     attribute: str
     regime: str  # for what is expected: plan, data, model or seal
     verdict: str  # for training what it did, for the baseline the outcome of the comparison
@@ -36,6 +37,7 @@ class GateCase:
     outcome: Outcome
     reason: str
     detail: str = ""  # the finding's own sentence, or the comparison's reasons
+    measure: str = ""  # of rates, which
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def gate(
     evidence = pack.evidence
     findings = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
     roles, names = {f.attribute: f.role for f in evidence.findings}, list(dict.fromkeys(f.regime for f in evidence.findings))
-    protected, others = [name for name, role in roles.items() if role == "protected"], [name for name in names if name != _real(pack)]
+    protected, others = [name for name, role in roles.items() if role in AUDITED], [name for name in names if name != _real(pack)]
     attributes = _named(policy.attributes, roles, "attribute", f"{where}: attributes", protected)
     regimes = _named(policy.regimes, names, "regime", f"{where}: regimes", others)
     for index, rule in enumerate(policy.rules):
@@ -106,6 +108,7 @@ def gate(
     cases = [*_expected_cases(pack, policy, digest), *_name_cases(roles, names)]
     cases += [_case(pack, policy, *pair, findings.get(pair), lax) for pair in asked]
     cases += [case for pair in asked if (case := _training_case(policy, *pair, findings.get(pair))) is not None]
+    cases += [case for pair in asked for case in _selection_cases(pack, policy, *pair, roles.get(pair[0]))]
     left = tuple(NotJudged(*key) for f in evidence.findings if (key := (f.attribute, f.role, f.regime, f.verdict))[::2] not in asked)
     notes = _notes(pack, left, attributes, regimes)
     notes += (other,) if (other := other_policy(pack, digest)) is not None else ()
@@ -174,7 +177,7 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
 def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, finding: Finding | None, lax: Sequence[str]) -> GateCase:
     if finding is None:
         return GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
-    allow, inconclusive, bounds, _ = policy.for_pair(attribute, regime)
+    allow, inconclusive, bounds, *_ = policy.for_pair(attribute, regime)
     own = [e for e in deciding(pack.evidence.estimates) if (e.attribute, e.regime) == (attribute, regime) and e.state != "not_applicable"]
     uncertified = _uncertified(own, bounds)
     settled = bool(bounds) and "removed" in allow and not uncertified and _only_bounded_open(pack, finding, bounds)
@@ -204,6 +207,13 @@ def _training_case(policy: Policy, attribute: str, regime: str, finding: Finding
         outcome, reason = _TREATED[demand.inconclusive], "what training did cannot be told"
     detail = finding.sentence if finding is not None else ""
     return GateCase("training", attribute, regime, word, None, demand.training, outcome, reason, detail)
+
+
+def _selection_cases(pack: EvidencePack, policy: Policy, attribute: str, regime: str, role: str | None) -> list[GateCase]:
+    """Whether rates at the declared threshold are what the policy asks for; none where it does not ask."""
+    asked = policy.for_pair(attribute, regime).selection
+    found = [] if asked is None else judge_selection(pack, asked, attribute, role, regime)
+    return [GateCase("selection", attribute, regime, o.said, None, (o.asked,), o.outcome, o.reason, measure=o.measure) for o in found]
 
 
 def _uncertified(own: Sequence[Estimate], bounds: Mapping[str, float]) -> list[str]:
@@ -300,7 +310,7 @@ def _baseline_cases(
         every = policy.regimes in (None, (EVERYTHING,))
         asked = pair.regime_b in regimes if pair.regime_b else every and pair.regime_a != real
         # So does a protected attribute that only the baseline has, where the policy names none.
-        lost = policy.attributes in (None, (EVERYTHING,)) and pair.role == "protected"
+        lost = policy.attributes in (None, (EVERYTHING,)) and pair.role in AUDITED
         if not asked or not (pair.attribute in attributes or lost):
             continue
         outcome, reason = _against(pair.outcome, policy.baseline, waived=pair.attribute in allowed)
@@ -329,6 +339,7 @@ def _notes(pack: EvidencePack, left: Sequence[NotJudged], attributes: Sequence[s
     notes = []
     for role, word, key in (
         ("protected", "protected attributes", "attributes"),
+        ("intersection", "intersections", "attributes"),
         ("proxy", "proxies", "attributes"),
         ("", "regimes", "regimes"),
     ):

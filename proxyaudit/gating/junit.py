@@ -19,6 +19,8 @@ def junit(result: GateResult) -> bytes:
             name, kind = f"{name} against the baseline", f"baseline {kind}"
         elif case.kind == "training":
             name, kind = f"what training did to {name}", f"training {kind}"
+        elif case.kind == "selection":
+            name, kind = f"{case.measure} of {name}", f"{case.measure} {kind}"
         elif case.kind == "expected":
             name, kind = f"the {case.regime} that was expected", f"{kind} {case.regime}"
         if case.outcome == "pass":

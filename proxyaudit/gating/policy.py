@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -46,6 +46,37 @@ class PolicyBounds(Filled):
     beyond: _Margin | None = None
 
 
+_Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class PolicySelection(Filled):
+    """Rates at the run's declared threshold, by Fairlearn's names: the least that ratios may be, and the most that differences may."""
+
+    AT_MOST: ClassVar = ("demographic_parity_difference", "equal_opportunity_difference", "equalized_odds_difference")
+    _ABOUT: ClassVar = ("threshold", "outcome")
+
+    impact_ratio: _Share | None = None  # of every group to the most selected one
+    demographic_parity_ratio: _Share | None = None
+    equal_opportunity_ratio: _Share | None = None
+    equalized_odds_ratio: _Share | None = None
+    selection_rate: _Share | None = None  # of every group
+    demographic_parity_difference: _Share | None = None
+    equal_opportunity_difference: _Share | None = None
+    equalized_odds_difference: _Share | None = None
+    threshold: _Margin | None = None  # that the run must have counted at, if given
+    outcome: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "PolicySelection":
+        refuse(not self.limits(), "the selection limits nothing: give e.g. 'impact_ratio: 0.8'")
+        return self
+
+    def limits(self) -> dict[str, float]:
+        """What is asked, by measure."""
+        found: dict[str, float] = self.model_dump(exclude_none=True, exclude=set(self._ABOUT))
+        return found
+
+
 class Rule(Filled):
     """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
 
@@ -55,11 +86,12 @@ class Rule(Filled):
     inconclusive: Treatment | None = None
     bound: PolicyBounds | None = None
     training: Done | None = None
+    selection: PolicySelection | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "Rule":
-        if self.allow is None and self.inconclusive is None and self.bound is None and self.training is None:
-            raise ValueError("the rule changes nothing: give 'allow', 'inconclusive', 'bound' or 'training'")
+        if all(one is None for one in (self.allow, self.inconclusive, self.bound, self.training, self.selection)):
+            raise ValueError("the rule changes nothing: give 'allow', 'inconclusive', 'bound', 'training' or 'selection'")
         return self
 
 
@@ -98,13 +130,14 @@ class Expect(Filled):
 class Policy(Filled):
     """What a release must meet; the last of the rules that fit holds for a pair."""
 
-    attributes: Names | None = None  # or "all" for the protected ones and proxies; every protected one if not given
+    attributes: Names | None = None  # or "all" for proxies too; every protected one and intersection if not given
     regimes: Names | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
     allow: Verdicts = ("removed",)
     inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
     # What must be certified, at level .01; it settles inconclusive verdicts that only these leave open.
     bound: PolicyBounds = PolicyBounds()
     training: Done | None = None  # what training may have done; what is not present at all is always allowed; not asked if not given
+    selection: PolicySelection | None = None  # what rates at the declared threshold must be; not asked if not given
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     expect: Expect = Expect()  # nothing in particular, if not given
@@ -114,7 +147,7 @@ class Policy(Filled):
 
     def for_pair(self, attribute: str, regime: str) -> "Demand":
         """What is demanded of an attribute in a regime."""
-        allow, inconclusive, bound, training = self.allow, self.inconclusive, self.bound, self.training
+        allow, inconclusive, bound, training, selection = self.allow, self.inconclusive, self.bound, self.training, self.selection
         for rule in self.rules:
             named = rule.attributes is None or attribute in rule.attributes or rule.attributes == ("all",)
             if named and (rule.regimes is None or regime in rule.regimes or rule.regimes == ("all",)):
@@ -122,7 +155,8 @@ class Policy(Filled):
                 inconclusive = rule.inconclusive if rule.inconclusive is not None else inconclusive
                 bound = rule.bound if rule.bound is not None else bound
                 training = rule.training if rule.training is not None else training
-        return Demand(allow, inconclusive, bound.model_dump(exclude_none=True), training)
+                selection = rule.selection if rule.selection is not None else selection
+        return Demand(allow, inconclusive, bound.model_dump(exclude_none=True), training, selection)
 
 
 class Demand(NamedTuple):
@@ -132,6 +166,7 @@ class Demand(NamedTuple):
     inconclusive: Treatment  # what an undecided verdict means
     bounds: dict[str, float]  # by check
     training: tuple[str, ...] | None  # what training may have done; None where it is not asked
+    selection: PolicySelection | None  # what rates must be; None where they are not asked
 
 
 def load_policy(path: Path) -> Policy:

@@ -19,7 +19,7 @@ from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.manifest import MANIFEST, read_manifest
 from proxyaudit.evidence.receipts import Purge, Receipt, Removed, plan_digest_of, read_receipt, run_id_of, write_receipt
 from proxyaudit.evidence.row_store import row_sums_file
-from proxyaudit.evidence.tiers import RECEIPT, RUN_ENCRYPTED, RUN_RESTRICTED, is_restricted
+from proxyaudit.evidence.tiers import BESIDE, RUN_ENCRYPTED, RUN_RESTRICTED, SIGNED_RECEIPT, is_restricted
 from proxyaudit.files import TEMPORARY, is_left_over, open_plain
 from proxyaudit.keeping.room import size_of
 from proxyaudit.secret import KEYED, keyed
@@ -148,7 +148,7 @@ def _entries(root: Path) -> list[Path]:
     """All results in a cache, finished or not; ``InputError`` if anything else lies there."""
     found = []
     for kind in sorted(root.iterdir()):
-        if kind.name in (".gitignore", "CACHEDIR.TAG", RUNS, LOCKS, CLAIMS, RECEIPT):
+        if kind.name in (".gitignore", "CACHEDIR.TAG", RUNS, LOCKS, CLAIMS, *BESIDE):
             continue
         if kind.is_symlink() or not kind.is_dir():
             raise InputError("something else than kept results lies in the cache", where=str(kind), mend=_OURS)
@@ -193,6 +193,7 @@ def _delete(folder: Path, several: list[Found], removed: tuple[Removed, ...]) ->
     def told(ended: str | None) -> Receipt:
         return Receipt(receipt_version="1.0", plan_digest=plan_digest, purges=(*before, Purge(began=began, ended=ended, removed=removed)))
 
+    (folder / SIGNED_RECEIPT).unlink(missing_ok=True)  # it is about the receipt as it was
     write_receipt(folder, told(None))
     for one in several:
         remove(one.path)

@@ -23,7 +23,7 @@ from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
 from proxyaudit.recipe.plan import Plan
 from proxyaudit.recipe.recipe import Recipe, file_name, load_recipe
-from proxyaudit.regimes import Regime, lone_tables
+from proxyaudit.regimes import Regime, few_steps, lone_tables
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION, NotTested
@@ -63,7 +63,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
     most = minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(model.sites))
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
-    notes = (*_unread(inputs, model), *dataset.notes, *release_notes(dataset, inputs.releases))
+    notes = (*few_steps(recipe, size), *_unread(inputs, model), *dataset.notes, *release_notes(dataset, inputs.releases))
     notes = (*notes, *lineage.notes, *effort, *lone_tables(recipe, regimes))
     plan = Plan(
         name=recipe.name,
@@ -72,7 +72,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         regimes=[_describe(regime, size) for regime in regimes if not regime.is_reference],
         references=[*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
         sites={"verdict": list(model.verdict_sites), "profile": list(model.sites)},
-        attributes=[{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in dataset.attributes],
+        attributes=[a.describe() for a in dataset.attributes],
         proxies=proxies.describe(),
         localisation=describe_localisation(),
         columns=list(dataset.encoder.columns) if dataset.text is None else [dataset.text],

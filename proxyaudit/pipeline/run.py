@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 
 from proxyaudit.cache import Cache, cache_folder
+from proxyaudit.channels.outputs.learnt import learnt_notes
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
 from proxyaudit.estimates.advice import settled_by_models
@@ -139,7 +140,7 @@ def _publish(folder: Path, found: Settled, started: float) -> RunResult:
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
         planned = [NotTested(**note) for note in prepared.plan.notes]
-        not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
+        not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *learnt_notes(facts, prepared.dataset), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, run.tasks, run.cache, evidence) if prepared.recipe.keeps_signatures else {}
     more: dict[str, Any] = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}

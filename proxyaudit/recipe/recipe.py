@@ -3,6 +3,7 @@
 import datetime
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
@@ -13,10 +14,11 @@ from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.names import passes_for_real
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
+from proxyaudit.recipe.overrides import parse_overridden
 from proxyaudit.recipe.repetitions import Seeds, design_of
 from proxyaudit.recipe.selection import Selection
 from proxyaudit.recipe.tables import FormatSpec, ValuesSpec
-from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
+from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.registry import check_plugin
 from proxyaudit.types import REFERENCES
 
@@ -27,6 +29,15 @@ def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Edges = Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=1, max_length=20), AfterValidator(_rising)]
+
+
+def _list_of_its_own(names: Any) -> Any:
+    refuse(not isinstance(names, list | tuple), "each intersection is a list of its own: [[sex, race]]")
+    refuse(not 2 <= len(names) <= 4, "an intersection names two to four attributes: [[sex, race]]")
+    return names
+
+
+Together = Annotated[tuple[str, ...], BeforeValidator(_list_of_its_own)]  # protected attributes, asked as one
 
 
 class DataSpec(Strict):
@@ -42,6 +53,7 @@ class DataSpec(Strict):
     target_threshold: float | Literal["median"] | None = None
     protected: tuple[str, ...] | None = None
     bands: dict[str, Edges] | None = None
+    intersections: Annotated[tuple[Together, ...], Field(max_length=20)] | None = None
     proxies: tuple[str, ...] | None = None
     discover: Annotated[int, Field(ge=0, le=20, strict=True)] = 1
     exclude: tuple[str, ...] | None = None
@@ -368,27 +380,4 @@ def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read and validate a recipe file (``InputError`` if it is none); ``overrides`` are ``dotted.key=value`` strings."""
     path = Path(path)
-    document = read_yaml(path)
-    for override in overrides:
-        _apply_override(document, override)
-    return parse_recipe(document, where=str(path))
-
-
-def _apply_override(document: Any, override: str) -> None:
-    key, equals, text = override.partition("=")
-    where = f"--set {override}"
-    if not equals or not key:
-        raise InputError("an override is written key=value", where=where, mend="e.g. --set seeds=3 or --set data.group=person")
-    value = parse_yaml(text, where, "quote the value")
-    parts = key.split(".")
-    node = document
-    for part in parts[:-1]:
-        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-            continue
-        if not isinstance(node, dict):
-            raise InputError(f"'{part}' is not inside a mapping", where=where, mend="check the dotted key")
-        node = node.setdefault(part, {})
-    if not isinstance(node, dict):
-        raise InputError(f"'{parts[-1]}' cannot be set there", where=where, mend="check the dotted key")
-    node[parts[-1]] = value
+    return parse_overridden(read_yaml(path), overrides, partial(parse_recipe, where=str(path)))

@@ -21,7 +21,7 @@ from proxyaudit.reporting.svg import Style
 from proxyaudit.reporting.text import DASH, at_most, beside, join_words, number, percent, points, shorten, squeeze
 from proxyaudit.reporting.training import best_cure
 from proxyaudit.reporting.words import named
-from proxyaudit.types import Estimate
+from proxyaudit.types import AUDITED, Estimate
 
 _MOST, _PAIR = 2, 2
 _GROWN = math.exp(LARGER)  # times as prominent
@@ -155,7 +155,7 @@ def overview_picture(report: Report, view: AttributeView, ident: str) -> b.Pictu
 def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
     """What to do next: the cures that were tried and helped, what the evidence says would settle what is open; nothing untried."""
     summary = report.summary
-    views = [view for view in summary.attributes if view.role == "protected"] or list(summary.attributes)
+    views = [view for view in summary.attributes if view.role in AUDITED] or list(summary.attributes)
     if summary.bare:
         yield from _settle(views, "in")
         return
@@ -195,7 +195,7 @@ def _matrix(report: Report) -> b.Table:
     rows, regimes, told = [], report.summary.regimes, kinds(report.pack)
     for view in report.summary.attributes:
         found = {row.regime: row for row in view.rows}
-        name = b.Cell(shorten(view.name, 80), lines=("proxy",) if view.role == "proxy" else ())
+        name = b.Cell(shorten(view.name, 80), lines=(view.role,) if view.role != "protected" else ())
         rows.append([name, *(_matrix_cell(view, found.get(regime), bare=report.summary.bare) for regime in regimes)])
     made = b.table("Answer for each attribute and kind of training data", ("Attribute", *(squeeze(name, 60) for name in regimes)), rows)
     return made._replace(below=("", *(told.get(name, "") for name in regimes)))

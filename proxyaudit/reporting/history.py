@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 from proxyaudit.comparison.history import Changes, changes
 from proxyaudit.comparison.outcomes import may_be_worse
+from proxyaudit.comparison.records import cited
+from proxyaudit.evidence.changes import ChangeRecord
 from proxyaudit.evidence.pack import EvidencePack, run_date
+from proxyaudit.reporting.change import main_numbers, signed_words
 from proxyaudit.reporting.summary import Row, summarize
+from proxyaudit.reporting.text import DASH, number
 from proxyaudit.reporting.words import verdict_text
-from proxyaudit.types import Estimate, Finding
+from proxyaudit.types import ROLES, Estimate, Finding
 
 Pair = tuple[str, str]
 """Attribute and regime."""
@@ -55,6 +59,39 @@ class Left(NamedTuple):
     why: str
 
 
+class RecordedChange(NamedTuple):
+    """A change record, in whose names it was signed (which nobody checked), and the runs here that audit what it made."""
+
+    folder: str
+    record: ChangeRecord
+    signers: tuple[str, ...]
+    audits: tuple[str, ...]
+
+    def row(self) -> tuple[str, ...]:
+        """As a table shows it."""
+        record, shown = self.record, {}
+        for one in main_numbers(record):
+            figures = [DASH if side is None or side.value is None else number(side.value) for side in (one.before, one.after)]
+            shown[one.measure] = figures[1] if one.measure == "auroc_cost" else " to ".join(figures)
+        task = shown.get("auroc_cost") or shown.get("auroc", DASH)
+        verdict = f"{record.verdict_before or DASH} to {record.verdict_after or 'open'}"
+        audited = ", ".join(self.audits) or "no run here"
+        return (
+            f"{record.kind} {record.id[-12:]}",
+            record.source.run_id,
+            record.mechanism.words,
+            shown.get("gap", DASH),
+            task,
+            verdict,
+            audited,
+            signed_words(self.signers),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"folder": self.folder, **cited(self.record, self.signers), "audited_as": list(self.audits)}
+
+
 @dataclass(frozen=True)
 class History:
     """Runs of one or several audits over time, the oldest first in each."""
@@ -62,19 +99,23 @@ class History:
     audits: Mapping[str, tuple[Point, ...]]  # by name
     left: tuple[Left, ...]
     notes: tuple[str, ...] = ()
+    changes: tuple[RecordedChange, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
-        told = {name: [point.as_dict() for point in points] for name, points in self.audits.items()}
-        return {"audits": told, "left_out": [one._asdict() for one in self.left], "notes": list(self.notes)}
+        runs = {name: [point.as_dict() for point in points] for name, points in self.audits.items()}
+        found = {"audits": runs, "left_out": [one._asdict() for one in self.left], "notes": list(self.notes)}
+        return {**found, "changes": [one.as_dict() for one in self.changes]}
 
 
-def history_of(packs: Iterable[EvidencePack], left: Iterable[Left] = (), notes: Iterable[str] = ()) -> History:
-    """Arrange runs: by the name of their audit, each in the order of their dates."""
+def history_of(
+    packs: Iterable[EvidencePack], left: Iterable[Left] = (), notes: Iterable[str] = (), changes: Iterable[RecordedChange] = ()
+) -> History:
+    """Arrange runs: by the name of their audit, each in the order of their dates; beside them the ``changes`` that were recorded."""
     named: dict[str, list[EvidencePack]] = {}
     for pack in sorted(packs, key=lambda pack: (pack.evidence.run.name, run_date(pack.environment), pack.evidence.run.id)):
         named.setdefault(pack.evidence.run.name, []).append(pack)
-    return History({name: _points(found) for name, found in named.items()}, tuple(left), tuple(notes))
+    return History({name: _points(found) for name, found in named.items()}, tuple(left), tuple(notes), tuple(changes))
 
 
 def _points(packs: Sequence[EvidencePack]) -> tuple[Point, ...]:
@@ -156,4 +197,9 @@ def worsenings(points: Sequence[Point]) -> list[tuple[Point, Pair, str]]:
             if told:
                 found.append((point, pair, "; ".join(told)))
     roles = {name: role for point in points for name, role in point.roles.items()}
-    return sorted(found, key=lambda one: (one[0].number, roles.get(one[1][0]) != "protected", not one[0].readings[one[1]].worse))
+    return sorted(found, key=lambda one: (one[0].number, place_of(roles.get(one[1][0])), not one[0].readings[one[1]].worse))
+
+
+def place_of(role: str | None) -> int:
+    """Protected attributes before intersections, and those before proxies."""
+    return [*ROLES, role].index(role)

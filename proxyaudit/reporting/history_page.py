@@ -19,7 +19,7 @@ from proxyaudit.reporting.blocks import (
     table,
 )
 from proxyaudit.reporting.charts import WIDTH, curve_chart, style_of
-from proxyaudit.reporting.history import History, Pair, Point, Reading, worsenings
+from proxyaudit.reporting.history import History, Pair, Point, Reading, place_of, worsenings
 from proxyaudit.reporting.svg import Drawing, Style, fit, linear_scale, swatch
 from proxyaudit.reporting.text import DASH, join_words, number, shorten, squeeze
 from proxyaudit.reporting.words import VERDICTS, named, verdict_text
@@ -43,6 +43,10 @@ _READ = (
     "that of the run before, a number where its whole 95 % interval lies above that one's. Two runs of many will differ by chance; "
     "'proxyaudit compare' decides between two."
 )
+_RECORDED = (
+    "What 'mitigate' and 'cure' changed, before and after, as their records say; of the task its AUROC is given, or what of it a cure cost "
+    "in its trial. Signatures were not checked here: 'proxyaudit verify FOLDER --key PUB' does that."
+)
 _STRIP = "▲ where it may be worse than before. Above: what changed, D data, M model, P plan, V version of proxyaudit."
 _MOST, _STEP, _LEFT, _TOP = 12, 26, 106, 34
 
@@ -51,6 +55,10 @@ def history_page(history: History) -> Page:
     """Runs over time as a page of blocks."""
     count = sum(len(points) for points in history.audits.values())
     sections = [section for k, points in enumerate(history.audits.values()) for section in _sections(points, k)]
+    if history.changes:
+        rows = [one.row() for one in history.changes]
+        header = ("Change", "Of run", "What", "Gap", "Task", "Verdict", "Audited as", "Signed")
+        sections.append(Section("changes", "Recorded changes", (para(_RECORDED), table("Recorded changes", header, rows))))
     if history.left or history.notes:
         lines = [*(f"{one.folder}: {one.why}" for one in history.left), *history.notes]
         sections.append(Section("left", "Left out, and notes", (bullets(lines),)))
@@ -103,7 +111,7 @@ def _day(point: Point) -> str:
 def _sections(points: Sequence[Point], k: int) -> list[Section]:
     attributes = list(dict.fromkeys(pair[0] for point in points for pair in point.readings))
     roles = {name: role for point in points for name, role in point.roles.items()}
-    attributes.sort(key=lambda name: roles.get(name) != "protected")
+    attributes.sort(key=lambda name: place_of(roles.get(name)))
     audit = shorten(points[0].name, 40)
     made = [
         Section(f"h{k}-{index}", f"{shorten(name, 60)} in {audit}", _attribute(points, name, f"h{k}-{index}"))

@@ -11,7 +11,7 @@ from proxyaudit.estimates.scope import entries, has_kind, listed, margins_of, re
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.training import Inside, Pair, TriedView, inside_of, oriented, pair_of, reweighed, tried_of
 from proxyaudit.reporting.words import REAL, VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
-from proxyaudit.types import REFERENCES, Control, Estimate, Finding
+from proxyaudit.types import REFERENCES, ROLES, Control, Estimate, Finding
 
 MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
@@ -92,10 +92,10 @@ def summarize(pack: EvidencePack) -> Summary:
     """Arrange a pack for reading. Pure: the same pack gives the same summary."""
     evidence, plan = pack.evidence, pack.plan
     described = {str(entry.get("name")): entry for entry in entries(plan, "attributes")}
-    roles: dict[str, str] = {finding.attribute: finding.role for finding in evidence.findings}
-    # Protected attributes first, then in the order of the plan, then of the findings.
+    roles = {finding.attribute: finding.role for finding in evidence.findings}
+    # Protected attributes first, then intersections, and in the order of the plan, then of the findings.
     order = {name: index for index, name in enumerate([*described, *roles])}
-    names = sorted(roles, key=lambda name: (roles[name] != "protected", order[name]))
+    names = sorted(roles, key=lambda name: (ROLES.index(roles[name]), order[name]))
     planned = [str(entry.get("name")) for entry in entries(plan, "regimes")]
     regimes = tuple(name for name in dict.fromkeys([*planned, *(f.regime for f in evidence.findings)]) if name not in REFERENCES)
     bare, asked = has_kind(plan, "activations"), has_kind(plan, "prompts")

@@ -115,8 +115,13 @@ def hundredths(e: Estimate | None) -> Estimate | None:
 
 
 def points(value: float | None, digits: int = 0) -> str:
-    """A difference of probabilities in percentage points."""
-    return DASH if value is None else f"{number(100 * value, digits)} points"
+    """A difference of probabilities in percentage points.
+
+    >>> points(0.012), points(0.18)
+    ('1 point', '18 points')
+    """
+    shown = number(None if value is None else 100 * value, digits)
+    return shown if value is None else f"{shown} point{'' if shown.lstrip(MINUS) == '1' else 's'}"
 
 
 def capital(text: str) -> str:

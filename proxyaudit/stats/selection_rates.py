@@ -43,9 +43,12 @@ class Rate:
 
 
 def rate_of(
-    chosen: Sequence[Bools], inside_n: Bools, clusters_n: Ints, people_n: Ints, *, smallest: int, places: Places = ()
+    chosen: Sequence[Bools], inside_n: Bools, clusters_n: Ints, people_n: Ints, *, smallest: int, places: Places = (), hide: bool = False
 ) -> Rate | None:
-    """Share of the rows ``inside_n`` that each model chose; ``None`` of fewer than 30 rows or ``smallest`` people."""
+    """Share of the rows ``inside_n`` that each model chose; ``None`` of fewer than 30 rows or ``smallest`` people.
+
+    One that is to be hidden (``hide``) lies anywhere between nobody and everybody, whatever the models did.
+    """
     people, counts = np.unique(people_n[inside_n], return_counts=True)
     rows = int(inside_n.sum())
     if rows < FEWEST_ROWS or len(people) < smallest:
@@ -54,10 +57,10 @@ def rate_of(
     least, most = [], []
     for chosen_n in chosen:
         yes, no = (len(np.unique(people_n[inside_n & part_n])) for part_n in (chosen_n, ~chosen_n))
-        if min(yes, no) >= smallest:
+        if min(yes, no) >= smallest and not hide:
             ends = [_single(float(chosen_n[inside_n].mean()), inside_n, clusters_n, chosen_n)] * 2
         else:
-            bounds = (0.0, most_hidden) if yes < smallest else (1 - most_hidden, 1.0)
+            bounds = (0.0, 1.0) if hide else (0.0, most_hidden) if yes < smallest else (1 - most_hidden, 1.0)
             ends = [_single(bound, inside_n, clusters_n) for bound in bounds]
         least.append(ends[0])
         most.append(ends[1])

@@ -2,16 +2,18 @@
 
 import base64
 import binascii
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxyaudit.attestation.envelope import Envelope, read_envelope, read_envelopes
 from proxyaudit.attestation.sealing import PAYLOAD as SEAL
-from proxyaudit.attestation.statements import KINDS, PAYLOAD, VERDICTS, Statement, claims, read_statement
+from proxyaudit.attestation.statements import CHANGE, KINDS, PAYLOAD, VERDICTS, Statement, claims, read_statement
 from proxyaudit.attestation.timestamps import check, stamped
 from proxyaudit.attestation.trust import Trust
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
+from proxyaudit.evidence.changes import ChangeRecord, change_claims
 from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, read_manifest
 from proxyaudit.evidence.pack import REPORT_FILES, EvidencePack
 from proxyaudit.evidence.seal import NamedSeal, deviations, named_seal
@@ -27,13 +29,28 @@ def attestation_checks(pack: EvidencePack, folder: Path, trust: Trust, *, pages:
     """Signatures, where there are any or ``trust`` asks for them, and the seal likewise; without ``pages`` reports may have changed."""
     found = []
     if trust.keys or (folder / ATTESTATION).exists():
-        found.append(_signatures(pack, folder, trust, pages=pages))
+        found.append(_signatures(_Signed("run", KINDS, VERDICTS, claims(pack)), folder, trust, pages=pages))
     return [*found, *_seal_checks(pack, trust)]
 
 
-def _signatures(pack: EvidencePack, folder: Path, trust: Trust, *, pages: bool) -> Check:
+def change_signatures(record: ChangeRecord, folder: Path, trust: Trust) -> Check:
+    """The signatures of a change record's folder."""
+    signed = _Signed("change", {CHANGE: "the change record"}, CHANGE, change_claims(record))
+    return _signatures(signed, folder, trust, pages=True)
+
+
+class _Signed(NamedTuple):
+    """What is signed: the kinds of statement that each signer makes, and what those of one kind say."""
+
+    what: str
+    kinds: Mapping[str, str]
+    kind: str
+    says: Mapping[str, Any]
+
+
+def _signatures(signed: _Signed, folder: Path, trust: Trust, *, pages: bool) -> Check:
     if not (folder / ATTESTATION).exists():
-        return Check(SIGNATURES, ATTESTATION, [f"{ATTESTATION} is missing: nobody signed this run"])
+        return Check(SIGNATURES, ATTESTATION, [f"{ATTESTATION} is missing: nobody signed this {signed.what}"])
     try:
         envelopes = read_envelopes(read_file(folder / ATTESTATION))
         read = [(envelope, read_statement(envelope.payload)) for envelope in envelopes]
@@ -46,8 +63,10 @@ def _signatures(pack: EvidencePack, folder: Path, trust: Trust, *, pages: bool) 
         if other <= set(REPORT_FILES) and not trust.keys:
             stale |= other if pages else set()
             other = set()
-        lines = [_elsewhere(other)] if other else _false_claims(statement, pack)
+        lines = [_elsewhere(other, signed.what)] if other else _false_claims(statement, signed)
         problems += [f"{ATTESTATION}: {line}" for line in lines if f"{ATTESTATION}: {line}" not in problems]
+        if statement.kind not in signed.kinds:
+            problems.append(f"{ATTESTATION}: a statement is about something else than a {signed.what}")
         if envelope.kind != PAYLOAD:
             problems.append(f"{ATTESTATION}: an envelope holds no statement of in-toto")
     known = {key.keyid for key in trust.keys}
@@ -56,38 +75,44 @@ def _signatures(pack: EvidencePack, folder: Path, trust: Trust, *, pages: bool) 
         again = f"; {' and '.join(sorted(stale))} changed since ('proxyaudit sign' signs anew)" if stale else ""
         told = f"signed in the name of {_ids(others)}, which nobody checked: no --key was given{again}"
         return Check(SIGNATURES, told, problems, skipped=not problems)
-    problems += [f"{ATTESTATION}: {line}" for key in trust.keys if (line := _not_signed(key, read)) is not None]
+    problems += [f"{ATTESTATION}: {line}" for key in trust.keys if (line := _not_signed(key, read, signed)) is not None]
     more = f"; and in the name of {_ids(others)}, which nobody checked" if others else ""
     return Check(SIGNATURES, f"{len(hashes)} files of {MANIFEST} signed by {', '.join(key.told for key in trust.keys)}{more}", problems)
 
 
-def _not_signed(key: Any, read: list[tuple[Envelope, Statement]]) -> str | None:
-    """Why a key does not vouch for the run, or ``None``: it must have signed a statement of each kind, and nothing wrongly."""
+def _not_signed(key: Any, read: list[tuple[Envelope, Statement]], signed: _Signed) -> str | None:
+    """Why a key does not vouch for it, or ``None``: it must have signed a statement of each kind, and nothing wrongly."""
     if key.expired():
         return f"the key {key.told} expired on {key.not_after}"
     own = [(envelope, statement) for envelope, statement in read if key.keyid in envelope.signatures]
     if not own:
-        return f"the key {key.told} did not sign this run"
+        return f"the key {key.told} did not sign this {signed.what}"
     if not all(envelope.holds(key) for envelope, _ in own):
         return f"a signature is not that of the key {key.told} over these bytes"
-    missing = [words for kind, words in KINDS.items() if kind not in {statement.kind for _, statement in own}]
+    missing = [words for kind, words in signed.kinds.items() if kind not in {statement.kind for _, statement in own}]
     return f"the key {key.told} did not sign {' or '.join(missing)}" if missing else None
 
 
-def _elsewhere(names: set[str]) -> str:
+def _elsewhere(names: set[str], what: str) -> str:
     told = sorted(names)
     listed = ", ".join(name[:60] for name in told[:_TOLD]) + (f" and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
     again = names <= set(REPORT_FILES)
-    why = f"{'the report was rendered again' if again else 'they are those of another run'}, or this one was changed after it was signed"
+    why = (
+        f"{'the report was rendered again' if again else f'they are those of another {what}'}, or this one was changed after it was signed"
+    )
     return f"the signed digests are not those of {listed}: {why}"
 
 
-def _false_claims(statement: Statement, pack: EvidencePack) -> list[str]:
-    """What a statement of the verdicts says otherwise than the run; fields that the signer's version did not have are not asked for."""
-    if statement.kind != VERDICTS:
+def _false_claims(statement: Statement, signed: _Signed) -> list[str]:
+    """What a statement says otherwise than what it is about; fields that the signer's version did not have are not asked for."""
+    if statement.kind != signed.kind:
         return []
-    own = claims(pack)
-    return [f"the signed {key} is not that of the run" for key in own if key in statement.says and not _same(statement.says[key], own[key])]
+    own = signed.says
+    return [
+        f"the signed {key} is not that of the {signed.what}"
+        for key in own
+        if key in statement.says and not _same(statement.says[key], own[key])
+    ]
 
 
 def _same(signed: Any, own: Any) -> bool:

@@ -7,10 +7,12 @@ from typing import Any
 from proxyaudit.access.age import recipients_of
 from proxyaudit.access.log import read_log
 from proxyaudit.access.opening import log_of
+from proxyaudit.attestation.receipts import signed_receipt
+from proxyaudit.attestation.trust import Trust
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.manifest import SHA256
 from proxyaudit.evidence.receipts import plan_digest_of, read_receipt
-from proxyaudit.evidence.tiers import ACCESS_LOG, AGE, RECEIPT, is_restricted, named_recipients
+from proxyaudit.evidence.tiers import ACCESS_LOG, AGE, RECEIPT, SIGNED_RECEIPT, is_restricted, named_recipients
 from proxyaudit.files import MOST_TABLE, read_file
 from proxyaudit.verification.checks import Check
 
@@ -30,9 +32,9 @@ def restricted_checks(folder: Path, recipe: Mapping[str, Any]) -> list[Check]:
     return [Check("restricted", f"{len(paths)} files, encrypted to {len(recipients)} recipients", problems)]
 
 
-def beside_checks(folder: Path) -> list[Check]:
-    """A check of the receipt and one of the log, where they are there."""
-    return [*_receipt(folder), *_log(folder)]
+def beside_checks(folder: Path, trust: Trust) -> list[Check]:
+    """A check of the receipt and one of the log, where they are there; who must have signed the receipt is ``trust``'s business."""
+    return [*receipt_checks(folder, trust), *_log(folder)]
 
 
 def head_check(folder: Path, head: str) -> Check:
@@ -47,19 +49,43 @@ def head_check(folder: Path, head: str) -> Check:
     return Check("kept head", head, [] if there else [lost])
 
 
-def _receipt(folder: Path) -> list[Check]:
+def receipt_checks(folder: Path, trust: Trust) -> list[Check]:
+    """The receipt of a folder, and who signed it."""
     try:
         receipt = read_receipt(folder)
     except IntegrityError as error:
         return [Check("purge", RECEIPT, [str(error)])]
     if receipt is None:
-        return []
+        missing = [f"{RECEIPT} is missing: nobody says that anything was purged"] if trust.receipts else []
+        missing += [f"{SIGNED_RECEIPT} is there without a receipt"] if (folder / SIGNED_RECEIPT).exists() else []
+        return [Check("purge", RECEIPT, missing)] if missing else []
     problems = [] if receipt.plan_digest == plan_digest_of(folder) else [f"{RECEIPT} is that of another run"]
     last = receipt.purges[-1] if receipt.purges else None
     when = "nothing" if last is None else f"last on {last.began[:10]}" + ("" if last.ended else ", which was interrupted: purge again")
     count = sum(len(purge.removed) for purge in receipt.purges)
-    told = f"{count} things that held rows or helped to infer were deleted, {when}; nobody vouches for the receipt"
-    return [Check("purge", told, problems)]
+    told = f"{count} things that held rows or helped to infer were deleted, {when}"
+    signed = _receipt_signers(folder, trust)
+    return [Check("purge", f"{told}{'' if signed else '; nobody vouches for the receipt'}", problems), *signed]
+
+
+def _receipt_signers(folder: Path, trust: Trust) -> list[Check]:
+    """Who vouches for a receipt; none where nobody signed it, and nobody must have."""
+    name, known = "receipt's signature", {key.keyid: key for key in (*trust.receipts, *trust.keys)}
+    try:
+        envelope = signed_receipt(folder)
+    except ValueError as error:
+        return [Check(name, SIGNED_RECEIPT, [f"{SIGNED_RECEIPT} does not hold: {str(error)[:160]}"])]
+    if envelope is None:
+        return [Check(name, SIGNED_RECEIPT, [f"{SIGNED_RECEIPT} is missing: nobody signed the receipt"])] if trust.receipts else []
+    problems = [f"the key {key.told} did not sign the receipt" for key in trust.receipts if key.keyid not in envelope.signatures]
+    own = [known[keyid] for keyid in envelope.signatures if keyid in known]
+    problems += [f"the key {key.told} expired on {key.not_after}" for key in own if key.expired()]
+    problems += [f"a signature is not that of the key {key.told} over this receipt" for key in own if not envelope.holds(key)]
+    others = ", ".join(keyid[:12] for keyid in envelope.signatures if keyid not in known)
+    if not own and not problems:
+        return [Check(name, f"in the name of {others}, which nobody checked: no --receipt-key was given", skipped=True)]
+    more = f"; and in the name of {others}, which nobody checked" if others else ""
+    return [Check(name, f"signed by {', '.join(key.told for key in own) or 'nobody who was asked for'}{more}", problems)]
 
 
 def _log(folder: Path) -> list[Check]:

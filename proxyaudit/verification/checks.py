@@ -51,7 +51,7 @@ class Verification:
     """The outcome for one folder."""
 
     folder: Path
-    kind: Literal["run", "mitigation"]
+    kind: Literal["run", "mitigation", "cure", "receipt"]
     checks: tuple[Check, ...] = ()
 
     @property

@@ -1,18 +1,14 @@
-"""Verify a run directory, or a folder of ``mitigate``: bytes first, then what follows. Commands that decide take runs from here only."""
+"""Verify a run directory: bytes first, then what follows. Commands that decide take runs from here only."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from proxyaudit.attestation.trust import Trust
-from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
-from proxyaudit.digests import file_digest
-from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
+from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
-from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, is_complete, read_manifest, rendering_digest
+from proxyaudit.evidence.changes import CHANGE_FILE, is_change
+from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, is_complete, rendering_digest
 from proxyaudit.evidence.pack import (
     CURE_FILE,
     MITIGATION_FILE,
@@ -24,24 +20,22 @@ from proxyaudit.evidence.pack import (
     list_runs,
     read_pack,
 )
-from proxyaudit.evidence.receipts import purged_files
-from proxyaudit.evidence.tiers import AGE, RUN_ENCRYPTED, RUN_RESTRICTED
+from proxyaudit.evidence.tiers import RECEIPT, RUN_ENCRYPTED, RUN_RESTRICTED
 from proxyaudit.files import MOST_PAGE, read_file
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown
-from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
 from proxyaudit.verification.attestation import SIGNATURES, UNCHECKED, attestation_checks
-from proxyaudit.verification.beside import beside_checks, restricted_checks
+from proxyaudit.verification.beside import beside_checks, receipt_checks, restricted_checks
+from proxyaudit.verification.changes import MITIGATION_PAGE, form_check, verify_change
 from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.fields import field_problems, figure_problems, omission_problems
-from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
+from proxyaudit.verification.files import check_bytes, manifest_document
 
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
-_PAGE, _RECIPE = "mitigation.md", "mitigated.yaml"  # beside the figures of a mitigation
 OPTIONAL_FILES = (*REPORT_FILES, *RUN_RESTRICTED, *RUN_ENCRYPTED)
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote {}"
 _OLDER = "older schema"
@@ -52,16 +46,20 @@ _NOBODY = Trust()
 
 def find_folder(path: Path) -> Path:
     """The folder to verify: the path itself, or the one run below it; ``InputError`` if there is none, or more than one."""
-    if path.is_file() and path.name in (*_REQUIRED, MANIFEST, MITIGATION_FILE):
+    if path.is_file() and path.name == RECEIPT:
+        return path.parent
+    if path.is_file() and path.name in (*_REQUIRED, MANIFEST, MITIGATION_FILE, CURE_FILE, CHANGE_FILE):
         path = path.parent
     if not path.is_dir():
         raise InputError("no such run folder", where=str(path), mend="'proxyaudit ls' lists the runs")
-    marks = (*_REQUIRED, MANIFEST, MITIGATION_FILE, _PAGE)
+    marks = (*_REQUIRED, MANIFEST, MITIGATION_FILE, CURE_FILE, CHANGE_FILE, MITIGATION_PAGE)
     if is_run(path) or any((path / mark).exists() or (path / mark).is_symlink() for mark in marks):
         return path
     found = list_runs(path)
     if len(found) == 1:
         return found[0]
+    if not found and (path / RECEIPT).exists():
+        return path  # a cache, or what is left of one
     what = f"{len(found)} runs" if found else "no run"
     raise InputError(f"{what} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
 
@@ -71,7 +69,7 @@ def intact_folder(path: Path) -> Path:
 
     ``InputError`` and ``IntegrityError`` as there.
     """
-    if any((path / name).is_file() for name in (MITIGATION_FILE, CURE_FILE)) and not is_run(path):
+    if is_change(path):
         if problems := check_bytes(path, (), None):
             raise IntegrityError(f"{problems[0]} [{path}]; use an untouched copy")
         return path
@@ -86,9 +84,8 @@ def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -
     signed the run, and what its seal must be.
     """
     if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
-        if trust.asks:
-            raise InputError("only runs are signed and sealed", where=str(folder), mend="name a run folder, or leave the keys out")
-        return _verify_mitigation(folder)
+        only = (folder / RECEIPT).exists() and not is_change(folder) and not (folder / MANIFEST).exists()
+        return Verification(folder, "receipt", tuple(receipt_checks(folder, trust))) if only else verify_change(folder, trust)
     problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES, skip=() if pages else REPORT_FILES)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     checks = [Check("files", f"{len(list(folder.iterdir()))} files, {size:,} bytes against {MANIFEST}", problems)]
@@ -96,21 +93,15 @@ def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -
         # What follows would speak of numbers that nobody vouches for.
         return Verification(folder, "run", tuple(checks))
     documents = [path for path in sorted(folder.glob("*.json")) if path.name not in (MANIFEST, ATTESTATION)]
-    checks.append(_form(folder, documents, folder / "recipe.yaml", "an array"))
+    checks.append(form_check(folder, documents, folder / "recipe.yaml", "an array"))
     try:
         pack = read_pack(folder, skip=() if pages else REPORT_FILES)
     except IntegrityError as error:
         return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
     shown = _report_checks(pack, folder) if pages else []
     vouched = attestation_checks(pack, folder, trust, pages=pages)
-    vouched += [*restricted_checks(folder, pack.recipe), *beside_checks(folder)]
+    vouched += [*restricted_checks(folder, pack.recipe), *beside_checks(folder, trust)]
     return Verification(folder, "run", (*checks, *_pack_checks(pack, folder.resolve().name), *shown, *vouched))
-
-
-def _form(folder: Path, documents: Iterable[Path], recipe: Path, what: str) -> Check:
-    lines = [line for path in documents for line in json_problems(path)]
-    lines += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
-    return Check("form", f"canonical JSON, no key twice, no byte of {what} unaccounted for", [*lines, *yaml_problems(recipe)])
 
 
 def _pack_checks(pack: EvidencePack, name: str) -> list[Check]:
@@ -155,66 +146,6 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
         return [Check("reports", f"{_OTHER_VERSION.format('them')}; {shown}", skipped=True)]
     problems = [f"{name} is not what the evidence gives ('proxyaudit report' makes it again)" for name in altered]
     return [Check("reports", f"{' and '.join(made)} rendered again", problems)]
-
-
-def _verify_mitigation(folder: Path) -> Verification:
-    """Check a folder of ``mitigate``; the new audit beside it is a run of its own."""
-    problems = check_bytes(folder, (MITIGATION_FILE, _PAGE, _RECIPE), None)
-    problems += [f"{ATTESTATION} is no part of a mitigation"] if (folder / ATTESTATION).exists() else []
-    checks = [Check("files", f"{len(list(folder.iterdir()))} files against {MANIFEST}", problems)]
-    if problems:
-        return Verification(folder, "mitigation", tuple(checks))
-    checks.append(_form(folder, [folder / MITIGATION_FILE], folder / _RECIPE, "a checkpoint"))
-    document = parse_json(read_file(folder / MITIGATION_FILE)) if not checks[-1].problems else None
-    if not isinstance(document, dict):
-        return Verification(folder, "mitigation", tuple(checks))
-    try:
-        rest = [_checkpoints(document, folder), _figures(document, folder), _page(document, folder)]
-    except (KeyError, TypeError, AttributeError) as error:
-        rest = [Check("content", MITIGATION_FILE, [f"{MITIGATION_FILE} lacks what a mitigation holds ({error})"])]
-    return Verification(folder, "mitigation", (*checks, *rest, *beside_checks(folder)))
-
-
-def _checkpoints(document: dict[str, Any], folder: Path) -> Check:
-    named: dict[str, str] = document["checkpoints"]
-    there = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
-    # A receipt excuses what the manifest lists, and nothing that was taken out of both.
-    gone = purged_files(folder) & read_manifest(folder)[0].items()
-    there |= {name: digest for name, digest in gone if name in named and name not in there}
-    # Of an encrypted one the manifest has the bytes.
-    apart = {path.name for path in folder.glob(f"*{AGE}")} | {name for name, _ in gone if name.endswith(AGE)}
-    there |= {name: digest for name, digest in named.items() if f"{name}{AGE}" in apart}
-    problems = [f"{name} is not the checkpoint that {MITIGATION_FILE} names" for name in named if there.get(name) != named[name]]
-    problems += [f"{name} is not named in {MITIGATION_FILE}" for name in there if name not in named]
-    return Check("checkpoints", f"{len(named)} against {MITIGATION_FILE}", problems)
-
-
-def _figures(document: dict[str, Any], folder: Path) -> Check:
-    audit = folder.parent / str(document["audit"]["run_id"])
-    if not audit.is_dir() or "/" in str(document["audit"]["run_id"]):
-        return Check("figures", "the new audit does not lie beside this folder", skipped=True)
-    try:
-        evidence = read_pack(audit).evidence
-    except ProxyauditError as error:
-        return Check("figures", "the new audit beside this folder", [f"{audit.name}: {error}"])
-    names = (document["regime"], document["mitigated_regime"])
-    # Without the fields that the version that wrote the document did not have.
-    known = set(document["channels"][0]) if document["channels"] else set()
-    channels = [{key: value for key, value in entry.items() if key in known} for entry in channel_changes(evidence, *names)]
-    verdicts, task = verdict_changes(evidence, *names), task_change(evidence, *names)
-    made = {"status": evidence.run.status, "verdicts": verdicts, "channels": channels, "task": task}
-    plain = parse_json(canonical_json(made))
-    problems = [f"{MITIGATION_FILE}: {key} is not that of the audit {audit.name}" for key in made if plain[key] != document[key]]
-    if (document["audit"]["name"], document["audit"]["plan_digest"]) != (evidence.run.name, evidence.run.plan_digest):
-        problems.append(f"{MITIGATION_FILE} names another audit than the one in {audit.name}")
-    return Check("figures", f"{len(document['channels'])} numbers against the audit beside this folder", problems)
-
-
-def _page(document: dict[str, Any], folder: Path) -> Check:
-    if manifest_document(folder).get("rendered_by") != rendering_digest():
-        return Check("page", _OTHER_VERSION.format("it"), skipped=True)
-    same = render_mitigation(document).encode("utf-8", "replace") == read_file(folder / _PAGE)
-    return Check("page", f"{_PAGE} rendered again", [] if same else [f"{_PAGE} is not what {MITIGATION_FILE} gives"])
 
 
 def read_verified(

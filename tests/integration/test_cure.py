@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from proxyaudit.cli.main import main
+from proxyaudit.evidence.changes import read_change
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.reporting.summary import summarize
 from proxyaudit.reporting.training import best_cure
@@ -85,6 +86,9 @@ def test_a_written_release_keeps_what_was_promised(made: Made, cure: str, capsys
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
     folder = Path(said["folder"])
+    assert main(["verify", str(folder)]) == 0, "the record of the change is what the run that tried it gives"
+    record = read_change(folder)
+    assert (record.kind, record.mechanism.name, record.verdict_before) == ("cure", cure, "exposed")
     rows = pd.read_csv(folder / "release.csv")
     recipe = yaml.safe_load((folder / "cured.yaml").read_text())
     for column in said["columns"]:

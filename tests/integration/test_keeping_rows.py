@@ -64,7 +64,14 @@ def test_a_cured_release_is_encrypted_and_goes_with_a_purge_of_the_folder(
     assert made.on_run("cure", "--cure", "resampled") == 0
     assert "Release:  encrypted; proxyaudit access" in capsys.readouterr().out
     (folder,) = (made.out / "small-cured").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"cure.json", "cured.yaml", "manifest.json", "release.csv.age"}
+    assert {path.name for path in folder.iterdir()} == {
+        "change.json",
+        "change.md",
+        "cure.json",
+        "cured.yaml",
+        "manifest.json",
+        "release.csv.age",
+    }
     assert json.loads((folder / "cure.json").read_text())["release"]["sha256"].startswith("keyed:")
     assert made.open(folder, tmp_path / "opened") == 0
     assert (tmp_path / "opened" / "release.csv").read_text().startswith("age,hours,job")

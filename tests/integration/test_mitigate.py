@@ -20,6 +20,7 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.audits.mitigation.run import _trained
 from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.cli.main import main
+from proxyaudit.evidence.changes import read_change
 from proxyaudit.evidence.manifest import MANIFEST, write_files
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pack
 from proxyaudit.pipeline.plan import prepare_file
@@ -118,6 +119,9 @@ def test_the_site_is_clean_on_fresh_rows_and_everything_is_stated(made: Made) ->
     assert "## What remains" in text
     assert "Linear leak at penultimate" in text
     assert str(made.base) not in text + json.dumps(document)
+    record = read_change(made.folder)
+    assert (record.verdict_before, record.audit.run_id if record.audit else None) == ("exposed", made.evidence.run.id)
+    assert list(record.residual_risk) == document["remains"]
 
 
 def test_the_checkpoints_hold_the_map_and_nothing_else_changed(made: Made) -> None:

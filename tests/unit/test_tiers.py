@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+import proxyaudit.evidence.changes
+import proxyaudit.evidence.receipts
 import proxyaudit.evidence.signatures
 import proxyaudit.types
 from proxyaudit.evidence.pack import PACK_FILES, REPORT_FILES, EvidencePack
@@ -23,7 +25,8 @@ from proxyaudit.recipe.plan import Plan
 
 def documents() -> dict[str, tuple[str, set[str]]]:
     found = {"Plan": ("public", {field.name for field in dataclasses.fields(Plan)})}
-    for module, tier in ((proxyaudit.types, "public"), (proxyaudit.evidence.signatures, "restricted")):
+    public, restricted = (proxyaudit.types, proxyaudit.evidence.changes, proxyaudit.evidence.receipts), (proxyaudit.evidence.signatures,)
+    for module, tier in [*((module, "public") for module in public), *((module, "restricted") for module in restricted)]:
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and issubclass(kind, BaseModel) and kind.__module__ == module.__name__ and kind.model_fields:
                 found[name] = (tier, set(kind.model_fields))
@@ -44,7 +47,10 @@ def test_the_schema_of_evidence_names_public_fields_only() -> None:
 
 
 def test_every_file_has_a_tier() -> None:
-    assert {tier_of(name) for name in (*PACK_FILES, *REPORT_FILES, "manifest.json", "mitigation.md", "cure.json", "nets.py")} == {"public"}
+    assert {
+        tier_of(name)
+        for name in (*PACK_FILES, *REPORT_FILES, "manifest.json", "mitigation.md", "cure.json", "change.json", "change.md", "nets.py")
+    } == {"public"}
     restricted = (*SIGNATURE_FILES, *RUN_ENCRYPTED, "release.csv", "mitigated-0.safetensors", "before-12.safetensors.age")
     assert {tier_of(name) for name in restricted} == {"restricted"}
     assert tier_of("thesis.txt") is None

@@ -1,7 +1,7 @@
 """Write a cured release: the training rows of a run's regime, altered as a tried cure alters them, and a recipe that audits the result."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.cache import CURE, Cache, Task, cache_folder
 from proxyaudit.channels.cures.cases import carriers_of
+from proxyaudit.comparison.records import before_cure, record_of_cure
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.cures import Cure, cures_of
 from proxyaudit.data.dataset import Dataset
@@ -26,7 +27,7 @@ from proxyaudit.pipeline.cure import altered_rows
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.stages import one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.publication import check_out, write_restricted
+from proxyaudit.publication import check_out, write_record, write_restricted
 from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.reporting.training import best_cure, tried_of
 from proxyaudit.secret import keyed_hash
@@ -87,23 +88,38 @@ def write_cure(
         release = {RELEASE_FILE: _as_file(rows, prepared.dataset, cure).encode("utf-8")}
         recipients, digest = named_recipients(pack.recipe), hashlib.sha256(release[RELEASE_FILE]).hexdigest()
         write_restricted(folder, release, recipients)
-        promised = {e.measure if e.site is None else f"{e.measure} at {e.site}": _figures(e) for e in tried[chosen]}
-        document = {
-            "cure_version": "1.0",
-            "source": {"name": pack.evidence.run.name, "run_id": pack.evidence.run.id, "plan_digest": pack.evidence.run.plan_digest},
-            "attribute": attribute,
-            "regime": regime,
-            "cure": cure.name,
-            "words": cure.words(),
-            "columns": list(cure.columns),
-            "promised": promised,
-            "release": {"file": RELEASE_FILE, "rows": len(rows) // 20 * 20, "sha256": keyed_hash(digest) if recipients else digest},
-            "recipe": RECIPE_FILE,
-            "cured_regime": cured_name(regime, cure),
-        }
+        written = {"file": RELEASE_FILE, "rows": len(rows) // 20 * 20, "sha256": keyed_hash(digest) if recipients else digest}
+        document = _document(pack, (attribute, regime), cure, tried[chosen], written)
         write_file(folder / CURE_FILE, canonical_json(document))
+        write_record(folder, record_of_cure(document, folder.name))
         seal_folder(folder)
     return CuredRelease(folder, document)
+
+
+def _document(
+    pack: EvidencePack, about: tuple[str, str], cure: Cure, numbers: Sequence[Estimate], release: dict[str, Any]
+) -> dict[str, Any]:
+    """``cure.json``: no row, no path of this machine, no time."""
+    run, (attribute, regime) = pack.evidence.run, about
+    return {
+        "cure_version": "1.1",
+        "source": {"name": run.name, "run_id": run.id, "plan_digest": run.plan_digest},
+        "attribute": attribute,
+        "regime": regime,
+        "cure": cure.name,
+        "words": cure.words(),
+        "columns": list(cure.columns),
+        "before": before_cure(pack.evidence.estimates, attribute, regime),
+        "verdict": _verdict(pack, attribute, regime),
+        "promised": {e.measure if e.site is None else f"{e.measure} at {e.site}": _figures(e) for e in numbers},
+        "release": release,
+        "recipe": RECIPE_FILE,
+        "cured_regime": cured_name(regime, cure),
+    }
+
+
+def _verdict(pack: EvidencePack, attribute: str, regime: str) -> str | None:
+    return next((f.verdict for f in pack.evidence.findings if (f.attribute, f.regime) == (attribute, regime)), None)
 
 
 def cures_tried(estimates: tuple[Estimate, ...], attribute: str, regime: str) -> dict[str, list[Estimate]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.arrays import Floats
-from proxyaudit.data.attributes import Attribute, code_as
+from proxyaudit.data.attributes import Attribute, codes_in
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.erasers import Fit
@@ -64,7 +64,7 @@ class SiteChange:
 
 def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:
     """The rows that erasers of an attribute are fitted on; ``InputError`` if it is known on too few, or does not vary there."""
-    codes = code_as(attribute, dataset.train[attribute.name], where="training rows")
+    codes = codes_in(attribute, dataset.train, where="training rows")
     known = np.isfinite(codes) if attribute.kind == "continuous" else codes >= 0
     concept = _concept(attribute, codes[known])
     if int(known.sum()) < FEWEST_FIT_ROWS or not np.ptp(concept, axis=0).any():

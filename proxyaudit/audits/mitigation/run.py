@@ -8,6 +8,7 @@ from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
 from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
+from proxyaudit.comparison.records import record_of_mitigation
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
@@ -25,7 +26,7 @@ from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, run_audit
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.publication import check_out, write_restricted
+from proxyaudit.publication import check_out, write_record, write_restricted
 from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import check_plugin
@@ -36,7 +37,7 @@ _TABLES_ONLY = (
     "this version erases in models of tables only, and not in quantised ones",
     "erase in a table's model, or audit checkpoints that you erased yourself",
 )
-MITIGATION_VERSION = "1.0"
+MITIGATION_VERSION = "1.1"
 MITIGATED = "-mitigated"
 RECIPE_FILE = "mitigated.yaml"
 _LONGEST_NAME = 80
@@ -121,6 +122,7 @@ def mitigate_run(
             write_restricted(folder, {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}, recipients)
         write_file(folder / "mitigation.json", canonical_json(document))
         write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
+        write_record(folder, record_of_mitigation(document, folder.name))
         seal_folder(folder)
     return Mitigation(folder, result, document)
 

@@ -29,9 +29,12 @@ def verdict_odds(prepared: Prepared) -> list[dict[str, Any]]:
     acts = capture(prepared.model, prepared.dataset.encoder.transform(prepared.dataset.audit.head(64))).acts
     widths = {site: int(values.shape[1]) for site, values in acts.items()}
     outputs = len(prepared.dataset.classes)
-    family = max(sum(a.role == "protected" for a in prepared.dataset.attributes), 1) * len(deciding_names())
-    rate = float(np.mean(prepared.audit_labels() == 1))
-    return [_Odds(prepared, attribute, widths, outputs, PRESENT_AT / family, rate).verdicts() for attribute in prepared.dataset.attributes]
+    attributes = prepared.dataset.attributes
+    # Intersections are corrected apart from protected attributes; whatever else is asked counts as these.
+    crossed = sum(a.role == "intersection" for a in attributes)
+    own, rate = max(sum(a.role == "protected" for a in attributes), 1), float(np.mean(prepared.audit_labels() == 1))
+    families = [(crossed if a.role == "intersection" else own) * len(deciding_names()) for a in attributes]
+    return [_Odds(prepared, a, widths, outputs, PRESENT_AT / n, rate).verdicts() for a, n in zip(attributes, families, strict=True)]
 
 
 @dataclass(frozen=True)

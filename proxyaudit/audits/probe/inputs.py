@@ -18,6 +18,7 @@ from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import EXACT_INTEGER, Column, ColumnKind, coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.faults import Faults
+from proxyaudit.data.intersections import check_intersections, cross_all
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.reading import Told
 from proxyaudit.data.sitting_out import NOTE, stay
@@ -47,6 +48,8 @@ class ProbeRequest:
     seed: int = 0
     name: str = "probe"
     untrained: str | None = None  # regime of the same network before training
+    intersections: tuple[tuple[str, ...], ...] = ()  # attributes asked together, by their names
+    recipients: tuple[str, ...] = ()  # age recipients that the restricted tier is encrypted to
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,8 @@ def make_inputs(
     checked = check_regimes(acts, len(table), request.real, request.untrained)
     named = [*attributes, *request.condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)
-    check_names(attributes, "attribute", where, map(str, table.columns))
+    made = check_intersections(request.intersections, attributes, map(str, table.columns), "--intersection")
+    check_names([*attributes, *made], "attribute", where, map(str, table.columns))
     del acts  # what nobody else holds goes as it is put in order, site by site
     order = _own_order(checked, [table[column] for column in named])
     if published:
@@ -204,6 +208,9 @@ def make_inputs(
     table = table.iloc[order].reset_index(drop=True)
     people = table[group] if group else None
     coded, unfit, notes = _coded(table, attributes, people, where)
+    if alone := next((name for names in request.intersections for name in names if name in unfit), None):
+        raise InputError(f"an intersection with '{alone}' cannot be asked: {unfit[alone]}", where="--intersection", mend="leave it out")
+    coded += cross_all(request.intersections, coded, people, notes, fewest=SMALLEST_CELL, where="--intersection")
     notes += told.notes(named, "labels", recipe=False) if told is not None else []
     if published:
         notes.append(NOTE)

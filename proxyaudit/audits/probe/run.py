@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from proxyaudit.access.age import check_recipients
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
@@ -37,7 +38,8 @@ from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.effort import SETTLED_AT
-from proxyaudit.recipe.recipe import Margins
+from proxyaudit.recipe.recipe import AccessSpec, Margins
+from proxyaudit.recipe.yaml import validated
 from proxyaudit.secret import public_hashes
 from proxyaudit.unfinished import Unfinished
 from proxyaudit.workers import Workers
@@ -57,6 +59,7 @@ def probe_files(
 ) -> tuple[Path, EvidencePack, bool]:
     """Audit files ``NAME=FILE.safetensors``: run folder, pack, and whether it was there; ``InputError`` before anything is written."""
     files = _named_files(named)
+    check_access(request.recipients)
     check_out(out)
     told = Told()
     table = read_table(labels, what="--labels", told=told)
@@ -113,7 +116,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "seed": request.seed,
         "references": ["floor"],
         "sites": {"verdict": sites, "profile": sites},
-        "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
+        "attributes": [a.describe() for a in inputs.attributes],
         **({"unfit": inputs.unfit} if inputs.unfit else {}),
         "rows": {"audit": public_count(len(inputs.clusters))},
         "audit_rows": rows_digest(inputs.clusters[back], *codes),
@@ -130,7 +133,17 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(request).items()}
-    return {**asked, "margins": request.margins.model_dump(include={"leak", "nonlinear"})}
+    asked = {name: value for name, value in asked.items() if name not in ("intersections", "recipients")}
+    more: dict[str, Any] = {"intersections": [list(names) for names in request.intersections]} if request.intersections else {}
+    more |= {"access": {"recipients": list(request.recipients)}} if request.recipients else {}
+    return {**asked, "margins": request.margins.model_dump(include={"leak", "nonlinear"}), **more}
+
+
+def check_access(recipients: Sequence[str]) -> None:
+    """Refuse (``InputError``) what is no age recipient, or given twice, before anything is read."""
+    if recipients:
+        validated(AccessSpec, {"recipients": list(recipients)}, where="--recipient", mend="give the public key of an age identity")
+        check_recipients(recipients)
 
 
 def probe_inputs(

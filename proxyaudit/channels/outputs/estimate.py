@@ -37,7 +37,7 @@ def estimate(facts: Facts) -> Drafts:
 def _gaps(facts: Facts) -> Iterator[Measured]:
     """Gaps between neighbouring groups of every attribute in every regime of trained models."""
     for run in facts.trained:
-        for attribute in facts.attributes:
+        for attribute in facts.not_crossed:
             groups, names = attribute.groups()
             for low in range(len(names) - 1):
                 for column in range(run.outputs[0].shape[1]):

@@ -6,15 +6,13 @@ groups that are compared are chosen by their rates.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Final, NamedTuple
 
 from proxyaudit.arrays import Bools
+from proxyaudit.channels.outputs.groups import Rates, rates_of
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_RATE, UNIT_RATES, UNIT_RATIO, Draft, Drafts
-from proxyaudit.recipe.selection import Selection
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.stats.selection_rates import (
     FEWEST_ROWS,
@@ -22,9 +20,7 @@ from proxyaudit.stats.selection_rates import (
     Rate,
     difference,
     extremes,
-    hide_differences,
     pairs_level,
-    rate_of,
     ratio,
 )
 from proxyaudit.types import FOUR_FIFTHS
@@ -35,6 +31,7 @@ FEW: Final = (
     "told, nor one that would tell it; the interval holds it"
 )
 NOT_ABOVE_ZERO: Final = "the rate of the most selected group is not surely above zero"
+_LOWEST: Final = "lowest rate over highest, means over models; Fieller, simultaneous interval"
 _LEFT_OUT: Final = f"the group has fewer than {FEWEST_ROWS} of these audit rows, or fewer than eleven people"
 _GROUP_LACKS: Final = "the rate of a group is not known, and leaving that group out would look better than it is"
 # Rates among all rows and among those of either true label, each with the name of its difference.
@@ -65,22 +62,24 @@ def selection(facts: Facts) -> Drafts:
     out = Drafts()
     if facts.selection is not None:
         for run in facts.runs:
-            for attribute in facts.protected if run.measured and not run.is_reference else ():
-                _add(out, facts, attribute, run, facts.selection)
+            if not run.measured or run.is_reference:
+                continue
+            place = facts.selection.column(facts.classes)
+            chosen = _chosen(run, place, len(facts.classes), facts.selection.threshold)
+            rates = rates_of(facts, run, chosen, facts.labels_n == place)
+            for attribute in facts.audited:
+                _add(out, facts, attribute, run, rates[attribute.name])
     return out
 
 
-def _add(out: Drafts, facts: Facts, attribute: Attribute, run: Run, asked: Selection) -> None:
-    place = asked.column(facts.classes)
-    chosen, has = _chosen(run, place, len(facts.classes), asked.threshold), facts.labels_n == place
+def _add(out: Drafts, facts: Facts, attribute: Attribute, run: Run, groups: Rates) -> None:
+    assert facts.selection is not None
+    asked, place = facts.selection, facts.selection.column(facts.classes)
     said = f"predicted probability of '{facts.classes[place]}' at least {asked.threshold:g}"
     base = Draft(CHANNEL, attribute.name, run.regime, unit=UNIT_RATE, decides=False, seeds=len(run.measured))
     found: dict[str, _Pair | None] = {}
-    codes, names = attribute.groups()
-    of = partial(rate_of, chosen, clusters_n=facts.clusters_n, people_n=facts.people_n, smallest=SMALLEST_CELL, places=run.places)
-    groups = [[of(inside_n=rows_n & (codes == code)) for rows_n in (facts.labels_n >= 0, has, ~has)] for code in range(len(names))]
-    told = [hide_differences(overall, parts) for overall, *parts in groups]
-    for measure, *rates in zip(_RATES, *told, strict=True):
+    _, names = attribute.groups()
+    for measure, *rates in zip(_RATES, *groups, strict=True):
         method = f"share with {said}{_AMONG.get(measure, '')}"
         for name, rate in zip(names, rates, strict=True):
             out.add(_rate(replace(base, measure=measure, context=measure.replace("_", " "), group=name, method=method), rate))
@@ -94,6 +93,7 @@ def _add(out: Drafts, facts: Facts, attribute: Attribute, run: Run, asked: Selec
     worst = None if None in odds else max((pair for pair in odds if pair is not None), key=lambda pair: pair.size)
     larger = "the larger difference of true and of false positive rates, mean over models; simultaneous interval"
     out.add(_differs(replace(base, measure="equalized_odds_difference", method=larger), worst, asked=len(odds)))
+    _add_rate_ratios(out, replace(base, unit=UNIT_RATIO, method=_LOWEST), odds)
 
 
 def _chosen(run: Run, place: int, classes: int, threshold: float) -> list[Bools]:
@@ -128,6 +128,26 @@ def _differs(draft: Draft, found: _Pair | None, asked: int = 1) -> Draft:
     method = draft.method or "highest minus lowest rate, mean over models; simultaneous interval"
     compared = difference(found.high, found.low, pairs_level(LEVEL, found.groups, asked))
     return _compared(replace(draft, group=found.names[0], subject=found.names[1], method=method), compared)
+
+
+def _add_rate_ratios(out: Drafts, base: Draft, odds: Sequence[_Pair | None]) -> None:
+    """Ratios of true positive rates, and the smaller of those and of the ratios of false positive rates."""
+    both = []
+    for place, pair in enumerate(odds):
+        about = base if pair is None else replace(base, group=pair.names[1], subject=pair.names[0])
+        if place == 0:
+            out.add(_divided(replace(about, measure="equal_opportunity_ratio", context="equal opportunity ratio"), pair, 1))
+        both.append(_divided(replace(about, measure="equalized_odds_ratio", context="equalized odds ratio"), pair, len(odds)))
+    # One that has no number may be the smaller one.
+    both.sort(key=lambda draft: draft.measured.value if draft.measured is not None else -1.0)
+    out.add(both[0])
+
+
+def _divided(draft: Draft, pair: _Pair | None, asked: int) -> Draft:
+    if pair is None:
+        return replace(draft, reason=_GROUP_LACKS)
+    found = ratio(pair.low, pair.high, pairs_level(LEVEL, pair.groups, asked))
+    return replace(draft, reason=NOT_ABOVE_ZERO) if found is None else _compared(draft, found)
 
 
 def _add_ratios(out: Drafts, base: Draft, rates: Sequence[Rate], names: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from proxyaudit.causal.columns import pair_codes, settle_cells
 from proxyaudit.causal.proxies import Association, Target, associate, pair_gain, pair_trace
 from proxyaudit.channels.proxies.record import TABLES, Carried, TableRecord, UnitCarried, label
 from proxyaudit.channels.proxy_plan import Discovered, Proxy, ProxyPlan, people
-from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_as, code_attribute
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute, codes_in
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.scrubbing import FUNCTION_WORDS
@@ -30,7 +30,7 @@ from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, crossed_interval, row_variance
-from proxyaudit.types import NotTested
+from proxyaudit.types import AUDITED, NotTested
 
 MOST_COLUMNS = 30  # columns, those that carry most, that are followed through a run
 MOST_PAIRS = 3  # of each attribute
@@ -248,7 +248,7 @@ def _traces(terms: Terms, targets: Sequence[tuple[Target, Bools]]) -> Floats:
 
 def known_target(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, root: int) -> tuple[Target, Bools]:
     """The attribute on the rows of any table where it is known, coded as on the audit rows; and those rows."""
-    values = code_as(attribute, frame[attribute.name], where="")
+    values = codes_in(attribute, frame, where="")
     known = np.isfinite(values) if attribute.kind == "continuous" else values >= 0
     clusters = np.unique(clusters_n[known], return_inverse=True)[1].astype(np.int64)
     folds = assign_folds(clusters, stream(root, "association folds")) if known.any() else np.zeros(0, dtype=np.int64)
@@ -275,9 +275,9 @@ def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, 
     frame = plan.with_values(frame)
     # A text of a scrubbed regime is still its author's.
     clusters_n = people(dataset, frame) if rows or plan.text is not None else np.arange(len(frame))
-    for attribute in (a for a in dataset.attributes if a.role == "protected"):
+    for attribute in (a for a in dataset.attributes if a.role in AUDITED):
         record = TableRecord(reason="the table does not hold the attribute")
-        if attribute.name in frame:
+        if set(attribute.columns) <= set(frame.columns):
             record = _carried(attribute, frame, clusters_n, plan, root, rows=rows)
         TABLES.write(out, record, attribute.name)
 
@@ -287,7 +287,7 @@ def _carried(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, plan: 
     held = frame[known]
     units: dict[str, UnitCarried] = {}
     for unit in plan.units(attribute.name):
-        if attribute.name in unit:
+        if not set(attribute.columns).isdisjoint(unit):
             continue
         rng = stream(root, "association null", attribute.name, *unit)
         gain = None

@@ -77,7 +77,7 @@ class _Uses:
 def estimate(facts: Facts) -> Drafts:
     """Publish everything about proxies of every protected attribute."""
     out = Drafts()
-    for attribute in facts.protected:
+    for attribute in facts.audited:
         table = TABLES.read(facts.inputs, attribute.name)  # on the audit rows, where every attribute is known
         drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
         carriers = {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}

@@ -26,6 +26,7 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import NoGradientError, TabularModule
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.seeding import stream
+from proxyaudit.types import AUDITED
 
 _RANDOMS = 3
 _SURELY = 4.0  # standard errors: every encoded input is asked whether it tells the attribute
@@ -187,25 +188,25 @@ def measure(view: ModelView, out: Measurement) -> None:
 
 def measure_use(view: ModelView, out: Measurement) -> None:
     """Influence of every proxy and pair on the followed output, its path through the attribute's subspace, and attributions."""
-    protected = [a for a in view.dataset.attributes if a.role == "protected"]
+    audited = [a for a in view.dataset.attributes if a.role in AUDITED]
     dataset, parts, site = view.dataset, view.dataset.parts, view.model.verdict_sites[-1]
-    units = list(dict.fromkeys(unit for a in protected for unit in view.proxies.units(a.name)))
+    units = list(dict.fromkeys(unit for a in audited for unit in view.proxies.units(a.name)))
     how: Intervention = ColumnSwaps(view, len(units)) if view.dataset.text is None else TextRemovals(view)
     acts = np.asarray(view.captured.acts[site], dtype=np.float64)
-    subspaces = {a.name: _subspaces(acts, a, parts, view.recipe.seed) for a in protected}
-    found: dict[str, dict[str, UnitUse]] = {a.name: {} for a in protected}
+    subspaces = {a.name: _subspaces(acts, a, parts, view.recipe.seed) for a in audited}
+    found: dict[str, dict[str, UnitUse]] = {a.name: {} for a in audited}
     for unit in units:
         swapped = how.swapped(unit)
         if swapped is None:
             continue
-        for attribute in protected:
-            if attribute.name not in unit and unit in view.proxies.units(attribute.name):
+        for attribute in audited:
+            if set(attribute.columns).isdisjoint(unit) and unit in view.proxies.units(attribute.name):
                 use = _use(swapped, how, view.followed[attribute.name], parts, subspaces[attribute.name])
                 accepted = set(unit) & set(dataset.legitimate)
                 found[attribute.name][label(unit)] = replace(use, reach=None, around=None) if accepted else use
     # Gradients are dear, and a frozen transformer gives much the same in every repetition.
     attributed = view.asks("attributions") and (view.repetition == 0 or not view.frozen)
-    for attribute in protected:
+    for attribute in audited:
         attributions = _attributions(view, how, acts, attribute) if attributed else None
         together = _together(view, how, attribute, subspaces[attribute.name])
         USES.write(out, UseRecord(site, len(how.swaps.rows_m), found[attribute.name], attributions, together), attribute.name)
@@ -234,7 +235,7 @@ def _together(view: ModelView, how: Intervention, attribute: Attribute, subspace
     known = np.isfinite(concept).all(axis=1)
     x, told = (_standard(np.asarray(values, dtype=np.float64)[known]) for values in (view.x, concept))
     tells = np.abs(x.T @ told).max(axis=1) > _SURELY * np.sqrt(known.sum())
-    excluded = {attribute.name, *view.dataset.legitimate}
+    excluded = {*attribute.columns, *view.dataset.legitimate}
     unit = tuple(name for name, inputs in how.inputs.items() if name not in excluded and tells[inputs].any())
     swapped = how.swapped(unit) if unit else None
     return None if swapped is None else _use(swapped, how, view.followed[attribute.name], view.dataset.parts, subspaces)

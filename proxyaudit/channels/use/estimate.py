@@ -55,7 +55,7 @@ _UNREAD_SHARE = 0.5  # of the margin: directions without a gradient must not mov
 def estimate(facts: Facts) -> Drafts:
     """Effects of every attribute in every regime, the numbers beside them, and their controls."""
     out, untrained = Drafts(), facts.run("untrained")
-    names = [attribute.name for attribute in facts.attributes]
+    names = [attribute.name for attribute in facts.not_crossed]
     shared = _shared_by_effects(facts.trained, names, facts.verdict_sites, facts.clusters_n)
     exchanges = shared_by_exchanges(facts.trained, names, facts.clusters_n)
     for run in facts.runs:

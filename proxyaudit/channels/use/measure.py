@@ -197,8 +197,8 @@ class _Question:
         """With the share of each other attribute's difference between groups that a fresh probe reads in what the swap moved."""
         setting, found = self.setting, dict[str, float]()
         for other in self.view.dataset.attributes if self.decides else ():
-            if other.name == self.name:
-                continue
+            if not set(other.columns).isdisjoint(self.attribute.columns):
+                continue  # an intersection and what it is made of move together
             concept, groups, shares = other.concept_columns(), self.view.followed[other.name].groups_n, []
             known = np.isfinite(concept).all(axis=1)
             for part, plan in setting.plans:

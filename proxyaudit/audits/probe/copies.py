@@ -43,10 +43,10 @@ _NEIGHBOURS = 64  # rows of one bucket that each is compared with, in the order 
 _PAIRS_AT_ONCE = 2**14
 
 
-def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: Column | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
-    """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
+def join_copies(acts: Sequence[Any], group: Column | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
+    """Clusters ``(n,)`` of rows by ``group``, and with copies at a first site (of ``acts``, each ``(n, d)``) joined; ``notes`` says so."""
     n, pairs = len(acts[0]), [] if group is None else [alike(group_numbers(group))]
-    apart, joined = connected(n, pairs), connected(n, [*pairs, *(near_copies(values) for values in acts)])
+    apart, joined = connected(n, pairs), connected(n, [*pairs, *(near_copies(np.asarray(values)) for values in acts)])
     copies = int(apart.max()) - int(joined.max())
     if int(np.bincount(joined).max()) > max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
         why = "so many rows are alike that joining them would chain the table together; they count as separate people"

@@ -10,7 +10,8 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
+from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs
+from proxyaudit.audits.probe.stored import Found, find_activations, take_rows
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.measure import measure_site
@@ -53,18 +54,28 @@ def probe_files(
     progress: Progress | None = None,
     cache_root: Path | None = None,
 ) -> tuple[Path, EvidencePack, bool]:
-    """Audit files ``NAME=FILE.safetensors``: run folder, pack, and whether it was there; ``InputError`` before anything is written."""
+    """Audit files ``NAME=FILE``: run folder, pack, and whether it was there; ``InputError`` before anything is written.
+
+    A file is safetensors or numpy, a list of shards, or a folder (:mod:`proxyaudit.activations.layouts`).
+    """
     files = _named_files(named)
     check_out(out)
     told = Told()
     table = read_table(labels, what="--labels", told=told)
+    found = find_activations(files, len(table), request)
     with one_thread():
-        inputs = make_inputs(
-            {name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels), published=True, told=told
-        )
-    hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
+        acts, kept, remarks = take_rows(found, table, request)
+        inputs = make_inputs(acts, kept, request, str(labels), published=True, told=told, remarks=remarks)
+        del acts
+    hashes = found.hashes(files) | {"labels": file_digest(labels)}
     plan = make_plan(inputs, request, hashes)
-    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress), cache_root)
+    most = jobs if found.held else min(jobs or joblib.cpu_count(), found.size.workers)
+    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, most, progress), cache_root)
+
+
+def plan_files(named: Sequence[str], labels: Path, request: ProbeRequest) -> Found:
+    """What an audit of files would read, and how large it is; of the activations only the headers are read. ``InputError`` as above."""
+    return find_activations(_named_files(named), len(read_table(labels, what="--labels")), request)
 
 
 def probe_arrays(
@@ -128,6 +139,9 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(request).items()}
+    del asked["mask"], asked["memory"]  # a path, and what the rows that are kept tell
+    if asked["pool"] is None:  # what was not said leaves the digest as it was
+        del asked["pool"]
     return {**asked, "margins": request.margins.model_dump(include={"leak", "nonlinear"})}
 
 
@@ -177,8 +191,9 @@ def measure_one(acts_nd: Any, site: str, digest: str, rows: ProbedArrays, probin
     out = Measurement() if unfinished is None else unfinished.out
     try:
         with one_thread():
-            measure_site(np.asarray(acts_nd), rows, probing, site=site, placebos={}, out=out)
-            about = (np.asarray(acts_nd), rows.attributes, rows.clusters)
+            acts = np.asarray(acts_nd)  # what lies on disk is read here
+            measure_site(acts, rows, probing, site=site, placebos={}, out=out)
+            about = (acts, rows.attributes, rows.clusters)
             measure_prominence(*about, site=site, repetition=0, placebos={}, full=True, out=out)
     except ValueError as error:
         raise TaskError(f"site '{site}' could not be measured: {error}") from None

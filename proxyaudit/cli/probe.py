@@ -101,6 +101,8 @@ def _show_plan(found: "Found", *, json: bool) -> None:
     some = "all of them" if size.rows == size.stored_rows else f"{size.rows:,} drawn at random, with --memory {size.budget:g}"
     facts = [
         ("Rows", f"{size.stored_rows:,}; {some}"),
+        ("Linear tests", "on these rows"),
+        ("All other tests", "on these rows" if size.fewer is None else f"on {size.fewer:,} of them, drawn at random"),
         ("Memory", f"about {size.memory:.1f} GB for each process that measures; {size.workers} of them at a time in {size.budget:g} GB"),
         ("Time", f"about {size.minutes:,.0f} minutes on one core" if size.minutes >= 1.5 else "about a minute on one core"),
     ]

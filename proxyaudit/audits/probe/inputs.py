@@ -25,7 +25,7 @@ from proxyaudit.data.splits import group_numbers, row_hashes
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.names import check_names, check_regime_names
-from proxyaudit.probes.row_blocks import WhitenedRows, in_blocks
+from proxyaudit.probes.row_blocks import LargeRows, WhitenedRows, in_blocks
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import REFERENCES, NotTested
 
@@ -63,6 +63,7 @@ class ProbeInputs:
     notes: tuple[NotTested, ...]  # what was left out, or done beside what was asked for
     doubts: dict[str, str]  # attributes whose absence is not claimed, each with the reason
     places: Ints  # (n,) place of each row among those of the file that take part
+    fewer: int | None = None  # rows that all but the linear tests are asked on, where memory holds no more
 
 
 def read_activation_file(path: Path) -> dict[str, Floating]:
@@ -335,4 +336,4 @@ def _own_order(acts: Acts, columns: Sequence[Column]) -> Ints:
 def _lengths(matrices: Sequence["Floating | Stored"]) -> Iterator[NDArray[Any]]:
     """Whitened lengths of the rows at each site, one site in memory at a time."""
     for values in matrices:
-        yield WhitenedRows(np.asarray(values)).lengths()
+        yield (LargeRows if isinstance(values, Stored) else WhitenedRows)(np.asarray(values)).lengths()

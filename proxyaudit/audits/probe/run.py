@@ -10,10 +10,13 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from proxyaudit.activations.stored import Stored
+from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs
 from proxyaudit.audits.probe.stored import Found, find_activations, take_rows
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
+from proxyaudit.channels.leak.large import measure_large_site
 from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
@@ -66,6 +69,7 @@ def probe_files(
     with one_thread():
         acts, kept, remarks = take_rows(found, table, request)
         inputs = make_inputs(acts, kept, request, str(labels), published=True, told=told, remarks=remarks)
+        inputs = replace(inputs, fewer=found.size.fewer)
         del acts
     hashes = found.hashes(files) | {"labels": file_digest(labels)}
     plan = make_plan(inputs, request, hashes)
@@ -157,7 +161,7 @@ def probe_inputs(
     probing = Probing(
         request.seed, request.margins, plan["permutations"], strata=strata, effort=True, unless_linear=asked_from, numbers_too=False
     )
-    rows = ProbedArrays(inputs.attributes, inputs.clusters)
+    rows = ProbedArrays(inputs.attributes, inputs.clusters, inputs.fewer)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
     calls = [(inputs.acts[regime][site], site, digest_of([plan["digest"], regime, site])) for regime, site in todo]
     results: dict[int, Measurement] = {}
@@ -189,12 +193,15 @@ def measure_one(acts_nd: Any, site: str, digest: str, rows: ProbedArrays, probin
         return Measurement.read(cache.folder(NAME, digest))
     unfinished = None if cache is None else Unfinished(cache, digest)
     out = Measurement() if unfinished is None else unfinished.out
+    place: Ints | None = None
     try:
         with one_thread():
-            acts = np.asarray(acts_nd)  # what lies on disk is read here
-            measure_site(acts, rows, probing, site=site, placebos={}, out=out)
-            about = (acts, rows.attributes, rows.clusters)
-            measure_prominence(*about, site=site, repetition=0, placebos={}, full=True, out=out)
+            if isinstance(acts_nd, Stored) and rows.fewer is not None:
+                acts, attributes, place = measure_large_site(lambda part: np.asarray(acts_nd.take(part)), rows, probing, site=site, out=out)
+            else:
+                acts, attributes = np.asarray(acts_nd), rows.attributes  # what lies on disk is read here
+                measure_site(acts, rows, probing, site=site, placebos={}, out=out)
+            measure_prominence(acts, attributes, rows.clusters, place, site=site, repetition=0, placebos={}, full=True, out=out)
     except ValueError as error:
         raise TaskError(f"site '{site}' could not be measured: {error}") from None
     if cache is not None and unfinished is not None:

@@ -38,7 +38,7 @@ class Found:
     def held(self) -> bool:
         """Whether all activations that are kept fit into memory beside what measuring takes; else they are read site by site."""
         dimensions = sum(site.shape[-1] for layout in self.layouts.values() for site in layout.sites.values())
-        return 4 * self.size.rows * dimensions + self.size.memory * GIGA <= self.size.budget * GIGA
+        return self.size.fewer is None and 4 * self.size.rows * dimensions + self.size.memory * GIGA <= self.size.budget * GIGA
 
     def hashes(self, files: Mapping[str, Path]) -> dict[str, str]:
         """Digest of what each regime was read from; of several files over their names, in order, and digests."""
@@ -75,6 +75,12 @@ def take_rows(
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame, tuple[NotTested, ...]]:
     """Activations and labels of the rows that are kept, and remarks: arrays where all of them fit into memory, else where they lie."""
     size, remarks, chosen = found.size, list(found.remarks), None
+    if size.fewer is not None:
+        why = (
+            f"everything but the linear test is asked on {public_count(size.fewer):,} rows drawn at random, and not at all where a "
+            f"linear reader surely finds the attribute, so that the audit takes at most {size.budget:g} GB (--memory)"
+        )
+        remarks.append(NotTested(what="more than the linear leak on all rows", why=why))
     if size.rows < size.stored_rows:
         chosen, remark = _draw(table, request, size)
         remarks.append(remark)

@@ -11,11 +11,11 @@ from pathlib import Path
 from proxyaudit.activations.stored import How, Part, Stored, read_header
 from proxyaudit.data.shards import is_index, read_shards
 from proxyaudit.errors import InputError
+from proxyaudit.files import natural
 
 _KINDS = (".safetensors", ".npy")
 # What runs code when it is read, or would have to be expanded in memory.
 _REFUSED = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".npz", ".h5", ".hdf5", ".zst")
-_NUMBER = re.compile(r"\d+")
 _BATCH = re.compile(r"^(.*?)[._-]*(?:batch|part|shard|chunk|rank)?[._-]*\d+(?:-of-\d+)?$", re.IGNORECASE)
 _REQUEST = frozenset({"hidden_states", "token_ids"})  # what vLLM writes for each prompt
 _SAVE = "save safetensors or numpy files: one (n, d) array for each site, or for each site and batch of rows"
@@ -33,15 +33,6 @@ class Layout:
         """In words, how rows were put together."""
         first, last = self.joined[0], self.joined[-1]
         return f"rows of {len(self.joined)} files were put one after the other in the natural order of their names, '{first}' to '{last}'"
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Key that sorts names as people count: ``batch-2`` before ``batch-10``."""
-    cut, out = 0, list[tuple[int, int, str]]()
-    for found in _NUMBER.finditer(name):
-        out += [(1, 0, name[cut : found.start()]), (0, int(found[0]), found[0])]
-        cut = found.end()
-    return (*out, (1, 0, name[cut:]))
 
 
 def find_layout(path: Path, rows: int | None) -> Layout:

@@ -1,66 +1,92 @@
 """Which rows of a table or of activations are kept where there are more than memory should hold.
 
-Every row has a random key; the rows of the smallest keys are kept, whole groups at a time. Of a level that few rows carry more are kept
-than its share, so that a small group can still be asked about.
+Every row has a random key; the rows of the smallest keys are kept, and rows of one key together: a whole group has one. Of a level that few
+rows carry more are kept than its share, so that a small group can still be asked about. Keys may lie on disk: they are looked at in parts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Bools, Ints
 
 FEWEST: Final = 500  # rows of each level of a stratum that are kept, where there are so many
 _RESERVED: Final = 0.5  # of the rows that are kept, at most, for levels that few rows carry
+_PART: Final = 2**22
+Keys = NDArray[np.uint64]
 
 
-def draw_rows(keys_n: NDArray[Any], most: int, strata: Sequence[Ints] = (), units_n: Ints | None = None) -> tuple[Ints, int]:
+def draw_rows(keys_n: Keys, most: int, strata: Sequence[NDArray[Any]] = ()) -> tuple[Ints, int]:
     """Places of at most ``most`` rows, in rising order, and how many of them were kept because few carry their level.
 
-    ``keys_n`` are random; of ``units_n`` (groups: any numbers) whole ones are kept, by their smallest key. ``strata`` are columns of
-    levels, below 0 where unknown: of each level at least ``FEWEST`` rows are kept, or all that there are; where that would be more than
-    half of all that is kept, fewer.
+    ``strata`` are columns ``(n,)`` of levels, below 0 where unknown: of each level at least ``FEWEST`` rows are kept, or all that there
+    are; fewer where that would be more than half of all that is kept, and none beyond its share where groups are too large for it.
     """
     n = len(keys_n)
     if n <= most:
         return np.arange(n), 0
-    units = np.arange(n) if units_n is None else np.unique(units_n, return_inverse=True)[1].astype(np.int64)
-    order, sizes = _in_order(keys_n, units)
-    rare = [(column, level, count) for column in strata for level, count in _rare(column, most, n)]
+    rare = [(column, level) for column in strata for level in _rare(column, most, n)]
     fewest = min(FEWEST, int(_RESERVED * most) // max(len(rare), 1))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    # Units that are kept, by their rank: those of rare levels first, then all others in order.
-    reserved = np.zeros(len(order), dtype=bool)
-    for column, level, count in rare:
-        held = np.bincount(rank[units[column == level]], minlength=len(order))
-        wanted = np.flatnonzero(held)
-        reserved[wanted[np.cumsum(held[wanted]) - held[wanted] < min(fewest, count)]] = True
-    size = sizes[order]
-    if size[reserved].sum() > most:  # whole groups may be larger than the rows that were wanted of them
-        reserved &= np.cumsum(size * reserved) <= most
-    room = most - int(size[reserved].sum())
-    kept = reserved | (np.cumsum(np.where(reserved, 0, size)) <= room)
-    alone = np.cumsum(size) <= most  # what would have been kept without levels
-    extra = int(size[kept & ~alone].sum())
-    return np.flatnonzero(kept[rank[units]]), extra
+    reserved: Keys = np.zeros(0, dtype=np.uint64)
+    for column, level in rare:
+        own = np.concatenate([part[column[place] == level] for place, part in _parts(keys_n)])
+        reserved = np.union1d(reserved, np.sort(own)[:fewest])
+    limit = _limit(keys_n, most)
+    held = _places(keys_n, lambda part: np.isin(part, reserved)) if len(reserved) else np.zeros(0, dtype=np.int64)
+    if len(held) > most:
+        reserved, held = reserved[:0], held[:0]
+    others = np.concatenate([part[_up_to(part, limit) & ~np.isin(part, reserved)] for _, part in _parts(keys_n)])
+    last = min(limit, _limit(others, most - len(held)))
+    chosen = _places(keys_n, lambda part: np.isin(part, reserved) | _up_to(part, last))
+    return chosen, int((~_up_to(keys_n[held], limit)).sum())
 
 
-def _in_order(keys_n: NDArray[Any], units_n: Ints) -> tuple[Ints, Ints]:
-    """Units from the smallest key to the largest, and their sizes."""
-    sizes = np.bincount(units_n)
-    if len(sizes) == len(keys_n):
-        smallest: NDArray[Any] = np.empty_like(keys_n)
-        smallest[units_n] = keys_n
-    else:
-        smallest = np.full(len(sizes), keys_n.max(), dtype=keys_n.dtype)
-        np.minimum.at(smallest, units_n, keys_n)
-    return np.argsort(smallest, kind="stable"), sizes
+def _up_to(keys_n: Keys, limit: int) -> Bools:
+    return np.asarray(keys_n <= limit if limit >= 0 else np.zeros(len(keys_n), dtype=bool))
 
 
-def _rare(column_n: Ints, most: int, n: int) -> list[tuple[int, int]]:
-    """Levels of which a plain sample is expected to keep too few rows, and how many rows carry each."""
-    counts = np.bincount(column_n[column_n >= 0])
-    return [(int(level), int(counts[level])) for level in np.flatnonzero((counts > 0) & (counts * most < FEWEST * n))]
+def _parts(keys_n: Keys) -> Iterator[tuple[slice, Keys]]:
+    for start in range(0, len(keys_n), _PART):
+        place = slice(start, start + _PART)
+        yield place, np.asarray(keys_n[place])
+
+
+def _places(keys_n: Keys, wanted: Any) -> Ints:
+    return np.concatenate([np.flatnonzero(wanted(part)) + int(place.start) for place, part in _parts(keys_n)])
+
+
+def _limit(keys_n: Keys, most: int) -> int:
+    """The largest key up to which at most so many rows lie, all rows of one key together; -1 where there is none."""
+    if len(keys_n) <= most:
+        return 2**64 - 1
+    counts = np.zeros(2**16, dtype=np.int64)
+    for _, part in _parts(keys_n):
+        counts += np.bincount((part >> np.uint64(48)).astype(np.int64), minlength=2**16)
+    before = np.cumsum(counts) - counts
+    at = int(np.flatnonzero(before + counts > most)[0])
+    inside = np.sort(np.concatenate([part[(part >> np.uint64(48)) == at] for _, part in _parts(keys_n)]))
+    room = most - int(before[at])
+    below = inside[:room][inside[:room] < inside[room]]
+    return int(below[-1]) if len(below) else (at << 48) - 1
+
+
+def _rare(column_n: NDArray[Any], most: int, n: int) -> list[int]:
+    """Levels of which a plain sample is expected to keep too few rows."""
+    counts = np.zeros(1, dtype=np.int64)
+    for start in range(0, n, _PART):
+        part = np.asarray(column_n[start : start + _PART])
+        more = np.bincount(part[part >= 0].astype(np.int64), minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return [int(level) for level in np.flatnonzero((counts > 0) & (counts * most < FEWEST * n))]
+
+
+def mixed(values: NDArray[Any], salt: int = 0) -> Keys:
+    """Numbers of 64 bits that look random, from others; the same from the same (the finaliser of SplitMix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        z = np.asarray(values).astype(np.uint64) + np.uint64(salt)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)

@@ -112,4 +112,4 @@ def test_the_linear_test_takes_the_memory_that_a_plan_counts_on():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 8 * n * d + 16e3 * n + 40 * d**2 + 30e6
+    assert peak < 8 * n * d + 24e3 * n + 40 * d**2 + 30e6

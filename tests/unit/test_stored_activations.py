@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from proxyaudit.activations.layouts import find_layout, natural
+from proxyaudit.activations.layouts import find_layout
 from proxyaudit.activations.stored import pooled
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.audits.probe.run import plan_files, probe_files
@@ -20,6 +20,7 @@ from proxyaudit.cli.main import main
 from proxyaudit.data.sampling import FEWEST, draw_rows
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.files import natural
 from proxyaudit.seeding import stream
 
 N, D, SITES = 330, 6, ("layer2", "layer10")
@@ -158,7 +159,7 @@ def test_small_levels_are_kept_beyond_their_share():
     rng = stream(0, "levels")
     level = np.zeros(40_000, dtype=np.int64)
     level[:700], level[700:750] = 1, 2
-    keys = rng.random(len(level))
+    keys = rng.integers(2**64, size=len(level), dtype=np.uint64)
     chosen, extra = draw_rows(keys, 5000, [level])
     counts = np.bincount(level[chosen])
     assert len(chosen) <= 5000

@@ -105,11 +105,10 @@ def _draw(table: pd.DataFrame, request: ProbeRequest, size: Size) -> tuple[Ints,
 
     So two models that are probed with the same labels are asked about the same people, however their files are cut.
     """
-    keys = stream(request.seed, "probe rows").random(len(table))
+    keys = stream(request.seed, "probe rows").integers(2**64, size=len(table), dtype=np.uint64)
     levels = [_levels(table[name]) for name in request.attributes if name in table]
     group = None if request.group is None else table.get(request.group)
-    units = None if group is None else group_numbers(group)
-    chosen, extra = draw_rows(keys, size.rows, levels, units)
+    chosen, extra = draw_rows(keys if group is None else keys[group_numbers(group)], size.rows, levels)
     if len(chosen) < min(size.rows, 100):
         what = "the groups are larger than the rows that fit into memory"
         raise InputError(what, where="--group", mend="raise --memory, or name a column of smaller groups")

@@ -34,13 +34,21 @@ def draw_rows(keys_n: Keys, most: int, strata: Sequence[NDArray[Any]] = ()) -> t
         own = np.concatenate([part[column[place] == level] for place, part in _parts(keys_n)])
         reserved = np.union1d(reserved, np.sort(own)[:fewest])
     limit = _limit(keys_n, most)
-    held = _places(keys_n, lambda part: np.isin(part, reserved)) if len(reserved) else np.zeros(0, dtype=np.int64)
+    held = _places(keys_n, lambda part: among(part, reserved)) if len(reserved) else np.zeros(0, dtype=np.int64)
     if len(held) > most:
         reserved, held = reserved[:0], held[:0]
-    others = np.concatenate([part[_up_to(part, limit) & ~np.isin(part, reserved)] for _, part in _parts(keys_n)])
+    others = np.concatenate([part[_up_to(part, limit) & ~among(part, reserved)] for _, part in _parts(keys_n)])
     last = min(limit, _limit(others, most - len(held)))
-    chosen = _places(keys_n, lambda part: np.isin(part, reserved) | _up_to(part, last))
+    chosen = _places(keys_n, lambda part: among(part, reserved) | _up_to(part, last))
     return chosen, int((~_up_to(keys_n[held], limit)).sum())
+
+
+def among(keys_n: Keys, sorted_m: Keys) -> Bools:
+    """Which keys are some of those that are given in rising order."""
+    if not len(sorted_m):
+        return np.zeros(len(keys_n), dtype=bool)
+    place = np.searchsorted(sorted_m, keys_n)
+    return np.asarray(sorted_m[np.minimum(place, len(sorted_m) - 1)] == keys_n)
 
 
 def _up_to(keys_n: Keys, limit: int) -> Bools:

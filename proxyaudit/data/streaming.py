@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.sampling import Keys, draw_rows, mixed
+from proxyaudit.data.sampling import Keys, among, draw_rows, mixed
 from proxyaudit.errors import InputError
 from proxyaudit.files import temporary_folder
 from proxyaudit.seeding import integer_seed
@@ -137,12 +137,21 @@ def _numbered(hashes_n: Keys, salt: int, folder: Path) -> Keys:
     for bucket in range(2**bits):
         place = np.concatenate([_of_bucket(hashes_n, start, bits, bucket) for start in range(0, n, _BUCKET)])
         values = hashes_n[place]
-        order = np.argsort(values, kind="stable")
-        values = values[order]
-        first = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, dtype=np.int64)
-        number = np.arange(len(values)) - np.repeat(first, np.diff(np.append(first, len(values))))
-        keys[place[order]] = mixed(values ^ mixed(number), salt)
+        keys[place] = mixed(values ^ mixed(_number(values)), salt)
     return keys
+
+
+def _number(values_m: Keys) -> Keys:
+    """How many equal values came before each."""
+    number: Keys = np.zeros(len(values_m), dtype=np.uint64)
+    ordered = np.sort(values_m)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    rows = np.flatnonzero(among(values_m, twice))  # most tables have few rows that are equal to another
+    order = np.argsort(values_m[rows], kind="stable")
+    same = values_m[rows[order]]
+    first = np.flatnonzero(np.append(True, same[1:] != same[:-1]))[: len(same)]
+    number[rows[order]] = np.arange(len(same)) - np.repeat(first, np.diff(np.append(first, len(same))))
+    return number
 
 
 def _of_bucket(hashes_n: Keys, start: int, bits: int, bucket: int) -> Ints:

@@ -96,7 +96,8 @@ class ParquetBatches:
                 texts = [one.name for one in about.schema_arrow if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
                 stream.seek(0)
                 about = pq.ParquetFile(stream, read_dictionary=texts, buffer_size=2**20)
-                for batch in about.iter_batches(_ROWS):
+                empty = pa.RecordBatch.from_pylist([], about.schema_arrow)
+                for batch in about.iter_batches(_ROWS) if about.metadata.num_rows else (empty,):
                     if more:
                         arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
                         arrays |= {name: pa.array([value] * batch.num_rows) for name, value in more.items()}

@@ -64,7 +64,7 @@ def read_batches(
     ``count`` is the number of rows where it is known. Raises ``InputError``: the groups are larger than what fits.
     """
     if sampling is None:
-        return _joined(list(batches())), []
+        return _joined(list(batches()), what, where), []
     most = sampling.most(len(batches.columns))
     if count is None or count <= most:
         kept, rows = [], 0
@@ -74,7 +74,7 @@ def read_batches(
                 break
             kept.append(batch)
         else:
-            return _joined(kept), []
+            return _joined(kept, what, where), []
         del kept
     wanted = most if sampling.rows is None else min(most, sampling.rows)
     with temporary_folder() as folder:
@@ -82,7 +82,7 @@ def read_batches(
     if not len(chosen):
         mend = "raise data.memory, or name a column of smaller groups"
         raise InputError(f"{what}: each group of '{sampling.group}' has more rows than fit into memory", where=where, mend=mend)
-    table = _joined(list(_taken(batches, chosen)))
+    table = _joined(list(_taken(batches, chosen)), what, where)
     groups = "" if sampling.group not in batches.columns else f", whole groups of '{sampling.group}'"
     more = f"; {public_count(extra):,} of them were kept beyond their share, since few rows carry their level" if extra else ""
     why = (
@@ -92,10 +92,19 @@ def read_batches(
     return table, [("rows beyond those that fit into memory", why)]
 
 
-def _joined(batches: list[Any]) -> Any:
+def _joined(batches: list[Any], what: str, where: str) -> Any:
     import pyarrow as pa
 
-    return pa.concat_tables([pa.Table.from_batches([one]) for one in batches], promote_options="permissive")
+    try:
+        return pa.concat_tables([pa.Table.from_batches([one]) for one in batches], promote_options="permissive")
+    except pa.ArrowTypeError:
+        kinds: dict[str, set[str]] = {}
+        for batch in batches:
+            for one in batch.schema:
+                kinds.setdefault(one.name, set()).add("text" if pa.types.is_dictionary(one.type) else str(one.type))
+        odd = next((name for name, types in kinds.items() if len(types) > 1), "?")
+        fault = f"{what}: column '{odd[:60]}' is {' here and '.join(sorted(kinds.get(odd, ())))} there"
+        raise InputError(fault, where=where, mend="write it alike in every file") from None
 
 
 def _taken(batches: Batches, chosen: Ints) -> Iterator[Any]:

@@ -160,6 +160,15 @@ def write_other_columns(folder):
     table(300).rename(columns={"age": "years"}).to_parquet(folder / "b.parquet", index=False)
 
 
+def write_other_types(folder):
+    table(300).assign(age="old").to_parquet(folder / "b.parquet", index=False)
+
+
+def write_nothing(folder):
+    for place in "ab":
+        table(300).iloc[:0].to_parquet(folder / f"{place}.parquet", index=False)
+
+
 def write_no_parquet(folder):
     (folder / "b.parquet").write_bytes(b"PAR1 but nothing else")
 
@@ -175,6 +184,8 @@ def write_bomb(folder):
     ("write", "words"),
     [
         (write_other_columns, "'b.parquet' and 'a.parquet' differ in column 'age'"),
+        (write_other_types, "column 'age' is int64 here and text there"),
+        (write_nothing, "the table has no rows"),
         (write_no_parquet, "not a parquet table"),
         (write_bomb, "expands to more than"),
     ],

@@ -20,6 +20,7 @@ LIMITS = "PROXYAUDIT_LIMITS"  # raises every limit by this factor
 _MB = 2**20
 # What is read at most of a file that somebody else may have written; the guide to limits has the table.
 MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 48 * _MB, 512 * _MB, 64 * _MB
+_NUMBER = re.compile(r"\d+")
 MOST_TABLE = 4096 * _MB  # of a table once it is expanded
 
 
@@ -112,6 +113,15 @@ def is_left_over(name: str, prefix: str) -> bool:
 
 def _machine() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "host"
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Key that sorts names as people count: ``batch-2`` before ``batch-10``."""
+    cut, out = 0, list[tuple[int, int, str]]()
+    for found in _NUMBER.finditer(name):
+        out += [(1, 0, name[cut : found.start()]), (0, int(found[0]), found[0])]
+        cut = found.end()
+    return (*out, (1, 0, name[cut:]))
 
 
 @contextlib.contextmanager

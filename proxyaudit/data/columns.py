@@ -23,6 +23,8 @@ MISSING = "(missing)"
 OTHER = "(other)"
 EXACT_INTEGER = 2**53  # beyond this float64 no longer tells neighbouring integers apart
 _LEADING_ZERO = re.compile(r"[+-]?0\d")
+_PLAIN = r"^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,18})?$"  # no leading zeros, nothing beyond 2**53
+_WORD = r"^[A-DG-HJ-MO-SU-Za-dg-hj-mo-su-z]"  # of which no number begins: not Infinity, NaN, True or False
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
 _DECORATION = re.compile(r"[,\s%$€£]")
@@ -109,6 +111,9 @@ def parse_numbers(text: Column, *, settled: bool = False) -> Column | None:
     known = text.dropna()
     if known.empty:
         return None
+    settles, quick = _plain_numbers(text, settled=settled)
+    if settles:
+        return quick
     numbers = pd.to_numeric(text, errors="coerce")
     if numbers.isna().sum() != text.isna().sum():
         return None
@@ -120,6 +125,25 @@ def parse_numbers(text: Column, *, settled: bool = False) -> Column | None:
     if (numbers.abs() > EXACT_INTEGER).any() and levels.str.fullmatch(r"[+-]?\d{16,}").any():
         return None
     return _narrow(numbers)
+
+
+def _plain_numbers(text: Column, *, settled: bool) -> tuple[bool, Column | None]:
+    """Whether values are written so plainly, as numbers or as words, that nothing else is to be looked at; and the numbers, if they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes, levels = pd.factorize(text)
+    try:
+        texts = pa.array(levels, type=pa.string())
+        if not pc.all(pc.match_substring_regex(texts, _PLAIN)).as_py():
+            return bool(pc.any(pc.match_substring_regex(texts, _WORD)).as_py()), None
+        dotted = pc.sum(pc.match_substring(texts, ".")).as_py()
+        if not settled and _FEW_DOTTED <= dotted < len(levels):
+            return False, None  # dots may stand between thousands
+        values = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)  # correctly rounded, as Python's own
+    except (pa.ArrowException, TypeError):
+        return False, None
+    return True, _narrow(pd.Series(np.append(values, np.nan)[codes], index=text.index, name=text.name))
 
 
 def may_have_dots_between_thousands(levels: Column) -> bool:

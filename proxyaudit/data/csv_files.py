@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import errno
 import gzip
 import io
 import re
@@ -15,10 +14,11 @@ from typing import Final, TextIO
 
 import pandas as pd
 
+from proxyaudit.data.batches import CsvBatches, open_expanded
 from proxyaudit.data.columns import Column, parse_numbers
 from proxyaudit.data.reading import Reading, Told
+from proxyaudit.data.streaming import read_batches
 from proxyaudit.errors import InputError
-from proxyaudit.files import LIMITS, MOST_TABLE, at_most, open_plain
 from proxyaudit.recipe.tables import FormatSpec
 
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -40,18 +40,6 @@ _SURELY_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+\.\d+|[+-]?\d{1,3}(?:,\d
 DECIMAL_COMMA, DOTS = "a decimal comma", "a dot between thousands"
 
 
-class _Expanding(gzip.GzipFile):
-    """A gzip file that is read up to a limit: a few megabytes may hold more than any memory."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size if size is not None and size >= 0 else at_most(MOST_TABLE) + 1)
-        if self.tell() > at_most(MOST_TABLE):
-            raise OSError(errno.EFBIG, f"it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB; set {LIMITS}=10 to raise that")
-        return data
-
-    read1 = read
-
-
 @dataclass(frozen=True)
 class _Dialect:
     encoding: str
@@ -59,14 +47,8 @@ class _Dialect:
 
 
 @contextlib.contextmanager
-def _open_bytes(path: Path) -> Iterator[io.BufferedReader | _Expanding]:
-    with open_plain(path) as stream:
-        yield _Expanding(fileobj=stream) if path.name.lower().endswith(".gz") else stream
-
-
-@contextlib.contextmanager
 def _open_text(path: Path, encoding: str) -> Iterator[TextIO]:
-    with _open_bytes(path) as stream, io.TextIOWrapper(stream, encoding=encoding, newline="") as text:
+    with open_expanded(path) as stream, io.TextIOWrapper(stream, encoding=encoding, newline="") as text:
         yield text
 
 
@@ -75,10 +57,13 @@ def read_csv(path: Path, what: str, reading: Reading, told: Told) -> pd.DataFram
     where = str(path)
     try:
         dialect = _find_dialect(path, what, reading, told)
-        header = _check_csv(path, what, dialect)
-        with _open_text(path, dialect.encoding) as stream:
-            places = list(range(len(header)))
-            frame = pd.read_csv(stream, sep=dialect.separator, dtype=str, header=0, names=places, index_col=False, na_filter=False)
+        frame = _read_quickly(path, what, dialect, reading, told)
+        if frame is None:
+            header = _check_csv(path, what, dialect)
+            with _open_text(path, dialect.encoding) as stream:
+                places = list(range(len(header)))
+                frame = pd.read_csv(stream, sep=dialect.separator, dtype=str, header=0, names=places, index_col=False, na_filter=False)
+                frame = frame.set_axis(header, axis=1)
     except UnicodeDecodeError:
         mend = "save it as UTF-8" + reading.or_named("encoding: latin-1")
         raise InputError(f"{what}: the file is not UTF-8 text", where=where, mend=mend) from None
@@ -90,7 +75,34 @@ def read_csv(path: Path, what: str, reading: Reading, told: Told) -> pd.DataFram
         raise InputError(f"{what}: no such file", where=where, mend="check the path") from None
     except OSError as error:
         raise InputError(f"{what}: the file cannot be read ({error.strerror})", where=where, mend="check its permissions") from None
-    return frame.set_axis(header, axis=1)
+    return frame
+
+
+def _read_quickly(path: Path, what: str, dialect: _Dialect, reading: Reading, told: Told) -> pd.DataFrame | None:
+    """The rows as Arrow reads them, a sample where they would not fit; ``None`` where Arrow cannot: then what is wrong is to be said."""
+    import pyarrow as pa
+
+    header, lines = _header(path, what, dialect)
+    if lines != 1 or dialect.encoding.lower().startswith("utf-16"):
+        return None
+    try:
+        batches = CsvBatches(path, dialect.encoding, dialect.separator, tuple(header))
+        table, remarks = read_batches(batches, None, reading.sampling, what, str(path))
+    except (pa.ArrowException, ValueError):
+        return None
+    told.remarks += remarks
+    found: pd.DataFrame = table.rename_columns([str(place) for place in range(len(header))]).to_pandas()
+    return found.set_axis(header, axis=1)
+
+
+def _header(path: Path, what: str, dialect: _Dialect) -> tuple[list[str], int]:
+    """Names of the columns, and the line of the file that they end on."""
+    with _open_text(path, dialect.encoding) as stream:
+        reader = csv.reader(stream, delimiter=dialect.separator)
+        header = [name.strip() for name in next((row for row in reader if row), [])]
+        if not header:
+            raise InputError(f"{what}: the file is empty", where=str(path), mend="give a table with a header line")
+        return header, reader.line_num
 
 
 def _find_dialect(path: Path, what: str, reading: Reading, told: Told) -> _Dialect:
@@ -132,7 +144,7 @@ def _find_encoding(path: Path, told: Told) -> str:
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
     """The bytes of a file some megabytes at a time, cut where lines end."""
-    with _open_bytes(path) as stream:
+    with open_expanded(path) as stream:
         while data := stream.read(_CHUNK):
             yield data + stream.readline()
 
@@ -156,11 +168,10 @@ def find_separators(sample: str) -> tuple[str, ...]:
 
 def _check_csv(path: Path, what: str, dialect: _Dialect) -> list[str]:
     """Return the header; refuse rows of another length, which pandas would fill or cut without a word."""
+    header, _ = _header(path, what, dialect)
     with _open_text(path, dialect.encoding) as stream:
         reader = csv.reader(stream, delimiter=dialect.separator)
-        header = [name.strip() for name in next((row for row in reader if row), [])]
-        if not header:
-            raise InputError(f"{what}: the file is empty", where=str(path), mend="give a table with a header line")
+        next(row for row in reader if row)
         for row in reader:
             if row and len(row) != len(header):
                 fault, where = f"a row has {len(row)} fields where the header has {len(header)}", f"{path}, line {reader.line_num}"
@@ -175,6 +186,8 @@ def read_numbers(column: Column, named: FormatSpec) -> tuple[Column | None, str]
     >>> read_numbers(pd.Series(["1,5", "2"]), FormatSpec())[0].tolist(), read_numbers(pd.Series(["1,500"]), FormatSpec())[0]
     ([1.5, 2.0], None)
     """
+    if named.decimal is None and named.thousands is None and (plain := parse_numbers(column)) is not None:
+        return plain, ""
     levels = [str(value).strip() for value in column.dropna().unique()]
     if named.decimal is not None or named.thousands is not None:
         decimal = named.decimal or "."
@@ -183,11 +196,10 @@ def read_numbers(column: Column, named: FormatSpec) -> tuple[Column | None, str]
         if levels and all(level and wanted.fullmatch(level) for level in levels):
             return parse_numbers(_with_marks(column, decimal, thousands), settled=True), ""
         return (parse_numbers(column, settled=True), "") if decimal == "." else (None, "")
-    numbers = parse_numbers(column)
-    if numbers is None and any(map(_SURELY_DOTS.fullmatch, levels)) and (dotted := read_dotted(column)) is not None:
+    if any(map(_SURELY_DOTS.fullmatch, levels)) and (dotted := read_dotted(column)) is not None:
         return dotted, DOTS
-    if numbers is not None or not any("," in level for level in levels):
-        return numbers, ""
+    if not any("," in level for level in levels):
+        return None, ""
     if all(level and _COMMA_DECIMALS.fullmatch(level) for level in levels) and any(map(_SURELY_DECIMAL.fullmatch, levels)):
         if sum("," in level for level in levels) * 2 >= len(levels):
             return parse_numbers(_with_marks(column, ",", "."), settled=True), DECIMAL_COMMA

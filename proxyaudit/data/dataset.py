@@ -77,7 +77,7 @@ class Dataset:
 def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     """Load, check and split the real data of a recipe, paths relative to ``base``; ``InputError`` for any fault in files, roles, values."""
     spec = recipe.data
-    source = load_source(spec, base, recipe.values, gather=True)
+    source = load_source(spec, base, recipe.values, seed=recipe.seed, gather=True)
     notes: list[NotTested] = []
     features, apart = _without_identifiers(source, source.inputs(notes), spec, notes)
     if not features:

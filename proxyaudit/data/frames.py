@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from proxyaudit.data.batches import parquet_files
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.files import LIMITS, MOST_TABLE, at_most, open_plain, read_file
@@ -60,6 +61,8 @@ def table_digest(path: Path) -> str:
     """SHA-256 of a table's file; of a folder, over the names and digests of the files that are read."""
     if not path.is_dir():
         return file_digest(path)
+    if not is_saved_dataset(path) and (rows := parquet_files(path)):
+        return digest_of([[file.relative_to(path).as_posix(), file_digest(file)] for file in rows])
     files = [path / _STATE, *([path / _ABOUT] if (path / _ABOUT).is_file() else []), *_arrow_files(path, "data")]
     return digest_of([[file.name, file_digest(file)] for file in files])
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from proxyaudit.data.missing import Word, word_notes
 from proxyaudit.data.sdv_metadata import Metadata
+from proxyaudit.data.streaming import Sampling
 from proxyaudit.recipe.tables import MISSING_WORDS, FormatSpec, ValuesSpec
 from proxyaudit.types import NotTested
 
@@ -17,11 +18,19 @@ class Reading:
     missing: tuple[str, ...] = MISSING_WORDS
     key: str = ""
     metadata: Metadata = field(default_factory=Metadata)
+    sampling: Sampling | None = None  # of a table that is larger than memory; None: all of it is read
 
     @classmethod
-    def of(cls, form: FormatSpec | None, values: ValuesSpec | None, key: str = "data", metadata: Metadata | None = None) -> "Reading":
+    def of(
+        cls,
+        form: FormatSpec | None,
+        values: ValuesSpec | None,
+        key: str = "data",
+        metadata: Metadata | None = None,
+        sampling: Sampling | None = None,
+    ) -> "Reading":
         """What a recipe says."""
-        return cls(form or FormatSpec(), (values or ValuesSpec()).missing, key, metadata or Metadata())
+        return cls(form or FormatSpec(), (values or ValuesSpec()).missing, key, metadata or Metadata(), sampling)
 
     def or_named(self, line: str) -> str:
         """The line of a recipe that would say it, as the end of a message; empty where there is no recipe."""

@@ -13,6 +13,7 @@ from proxyaudit.data.public_counts import count_words, share_words
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.sources import require_columns
 from proxyaudit.data.splits import row_hashes
+from proxyaudit.data.streaming import MEMORY, Sampling
 from proxyaudit.data.tables import read_table, resolve_path
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
@@ -35,7 +36,8 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotT
         what = f"release {spec.regime}"
         path = resolve_path(spec.path, base=base, what=what, folders=True)
         told, faults = Told(), Faults(what, str(path))
-        reading = Reading.of(spec.format, recipe.values, "synthetic", dataset.metadata)
+        sampling = Sampling(recipe.seed, recipe.data.memory or MEMORY, None, dataset.group, (*dataset.protected, dataset.target))
+        reading = Reading.of(spec.format, recipe.values, "synthetic", dataset.metadata, sampling)
         table = read_table(path, what=what, reading=reading, told=told, faults=faults)
         present = [str(name) for name in table.columns]
         for role, names in (("input", [f.name for f in dataset.features]), ("target", [dataset.target])):

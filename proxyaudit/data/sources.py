@@ -15,6 +15,7 @@ from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.sdv_metadata import read_metadata
+from proxyaudit.data.streaming import MEMORY, Sampling
 from proxyaudit.data.tables import is_inside, read_table, resolve_path, settle_values
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
@@ -158,15 +159,19 @@ def find_source(spec: DataSpec, base: Path) -> SourceFiles:
     return SourceFiles(card, card_path, path, hashes, metadata)
 
 
-def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *, gather: bool = False) -> Source:
+def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *, seed: int = 0, gather: bool = False) -> Source:
     """Read the real table that a recipe names by path, card, or both (``InputError``: a file, a card or a role is wrong).
 
+    Of a table that is larger than ``data.memory`` a sample is read, drawn with the ``seed``.
     ``gather``: what is wrong with columns is left in the source's faults, for whoever looks at their values next.
     """
     found, told = find_source(spec, base), Told()
     metadata = None if found.metadata is None else read_metadata(found.metadata)
-    reading = Reading.of(spec.format, values, metadata=metadata)
     card, card_path, path, hashes = found.card, found.card_path, found.path, dict(found.hashes)
+    roles = _merge_roles(spec, card)
+    strata = (*roles.protected, roles.target) if roles.target_threshold is None else roles.protected
+    sampling = Sampling(seed, spec.memory or MEMORY, spec.max_rows, roles.group, strata)
+    reading = Reading.of(spec.format, values, metadata=metadata, sampling=sampling)
     if path is not None:
         if card is not None and spec.path is None and hashes["data"] != card.sha256:
             mend = "restore the file, or correct the card"
@@ -181,7 +186,6 @@ def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *,
         mend = f"give data.path beside data.card; {card.obtain if card else ''}"
         raise InputError("this card comes without its data", where=str(card_path), mend=mend)
     described = set(card.columns) if card is not None else set(table.columns)
-    roles = _merge_roles(spec, card)
     _check_roles(roles, table, described, where, faults)
     if not gather:
         faults.settle()

@@ -1,7 +1,7 @@
 """Which real rows train and which audit: rows brought to their kinds, clusters that stay whole, and splits that row order cannot change."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -247,7 +247,9 @@ def read_holdout(
         notes.append(NotTested(what="rows of another source than the real table", why=why))
         return None
     told, faults = Told(), Faults("data.holdout", str(path))
-    table = read_table(path, what="data.holdout", reading=source.reading, told=told, faults=faults)
+    sampling = source.reading.sampling
+    reading = replace(source.reading, sampling=None if sampling is None else replace(sampling, rows=None))  # max_rows is of real rows
+    table = read_table(path, what="data.holdout", reading=reading, told=told, faults=faults)
     for name in kinds:
         if name not in table.columns:
             faults.add(f"data.holdout lacks the column '{name}'", "it needs the columns of the real table")

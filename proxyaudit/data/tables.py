@@ -2,11 +2,11 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from proxyaudit.data.batches import ParquetBatches, parquet_files
 from proxyaudit.data.columns import Column
 from proxyaudit.data.csv_files import DECIMAL_COMMA, DOTS, read_csv, read_dotted, read_numbers
 from proxyaudit.data.faults import Faults
@@ -14,8 +14,8 @@ from proxyaudit.data.frames import arrow_frame, is_saved_dataset, read_saved_dat
 from proxyaudit.data.identifiers import INDEX_DROPPED, drop_index
 from proxyaudit.data.missing import settle_missing
 from proxyaudit.data.reading import Reading, Told
+from proxyaudit.data.streaming import Sampling, read_batches
 from proxyaudit.errors import InputError
-from proxyaudit.files import LIMITS, MOST_TABLE, at_most, open_plain
 
 _ROW_INDEX = "__index_level_0__"  # pandas writes its row labels into parquet under this name
 
@@ -51,7 +51,7 @@ def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = 
 
 
 def _existing_file(path: Path, what: str, folders: bool) -> Path:
-    if path.is_dir() and not (folders and is_saved_dataset(path)):
+    if path.is_dir() and not (folders and (is_saved_dataset(path) or parquet_files(path))):
         raise InputError(f"{what}: this is a folder, not a file", where=str(path), mend="name the file itself")
     if not path.exists():
         raise InputError(f"{what}: no such file", where=str(path), mend="check the path")
@@ -61,9 +61,9 @@ def _existing_file(path: Path, what: str, folders: bool) -> Path:
 def read_table(
     path: Path, *, what: str, reading: Reading | None = None, told: Told | None = None, faults: Faults | None = None
 ) -> pd.DataFrame:
-    """Read a CSV (header line, optionally gzipped), parquet or saved data set; ``told`` takes what a reader should know of it.
+    """Read a CSV (header line, optionally gzipped), parquet, a folder of parquet or a saved data set; of one too large a sample.
 
-    Where ``faults`` are gathered, a column that cannot be read is noted there and left out.
+    ``told`` takes what a reader should know of it. Where ``faults`` are gathered, a column that cannot be read is noted there and left out.
 
     Columns whose every value is a number become numbers; columns with leading zeros (codes such as ``02139``) or integers beyond 2**53 stay
     text, since numbers would not keep them apart. The words of ``reading.missing`` and empty fields are missing values, whatever the kind
@@ -72,12 +72,12 @@ def read_table(
     reading, told = reading or Reading(), told if told is not None else Told()
     own = faults if faults is not None else Faults(what, str(path))
     name, is_text = path.name.lower(), False
-    if path.is_dir():
+    if path.is_dir() and is_saved_dataset(path):
         frame = _plain(read_saved_dataset(path, what), own)
     elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         frame, is_text = read_csv(path, what, reading, told), True
-    elif name.endswith((".parquet", ".pq")):
-        frame = _read_parquet(path, what, told, own)
+    elif path.is_dir() or name.endswith((".parquet", ".pq")):
+        frame = _read_parquet(path, what, reading.sampling, told, own)
     else:
         raise InputError(f"{what}: unknown kind of file", where=str(path), mend="use one of .csv, .csv.gz, .parquet")
     frame = _check_names(drop_index(frame, told), own)
@@ -116,30 +116,22 @@ def _check_names(frame: pd.DataFrame, faults: Faults) -> pd.DataFrame:
     return frame if kept.all() else frame.loc[:, kept]
 
 
-def _check_parquet(about: Any, path: Path, what: str) -> None:
-    """Refuse what would not fit once it is expanded: a column of one value takes no room in the file."""
-    size = max(8 * about.num_rows * about.num_columns, sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)))
-    if size > at_most(MOST_TABLE):
-        fault = f"{what}: it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB"
-        raise InputError(fault, where=str(path), mend=f"give fewer rows or columns, or set {LIMITS}=10")
-
-
-def _read_parquet(path: Path, what: str, told: Told, faults: Faults) -> pd.DataFrame:
+def _read_parquet(path: Path, what: str, sampling: Sampling | None, told: Told, faults: Faults) -> pd.DataFrame:
     import pyarrow
-    import pyarrow.parquet
 
-    where = str(path)
+    where, files = str(path), parquet_files(path) if path.is_dir() else (path,)
+    if not files:
+        raise InputError(f"{what}: the folder holds no parquet files", where=where, mend="name a folder of .parquet files")
     try:
-        with open_plain(path) as stream:
-            _check_parquet(pyarrow.parquet.ParquetFile(stream).metadata, path, what)
-            stream.seek(0)
-            table = pyarrow.parquet.read_table(stream)
+        batches = ParquetBatches.of(files, path if path.is_dir() else None, what, sampled=sampling is not None)
+        table, remarks = read_batches(batches, batches.count, sampling, what, where)
         frame = arrow_frame(table)
     except (pyarrow.ArrowException, ValueError):
         raise InputError(f"{what}: not a parquet table", where=where, mend="write it again, or use CSV") from None
     except OSError as error:
         reason = error.strerror or "damaged"
         raise InputError(f"{what}: the file cannot be read ({reason})", where=where, mend="check the file and its permissions") from None
+    told.remarks += remarks
     if _ROW_INDEX in frame.columns:
         frame = frame.drop(columns=[_ROW_INDEX])
         told.remarks.append(INDEX_DROPPED)

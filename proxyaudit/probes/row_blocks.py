@@ -132,3 +132,22 @@ def _sum(parts: Iterator[NDArray[Any]]) -> Floats:
     for part in parts:
         total = total + part
     return total
+
+
+class LargeRows(WhitenedRows):
+    """The same in single precision's memory, whatever the rows: where a few long rows hold most of an axis's spread that is told only."""
+
+    def _is_long_tailed(self) -> bool:
+        return False
+
+    def is_long_tailed(self, lengths_n: Floats) -> bool:
+        """Whether few rows, by their squared lengths, hold most of the spread: the others have no coordinates of their own here."""
+        usual = 0 < self.rank < self.n - 1
+        return bool(usual and whitening._beyond(lengths_n, self.rank) >= 1 - whitening._HELD)
+
+    def standardised_in_place(self, acts_nd: Singles) -> Singles:
+        """The standardised units that vary ``(n, d')``, put where the activations were."""
+        out = acts_nd[:, : int(self.moving.sum())]
+        for place, x in self._standardised():
+            out[place] = x
+        return out

@@ -18,6 +18,7 @@ from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.stats.directions import Block, Rows
 
 MEMORY_MB = 1024
+_ROWS_AT_ONCE = 8192
 
 
 def indicator_columns(labels_nm: NDArray[np.generic], classes: int) -> Iterator[Singles]:
@@ -59,7 +60,7 @@ class ScoreStatistic:
         self.rows, self.channel, self.memory = rows, channel, memory_mb * 2**20
         self.factors = rows if channel == "linear" else rows.factors
         self.z = torch.as_tensor(self.factors.z_nr)
-        self.length = (self.z**2).sum(1)
+        self.length = torch.cat([(part**2).sum(1) for part in torch.split(self.z, _ROWS_AT_ONCE)])
         self.kept: dict[int, torch.Tensor] = {}
 
     @property

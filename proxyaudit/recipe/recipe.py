@@ -64,6 +64,7 @@ class DataSpec(Strict):
     encode: Literal["standard", "none"] = "standard"
     audit_share: Share = 0.5
     max_rows: Positive | None = None
+    memory: Annotated[float, Field(ge=0.001, le=1e6)] | None = None  # gigabytes that a table's rows may take; larger tables are sampled
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -11,6 +11,7 @@ QUADRATIC_FAMILIES = ("isotropic", "unit", "heavy", "low", "high", "norm")
 _LEAST_FREE = 1e-2
 _SAME = 1 - 1e-5  # cosine
 _SEARCHED_UNITS = 128
+_UNITS_AT_ONCE, _ROWS_AT_ONCE = 512, 8192
 _SEARCH_STARTS = 32
 _SEARCH_STEPS = 6
 _EVEN, _UNITS, _EXTREMES, _STRATA = 24, 64, 8, 12  # directions of a family that are asked
@@ -129,12 +130,14 @@ def heavy_tails(rows: Rows, rng: np.random.Generator) -> tuple[Singles, Singles]
 
     Beside them mixtures found from single rows by kurtosis ascent (FastICA; Hyvaerinen & Oja 1997).
     """
-    kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
+    # A part of the units at a time: of a wide site all of them at once would be its rows twice more.
+    parts = np.array_split(rows.x_nd, max(1, rows.x_nd.shape[1] // _UNITS_AT_ONCE), axis=1)
+    kurtosis = np.concatenate([(part**2 * part**2).mean(axis=0) for part in parts])
     order = np.argsort(-kurtosis, kind="stable")
     steepest = np.concatenate([order[:_SEARCHED_UNITS], rng.permutation(order[_SEARCHED_UNITS:])[:_UNITS]])
     largest = max(rows.blocks, key=lambda block: block.rows.stop - block.rows.start)
     z = rows.z_nr[largest.rows, : largest.rank]
-    length = (z**2).sum(axis=1)
+    length = np.concatenate([(part**2).sum(axis=1) for part in np.array_split(z, max(1, len(z) // _ROWS_AT_ONCE))])
     starts = np.argsort(-length, kind="stable")[: 4 * _SEARCH_STARTS]
     u = z[np.sort(rng.choice(starts, min(_SEARCH_STARTS, len(starts)), replace=False))].T
     for _ in range(_SEARCH_STEPS):

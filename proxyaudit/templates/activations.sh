@@ -5,6 +5,8 @@
 #
 # Save activations from any framework, one tensor (rows, units) for each place in the model:
 #   safetensors.numpy.save_file({"layer3": acts, "pooled": more}, "real.safetensors")
+# Files may be numpy files, lists of shards, or folders with a file for each layer, batch or prompt; --pool makes one vector of a row's
+# tokens, --memory bounds what the audit takes, and --plan shows rows, memory and time beforehand (guide own-data, "Your own activations").
 # The labels file holds the same rows in the same order, and at least the sensitive column.
 
 set -- --activations real=real.safetensors              # EDIT: NAME=FILE of the model trained on real data

@@ -110,7 +110,7 @@ def test_reserved_names_are_refused_in_any_case(name: str, tmp_path: Path, capsy
 def test_a_table_that_expands_beyond_all_memory_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxyaudit.data.csv_files.MOST_TABLE", 2**20)
+    monkeypatch.setattr("proxyaudit.data.batches.MOST_TABLE", 2**20)
     with gzip.open(tmp_path / "t.csv.gz", "wt") as stream:
         stream.write("sex,y\n" + "f,1\n" * 400_000)
     recipe = tmp_path / "recipe.yaml"

@@ -1,4 +1,6 @@
-"""Run the long studies: ``python -m tests.studies decisions|coverage|crossed|looks|worlds|models|real|growth|training|kills|trees|tables``.
+"""Run the long studies: ``python -m tests.studies NAME``.
+
+Names are decisions, coverage, crossed, looks, worlds, models, real, growth, training, kills, trees, sizes and tables.
 
 Every finished case is a line in ``tests/studies/results/<study>.jsonl`` (of a real table, a line for each attribute and regime); a study
 that is stopped goes on where it was, with the seed of its lines. ``tables`` writes what the lines say into ``tests/studies/README.md`` and
@@ -21,7 +23,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
-from tests.studies import coverage, crossed, decisions, growth, kills, real, training, trees, worlds
+from tests.studies import coverage, crossed, decisions, growth, kills, real, sizes, training, trees, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -176,6 +178,12 @@ def _trees(asked: argparse.Namespace, seed: int) -> None:
         print(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}", flush=True)  # noqa: T201
 
 
+def _sizes(asked: argparse.Namespace, seed: int) -> None:
+    run("sizes", [(seed, *case) for case in sizes.CASES], sizes.run_case, asked.jobs or 1, asked.most)
+    for line in read_lines("sizes"):
+        print(json.dumps({name: value for name, value in line.items() if name != "key"}), flush=True)  # noqa: T201
+
+
 STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "decisions": _decisions,
     "coverage": _coverage,
@@ -188,6 +196,7 @@ STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "training": _training,
     "kills": _kills,
     "trees": _trees,
+    "sizes": _sizes,
 }
 
 

@@ -123,7 +123,7 @@ def test_a_path_that_is_wrong_is_said_before_anything_is_hashed(tmp_path):
 
 
 def test_a_folder_and_a_file_without_tensors(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="the folder holds no activations"):
         read_activation_file(tmp_path)
     save_file({}, tmp_path / "empty.safetensors")
     with pytest.raises(InputError, match="no tensors"):

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.activations.stored import Stored
 from proxyaudit.arrays import Ints, Singles
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.columns import Column
 from proxyaudit.data.public_counts import count_words
 from proxyaudit.data.splits import alike, connected, group_numbers
-from proxyaudit.probes.row_blocks import WhitenedRows, in_blocks
+from proxyaudit.probes.row_blocks import LargeRows, WhitenedRows, in_blocks
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
 
@@ -43,8 +44,8 @@ _NEIGHBOURS = 64  # rows of one bucket that each is compared with, in the order 
 _PAIRS_AT_ONCE = 2**14
 
 
-def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: Column | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
-    """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
+def join_copies(acts: Sequence[Any], group: Column | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
+    """Clusters ``(n,)`` of rows by ``group``, and with copies at a first site (of ``acts``, each ``(n, d)``) joined; ``notes`` says so."""
     n, pairs = len(acts[0]), [] if group is None else [alike(group_numbers(group))]
     apart, joined = connected(n, pairs), connected(n, [*pairs, *(near_copies(values) for values in acts)])
     copies = int(apart.max()) - int(joined.max())
@@ -58,9 +59,10 @@ def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: Column | None,
     return apart, joined
 
 
-def near_copies(acts_nd: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
+def near_copies(values_nd: Any) -> tuple[Ints, Ints]:
     """Pairs of rows that lie much closer than chance would bring them, in whitened coordinates; of many copies enough to connect them."""
-    rows = WhitenedRows(acts_nd)
+    acts_nd = np.asarray(values_nd)
+    rows = (LargeRows if isinstance(values_nd, Stored) else WhitenedRows)(acts_nd)
     if rows.rank == 0 or rows.rank >= rows.n - 1:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     z, same = rows.singles(), alike(_row_numbers(acts_nd))

@@ -1,7 +1,7 @@
 """What `probe` reads: activations of one's own model, and the labels of the same rows."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
+from proxyaudit.activations.layouts import find_layout
+from proxyaudit.activations.stored import Floating, How, Stored
 from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.copies import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
@@ -26,12 +26,11 @@ from proxyaudit.data.splits import group_numbers, row_hashes
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.names import check_names, check_regime_names
-from proxyaudit.probes.row_blocks import WhitenedRows, in_blocks
+from proxyaudit.probes.row_blocks import LargeRows, WhitenedRows, in_blocks
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import REFERENCES, NotTested
 
-Floating = NDArray[np.floating[Any]]
-Acts = dict[str, dict[str, Floating]]
+Acts = dict[str, dict[str, "Floating | Stored"]]
 
 FEWEST_ROWS = 100
 
@@ -50,6 +49,9 @@ class ProbeRequest:
     untrained: str | None = None  # regime of the same network before training
     intersections: tuple[tuple[str, ...], ...] = ()  # attributes asked together, by their names
     recipients: tuple[str, ...] = ()  # age recipients that the restricted tier is encrypted to
+    pool: How | None = None  # how the vectors of a row's tokens become one
+    mask: str | None = None  # file that says which tokens are tokens
+    memory: float | None = None  # gigabytes that one measurement may take; rows beyond it are left out
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,13 @@ class ProbeInputs:
     notes: tuple[NotTested, ...]  # what was left out, or done beside what was asked for
     doubts: dict[str, str]  # attributes whose absence is not claimed, each with the reason
     places: Ints  # (n,) place of each row among those of the file that take part
+    fewer: int | None = None  # rows that all but the linear tests are asked on, where memory holds no more
 
 
 def read_activation_file(path: Path) -> dict[str, Floating]:
-    """Sites of one safetensors file, each ``(n, d)`` of any number type; ``InputError`` if it cannot be read or holds no matrices."""
-    where = str(path)
-    if not path.is_file():
-        raise InputError("no such file", where=where, mend="give the path of a safetensors file")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        mend = "write it with safetensors: one (n, d) tensor for each site"
-        raise InputError(f"not a safetensors file ({line[:80]})", where=where, mend=mend) from None
-    if not tensors:
-        raise InputError("the file holds no tensors", where=where, mend="write one (n, d) tensor for each site")
-    return {name: _matrix(tensor, f"{where}, tensor '{name}'") for name, tensor in sorted(tensors.items())}
+    """Sites of one file or folder, each ``(n, d)`` of any number type; ``InputError`` if it cannot be read or holds no matrices."""
+    found = find_layout(path, None)
+    return {name: _matrix(np.asarray(site), f"{path}, tensor '{name}'") for name, site in found.sites.items()}
 
 
 def _matrix(tensor: Any, where: str) -> Floating:
@@ -117,6 +110,16 @@ def _matrix(tensor: Any, where: str) -> Floating:
     # What single precision would round away is kept: what was never looked at cannot be called absent.
     lossless = single is found or all(np.array_equal(block, found[place]) for place, block in in_blocks(single))
     return single if lossless else found.astype(np.float64, copy=False)
+
+
+def _settled(values: Any, where: str) -> "Floating | Stored":
+    """One site as :func:`_matrix` gives it; of what lies on disk only the type that it is handed over as is kept."""
+    if not isinstance(values, Stored):
+        return _matrix(values, where)
+    try:
+        return replace(values, dtype=_matrix(np.asarray(values), where).dtype)
+    except ValueError as error:
+        raise InputError(str(error), where=where, mend="give a mask of 0 and 1, with a 1 in each row") from None
 
 
 def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
@@ -157,7 +160,7 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
             raise InputError(f"'{regime}' is reserved for a reference", where="--activations", mend="choose another name")
         if not sites:
             raise InputError(f"regime '{regime}' has no sites", where="--activations", mend="give one (n, d) matrix for each site")
-        checked[regime] = {site: _matrix(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
+        checked[regime] = {site: _settled(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
     first = next(iter(checked))
     for regime, matrices in checked.items():
         if list(matrices) != list(checked[first]):
@@ -187,10 +190,11 @@ def make_inputs(
     *,
     published: bool = False,
     told: Told | None = None,
+    remarks: Sequence[NotTested] = (),
 ) -> ProbeInputs:
     """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes.
 
-    Of what is to be ``published`` a few people sit out, and no two regimes differ by few people alone.
+    Of what is to be ``published`` a few people sit out, and no two regimes differ by few people alone. ``remarks`` say how rows were read.
     """
     attributes, group = request.attributes, request.group
     checked = check_regimes(acts, len(table), request.real, request.untrained)
@@ -204,18 +208,19 @@ def make_inputs(
         order = order[_staying(table, group)[order]]
     for sites in checked.values():
         for name in sites:
-            sites[name] = np.ascontiguousarray(sites[name][order])
+            values = sites[name]
+            sites[name] = values.take(order) if isinstance(values, Stored) else np.ascontiguousarray(values[order])
     table = table.iloc[order].reset_index(drop=True)
     people = table[group] if group else None
     coded, unfit, notes = _coded(table, attributes, people, where)
     if alone := next((name for names in request.intersections for name in names if name in unfit), None):
         raise InputError(f"an intersection with '{alone}' cannot be asked: {unfit[alone]}", where="--intersection", mend="leave it out")
     coded += cross_all(request.intersections, coded, people, notes, fewest=SMALLEST_CELL, where="--intersection")
-    notes += told.notes(named, "labels", recipe=False) if told is not None else []
+    notes += [*remarks, *(told.notes(named, "labels", recipe=False) if told is not None else [])]
     if published:
         notes.append(NOTE)
         checked = _without_few(checked, people)
-    apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], people, notes)
+    apart, clusters = join_copies([next(iter(regime.values())) for regime in checked.values()], people, notes)
     doubts = {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
     conditions = {name: _condition(table, name, where, notes) for name in request.condition_on}
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, np.argsort(np.argsort(order)))
@@ -233,8 +238,23 @@ def _without_few(acts: Acts, people: Column | None) -> Acts:
     sites = list(next(iter(acts.values())))
     rows = len(acts[next(iter(acts))][sites[0]])
     whose = np.arange(rows) if people is None else group_numbers(people)
-    shown = {site: hide_few([regime[site] for regime in acts.values()], whose) for site in sites}
+    if len(acts) == 1:
+        return acts
+    shown = {site: _hidden([regime[site] for regime in acts.values()], whose) for site in sites}
     return {name: {site: shown[site][place] for site in sites} for place, name in enumerate(acts)}
+
+
+def _hidden(values: Sequence["Floating | Stored"], whose: Ints) -> list["Floating | Stored"]:
+    """What :func:`hide_few` makes of one site of all regimes; of what lies on disk only the rows that it changed are kept."""
+    before = [np.asarray(one) for one in values]
+    out: list[Floating | Stored] = []
+    for one, array, shown in zip(values, before, hide_few(before, whose), strict=True):
+        if isinstance(one, Stored) and shown is not array:
+            changed = np.flatnonzero((shown != array).any(axis=1))
+            out.append(replace(one, instead=(changed, shown[changed])))
+        else:
+            out.append(one if isinstance(one, Stored) else shown)
+    return out
 
 
 def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequence[str], where: str) -> None:
@@ -300,10 +320,15 @@ def _own_order(acts: Acts, columns: Sequence[Column]) -> Ints:
     the activations themselves, then by the values of their columns, those by how common they are and what activations they go with.
     """
     matrices = [values for sites in acts.values() for values in sites.values()]
-    lengths = [WhitenedRows(values).lengths() for values in matrices]
-    # Finer than what rotating single-precision rows does to a length: of rows that tie, other keys would decide.
-    keys: list[NDArray[Any]] = [np.round(length / max(float(length.max()), 1e-300), 9) for length in lengths]
-    keys += [values[:, column] for values in matrices for column in range(min(values.shape[1], 3))]
+    keys: list[NDArray[Any]] = []
+    for length in _lengths(matrices):
+        # Finer than what rotating single-precision rows does to a length: of rows that tie, other keys would decide.
+        keys.append(np.round(length / max(float(length.max()), 1e-300), 9))
+        order = np.lexsort(keys[::-1])
+        if not np.logical_and.reduce([key[order][1:] == key[order][:-1] for key in keys]).any():
+            return np.asarray(order, dtype=np.int64)  # no two rows tie, so that no other site has a say
+    for values in map(np.asarray, matrices):
+        keys += [np.array(values[:, column]) for column in range(min(values.shape[1], 3))]
     about = [np.asarray(key, dtype=np.float64) for key in keys]
     for column in columns:
         codes = pd.factorize(labels(column).fillna("").astype(str))[0]
@@ -313,3 +338,9 @@ def _own_order(acts: Acts, columns: Sequence[Column]) -> Ints:
         ranks[np.lexsort([*means[::-1], counts])] = np.arange(len(counts))
         keys.append(ranks[codes])
     return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
+
+
+def _lengths(matrices: Sequence["Floating | Stored"]) -> Iterator[NDArray[Any]]:
+    """Whitened lengths of the rows at each site, one site in memory at a time."""
+    for values in matrices:
+        yield (LargeRows if isinstance(values, Stored) else WhitenedRows)(np.asarray(values)).lengths()

@@ -11,9 +11,13 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.access.age import check_recipients
-from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
+from proxyaudit.activations.stored import Stored
+from proxyaudit.arrays import Ints
+from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs
+from proxyaudit.audits.probe.stored import Found, find_activations, take_rows
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
+from proxyaudit.channels.leak.large import measure_large_site
 from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
@@ -57,19 +61,30 @@ def probe_files(
     progress: Progress | None = None,
     cache_root: Path | None = None,
 ) -> tuple[Path, EvidencePack, bool]:
-    """Audit files ``NAME=FILE.safetensors``: run folder, pack, and whether it was there; ``InputError`` before anything is written."""
+    """Audit files ``NAME=FILE``: run folder, pack, and whether it was there; ``InputError`` before anything is written.
+
+    A file is safetensors or numpy, a list of shards, or a folder (:mod:`proxyaudit.activations.layouts`).
+    """
     files = _named_files(named)
     check_access(request.recipients)
     check_out(out)
     told = Told()
     table = read_table(labels, what="--labels", told=told)
+    found = find_activations(files, len(table), request)
     with one_thread():
-        inputs = make_inputs(
-            {name: read_activation_file(path) for name, path in files.items()}, table, request, str(labels), published=True, told=told
-        )
-    hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
+        acts, kept, remarks = take_rows(found, table, request)
+        inputs = make_inputs(acts, kept, request, str(labels), published=True, told=told, remarks=remarks)
+        inputs = replace(inputs, fewer=found.size.fewer)
+        del acts
+    hashes = found.hashes(files) | {"labels": file_digest(labels)}
     plan = make_plan(inputs, request, hashes)
-    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, jobs, progress), cache_root)
+    most = jobs if found.held else min(jobs or joblib.cpu_count(), found.size.workers)
+    return run_once(out, plan, lambda cache: probe_inputs(inputs, request, plan, cache, most, progress), cache_root)
+
+
+def plan_files(named: Sequence[str], labels: Path, request: ProbeRequest) -> Found:
+    """What an audit of files would read, and how large it is; of the activations only the headers are read. ``InputError`` as above."""
+    return find_activations(_named_files(named), len(read_table(labels, what="--labels")), request)
 
 
 def probe_arrays(
@@ -133,7 +148,10 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(request).items()}
-    asked = {name: value for name, value in asked.items() if name not in ("intersections", "recipients")}
+    # A path, what the rows that are kept tell, and what stands beside.
+    asked = {name: value for name, value in asked.items() if name not in ("intersections", "recipients", "mask", "memory")}
+    if asked["pool"] is None:  # what was not said leaves the digest as it was
+        del asked["pool"]
     more: dict[str, Any] = {"intersections": [list(names) for names in request.intersections]} if request.intersections else {}
     more |= {"access": {"recipients": list(request.recipients)}} if request.recipients else {}
     return {**asked, "margins": request.margins.model_dump(include={"leak", "nonlinear"}), **more}
@@ -158,7 +176,7 @@ def probe_inputs(
     probing = Probing(
         request.seed, request.margins, plan["permutations"], strata=strata, effort=True, unless_linear=asked_from, numbers_too=False
     )
-    rows = ProbedArrays(inputs.attributes, inputs.clusters)
+    rows = ProbedArrays(inputs.attributes, inputs.clusters, inputs.fewer)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
     calls = [(inputs.acts[regime][site], site, digest_of([plan["digest"], regime, site])) for regime, site in todo]
     results: dict[int, Measurement] = {}
@@ -190,11 +208,15 @@ def measure_one(acts_nd: Any, site: str, digest: str, rows: ProbedArrays, probin
         return Measurement.read(cache.folder(NAME, digest))
     unfinished = None if cache is None else Unfinished(cache, digest)
     out = Measurement() if unfinished is None else unfinished.out
+    place: Ints | None = None
     try:
         with one_thread():
-            measure_site(np.asarray(acts_nd), rows, probing, site=site, placebos={}, out=out)
-            about = (np.asarray(acts_nd), rows.attributes, rows.clusters)
-            measure_prominence(*about, site=site, repetition=0, placebos={}, full=True, out=out)
+            if isinstance(acts_nd, Stored) and rows.fewer is not None:
+                acts, attributes, place = measure_large_site(lambda part: np.asarray(acts_nd.take(part)), rows, probing, site=site, out=out)
+            else:
+                acts, attributes = np.asarray(acts_nd), rows.attributes  # what lies on disk is read here
+                measure_site(acts, rows, probing, site=site, placebos={}, out=out)
+            measure_prominence(acts, attributes, rows.clusters, place, site=site, repetition=0, placebos={}, full=True, out=out)
     except ValueError as error:
         raise TaskError(f"site '{site}' could not be measured: {error}") from None
     if cache is not None and unfinished is not None:

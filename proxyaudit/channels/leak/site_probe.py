@@ -49,6 +49,7 @@ class ProbedArrays:
 
     attributes: tuple[Attribute, ...]
     clusters: Ints
+    fewer: int | None = None  # rows that all but the linear test is asked on, where memory holds no more
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class SiteProbe:
                 score = cross_fit_values(white.z_nr, self.labels, self.folds)
         except TooFewRowsError as error:
             return self._unseen(replace(record, reason=str(error)))
-        tests = {"linear": self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
+        tests = {"linear": self.linear_test(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
         more = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ())) if probing.nonlinear else ()
         settled = tests["linear"].p_present <= probing.unless_linear and (self.classes > 0 or probing.numbers_too)
         record = record if settled else self._unseen(record)
@@ -158,7 +159,8 @@ class SiteProbe:
         """A planted test with its influences on all rows, and what was measured beside it."""
         return LeakTest(**{**vars(test), "influence_n": self._on_all_rows(test.influence_n, chosen), "reading": None, **more})
 
-    def _linear(self, placebos_nm: NDArray[Any] | None, score: ProbeScore) -> LeakTest:
+    def linear_test(self, placebos_nm: NDArray[Any] | None, score: ProbeScore) -> LeakTest:
+        """The linear test, beside the ``score`` of the cross-fitted probe."""
         statistic = self._shared("linear", lambda: ScoreStatistic(self.whitened.rows, "linear"))
         target = self._target(slice(None))
         test = planted_test(statistic, target, self.probing.margins.leak, self._streams("linear"), permutations=self.probing.permutations)

@@ -32,6 +32,7 @@ def measure_site(
     acts_nd: NDArray[Any],
     attributes: Sequence[Attribute],
     clusters_n: Ints,
+    place_m: Ints | None = None,
     *,
     site: str,
     repetition: int,
@@ -39,13 +40,17 @@ def measure_site(
     full: bool,
     out: Measurement,
 ) -> None:
-    """Prominence of the attributes at one site; ``full``: with the influences on the second share."""
+    """Prominence of the attributes at one site; ``full``: with the influences on the second share.
+
+    Activations are of the rows ``place_m``, where given: no attribute is known on others then.
+    """
+    rows = slice(None) if place_m is None else place_m
     of_rows: dict[bytes, Units] = {}  # attributes that are known on the same rows share the standardised units
     for attribute in attributes:
         known = attribute.known
         key = known.tobytes()
         if key not in of_rows:
-            of_rows = {key: Units(np.asarray(acts_nd)[known], clusters_n[known])}
+            of_rows = {key: Units(np.asarray(acts_nd)[known[rows]], clusters_n[known])}
         units, planted = of_rows[key], placebos.get(attribute.name)
         values = units.values(planted[known], attribute.classes) if planted is not None else np.zeros(0)
         codes = np.asarray(attribute.codes)

@@ -38,7 +38,8 @@ _NEAR = (0.001, 0.1)  # p-values at the margin between which it is there that is
 _WORTH_DRAWING = 0.1  # of the p-value of the direction that decides
 _ENOUGH = 25  # draws as extreme as the score, after which a p-value is known well enough
 _FIRST_DRAWS = 125
-_CARRIED, _RISING = 3, (0.2, 0.45, 0.65, 0.85, 1.0)  # place in what is known of a plant; leaks asked one after the other
+_CARRIED, _TOLD = 3, 4  # places in what is known of a plant
+_RISING = (0.2, 0.45, 0.65, 0.85, 1.0)  # leaks up to these are asked together, the weaker ones first
 _LEANT_ON = 4  # directions that are ruled out, on either side, in whose place others are asked
 
 
@@ -95,11 +96,11 @@ _Solved = tuple[ScoreLaw, NDArray[np.bool_], Floats, Floats]
 class _Known:
     """What plants were found to be like, by direction and leak, so that none is solved twice.
 
-    ``lost`` holds the least leak that each direction was found not to carry, with what it does carry: more is answered alike.
+    ``lost`` holds the least leak that each linear direction was found not to carry, with what it does carry: more is answered alike.
     """
 
-    def __init__(self, solve: Callable[[Ints, Floats], _Solved]) -> None:
-        self.solve = solve
+    def __init__(self, solve: Callable[[Ints, Floats], _Solved], *, linear: bool) -> None:
+        self.solve, self.linear = solve, linear
         self.found: dict[tuple[int, float], tuple[float, ...]] = {}
         self.lost: dict[int, tuple[float, tuple[float, ...]]] = {}
 
@@ -122,7 +123,8 @@ class _Known:
         rows = np.column_stack([law.mean, law.sd, law.skew, carried, told, sure]).tolist()
         for key, row in zip(missing, map(tuple, rows), strict=True):
             self.found[key] = row
-            if not row[_CARRIED] and key[1] < self.lost.get(key[0], (np.inf,))[0]:
+            # Of a product it may be the part that is not linear which falls short, and does not where labels follow it more.
+            if self.linear and not row[_CARRIED] and row[_TOLD] > 0 and key[1] < self.lost.get(key[0], (np.inf,))[0]:
                 self.lost[key[0]] = key[1], row
 
 
@@ -138,7 +140,7 @@ class Inversion:
         self.observed = prepared
         self.directions = asked_directions(planter, prepared, streams, many=many)
         self.reading: Reading | None = None
-        self.known = _Known(self._solved)
+        self.known = _Known(self._solved, linear=planter.channel == "linear")
         self.asked = bool(self.directions.names)
         if not self.asked:
             return  # a site of one two-valued unit has nothing beyond what is linear

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.names import passes_for_real
+from proxyaudit.recipe.circuits import CircuitsSpec
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.overrides import parse_overridden
@@ -278,6 +279,7 @@ class Recipe(Strict):
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
     cures: bool = True  # try what altering the training rows would do
+    circuits: CircuitsSpec | Annotated[bool, Field(strict=True)] | None = None  # exchange the parts of a transformer
     margins: Margins = Margins()
     selection: Selection | None = None
     signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
@@ -321,6 +323,7 @@ class Recipe(Strict):
 
     def _check_text(self) -> None:
         reads_text = self.model.reads_text
+        refuse(bool(self.circuits) and not reads_text, "'circuits' are those of a transformer that reads 'data.text' (kind huggingface)")
         refuse(reads_text and self.data.text is None, f"model kind '{self.model.kind}' reads text: name its column under 'data.text'")
         if self.data.text is not None and not reads_text:
             raise ValueError(f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'")

@@ -1,0 +1,214 @@
+"""Parts of a transformer that can be exchanged between texts: residual streams, attention outputs, heads, MLP outputs and MLP units.
+
+Texts differ in length, so a part's value is told, and set, at three positions: the first token, the last one, and the mean of those in
+between. Setting a pooled value shifts every token of the position by the same vector. What a part writes at one of the tokens in between,
+relative to the others, stays as it was.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.models.base import Tap, TrainedModel, as_tensor, gradients, inference, probabilities, to_logits
+from proxyaudit.models.hooks import Handle, SiteHook
+from proxyaudit.models.text import TextClassifier, placed
+
+POSITIONS = ("first token", "tokens in between", "last token")
+ALL = (0, 1, 2)
+_READ_ROWS, _GRADIENT_ROWS = 4096, 16
+
+Kind = Literal["residual", "attention", "heads", "mlp", "units"]
+
+
+@dataclass(frozen=True)
+class PartPlace:
+    """A value inside a transformer, ``(rows, tokens, width)``, whose units are parts or belong to parts."""
+
+    name: str
+    layer: int  # -1: before the first layer
+    kind: Kind
+    tap: Tap
+    width: int = 0
+    heads: int = 0  # that share the units equally, of kind ``heads``
+
+    @property
+    def site(self) -> str:
+        """Where it lies, as sites are called."""
+        return "embeddings" if self.layer < 0 else f"layer{self.layer}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some units of a place, or all of them, at some positions."""
+
+    place: str
+    units: tuple[int, ...] | None = None
+    positions: tuple[int, ...] = ALL
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A part whose pooled value is set to that of other rows ``(m,)``, or to one constant ``(3, width)``."""
+
+    part: Part
+    given: Ints | Floats
+
+
+def find_places(module: TextClassifier, x: Singles) -> tuple[PartPlace, ...]:
+    """Find the places of a classifier of texts in forward order; a few rows of ``x`` are run, and places of another shape left out."""
+    wanted = [PartPlace("embeddings", -1, "residual", Tap(f"backbone.{module.layers[0].name}", "input"))] if module.layers else []
+    for number, layer in enumerate(module.layers):
+        name = f"layer{number}"
+        if layer.attention is not None:
+            if layer.heads > 1:
+                tap = Tap(f"backbone.{layer.attention}", "input")
+                wanted.append(PartPlace(f"{name}.heads", number, "heads", tap, heads=layer.heads))
+            wanted.append(PartPlace(f"{name}.attention", number, "attention", Tap(f"backbone.{layer.attention}", "output")))
+        if layer.mlp is not None:
+            wanted.append(PartPlace(f"{name}.units", number, "units", Tap(f"backbone.{layer.mlp}", "input")))
+            wanted.append(PartPlace(f"{name}.mlp", number, "mlp", Tap(f"backbone.{layer.mlp}", "output")))
+        wanted.append(PartPlace(name, number, "residual", Tap(f"backbone.{layer.name}", "output", in_tuple=layer.is_tuple)))
+    table = as_tensor(x[:3])
+    seen: dict[str, list[tuple[int, ...]]] = {place.name: [] for place in wanted}
+    with inference(module), _tapped(module, wanted, lambda name, value: seen[name].append(tuple(value.shape))):
+        tokens = module.tokens(table).shape
+        module(table)
+    found = []
+    for place in wanted:
+        shapes = seen[place.name]
+        if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][:2] == tuple(tokens):
+            found.append(replace(place, width=shapes[0][2]))
+    return tuple(found)
+
+
+@contextmanager
+def _tapped(module: TextClassifier, places: Sequence[PartPlace], handle: Handle) -> Iterator[None]:
+    with ExitStack() as stack:
+        for place in places:
+            stack.enter_context(SiteHook(place.name, place.tap, handle).attach(module))
+        yield
+
+
+def position_masks(x: NDArray[np.floating]) -> Bools:
+    """Which tokens of each row stand at each position, ``(n, 3, tokens)``; a text of one token has no last one."""
+    lengths = (np.asarray(x) >= 0).sum(axis=1)
+    at = np.arange(max(int(lengths.max(initial=1)), 1))[None, :]
+    last = (at == lengths[:, None] - 1) & (lengths[:, None] > 1)
+    between = (at > 0) & (at < lengths[:, None] - 1)
+    return np.stack([np.broadcast_to(at == 0, last.shape), between, last], axis=1)
+
+
+class TextParts:
+    """Pooled values of all places on some texts, and what becomes of the outputs when some of them are set."""
+
+    def __init__(self, model: TrainedModel, x: Singles, places: Sequence[PartPlace]) -> None:
+        assert isinstance(model.module, TextClassifier)
+        self._model, self._module, self._x = model, model.module, np.asarray(x, dtype=np.float32)
+        self.places: Mapping[str, PartPlace] = {place.name: place for place in places}
+        self._present = np.asarray(position_masks(self._x).any(axis=2))
+        self._values = {place.name: np.zeros((len(x), 3, place.width), dtype=np.float32) for place in places}
+        self.outputs_nc = np.zeros((0, 0))
+        self._read()
+
+    def _read(self) -> None:
+        found: list[tuple[Ints, Floats]] = []
+        with placed(self._module), inference(self._module):
+            for rows in self._module.batches(self._x, _READ_ROWS):
+                table = self._x[rows]
+                masks = self._masks(table)
+
+                def keep(name: str, value: Tensor, rows: Ints = rows, masks: Tensor = masks) -> None:
+                    self._values[name][rows] = _pooled(value, masks).cpu().numpy()
+
+                with _tapped(self._module, list(self.places.values()), keep):
+                    found.append((rows, self._probabilities(table)))
+        self.outputs_nc = np.zeros((len(self._x), found[0][1].shape[1] if found else 1))
+        for rows, outputs in found:
+            self.outputs_nc[rows] = outputs
+
+    def values(self, place: str) -> Singles:
+        """Pooled values of a place on every row, ``(n, 3, width)``."""
+        return self._values[place]
+
+    def gradients(self, rows: Ints, output: int) -> dict[str, Floats]:
+        """Gradients of one output's probability by a shift of each position, ``(m, 3, width)`` by place.
+
+        Raises ``NoGradientError``: the model has none.
+        """
+        places = list(self.places.values())
+        found = {place.name: np.zeros((len(rows), 3, place.width)) for place in places}
+        with placed(self._module), inference(self._module), torch.enable_grad():
+            for batch in self._module.batches(self._x[rows], _GRADIENT_ROWS):
+                table, shifts = self._x[rows[batch]], dict[str, Tensor]()
+                masks = self._masks(table)
+
+                def moved(name: str, value: Tensor, shifts: dict[str, Tensor] = shifts) -> Tensor:
+                    shifts[name] = torch.zeros_like(value, requires_grad=True)
+                    return value + shifts[name]
+
+                with _tapped(self._module, places, moved):
+                    logits = to_logits(self._module(as_tensor(table)), self._model.n_classes, len(table))
+                    p = torch.sigmoid(logits[:, 0]) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, output]
+                    by_token = gradients(p.sum(), [shifts[place.name] for place in places], of_site=False)
+                for place, gradient in zip(places, by_token, strict=True):
+                    found[place.name][batch] = (masks @ gradient.float()).cpu().numpy()
+        return found
+
+    def outputs(self, rows: Ints, settings: Sequence[Setting], output: int) -> Floats:
+        """The followed probability ``(m,)`` of rows ``(m,)`` when parts are set, whatever an earlier one brings about."""
+        found = np.empty(len(rows))
+        by_place: dict[str, list[Setting]] = {}
+        for setting in settings:
+            by_place.setdefault(setting.part.place, []).append(setting)
+        places = [self.places[name] for name in by_place]
+        with placed(self._module), inference(self._module):
+            for batch in self._module.batches(self._x[rows], _READ_ROWS):
+                table = self._x[rows[batch]]
+                masks = self._masks(table)
+
+                def put(name: str, value: Tensor, batch: Ints = batch, masks: Tensor = masks) -> Tensor:
+                    return self._set(value, masks, rows[batch], [(one, batch) for one in by_place[name]])
+
+                with _tapped(self._module, places, put):
+                    found[batch] = self._probabilities(table)[:, output]
+        return found
+
+    def _set(self, value: Tensor, masks: Tensor, rows: Ints, settings: Sequence[tuple[Setting, Ints]]) -> Tensor:
+        now = _pooled(value, masks)
+        shift = torch.zeros_like(now)
+        for setting, batch in settings:
+            part, given = setting.part, setting.given
+            if given.ndim == 1:
+                others = given[batch]
+                wanted = torch.from_numpy(self._values[part.place][others]).to(now)
+                both = torch.from_numpy(self._present[rows] & self._present[others]).to(now)
+            else:
+                wanted = torch.as_tensor(given).to(now).expand_as(now)
+                both = torch.from_numpy(self._present[rows]).to(now)
+            at = torch.zeros(3).index_fill(0, torch.tensor(part.positions), 1.0).to(now)
+            change = (wanted - now) * (both * at)[:, :, None]
+            if part.units is None:
+                shift = change
+            else:
+                columns = torch.tensor(part.units, dtype=torch.int64, device=now.device)
+                shift[..., columns] = change[..., columns]
+        return value + (masks.transpose(1, 2) @ shift).to(value.dtype)
+
+    def _masks(self, table: Singles) -> Tensor:
+        """Positions of a batch's tokens as numbers, ``(m, 3, tokens)``, on the model's device."""
+        return torch.from_numpy(position_masks(table)).to(self._module.head.weight.device, torch.float32)
+
+    def _probabilities(self, table: Singles) -> Floats:
+        return probabilities(to_logits(self._module(as_tensor(table)), self._model.n_classes, len(table)).cpu())
+
+
+def _pooled(value: Tensor, masks: Tensor) -> Tensor:
+    """Mean of the tokens of each position ``(m, 3, width)``; zero where there are none."""
+    return (masks @ value.float()) / masks.sum(dim=2).clamp_min(1.0)[:, :, None]

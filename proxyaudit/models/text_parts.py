@@ -5,15 +5,15 @@ between. Setting a pooled value shifts every token of the position by the same v
 relative to the others, stays as it was.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.models.base import Tap, TrainedModel, as_tensor, gradients, inference, probabilities, to_logits
@@ -23,6 +23,7 @@ from proxyaudit.models.text import TextClassifier, placed
 POSITIONS = ("first token", "tokens in between", "last token")
 ALL = (0, 1, 2)
 _READ_ROWS, _GRADIENT_ROWS = 4096, 16
+_MOST_KEPT = 2**27  # numbers that layers are given, of the rows that are run again and again: 512 MiB
 
 Kind = Literal["residual", "attention", "heads", "mlp", "units"]
 
@@ -116,6 +117,7 @@ class TextParts:
         self._values = {place.name: np.zeros((len(x), 3, place.width), dtype=np.float32) for place in places}
         self.outputs_nc = np.zeros((0, 0))
         self._read()
+        self._skipped = _Skipped(self._module, self.places)
 
     def _read(self) -> None:
         found: list[tuple[Ints, Floats]] = []
@@ -132,6 +134,10 @@ class TextParts:
         self.outputs_nc = np.zeros((len(self._x), found[0][1].shape[1] if found else 1))
         for rows, outputs in found:
             self.outputs_nc[rows] = outputs
+
+    def remember(self, rows: Ints) -> None:
+        """Keep what each layer is given of some rows, so that the layers before a part need not be run again."""
+        self._skipped.remember(self._x, np.unique(rows), lambda table: self._probabilities(table))
 
     def values(self, place: str) -> Singles:
         """Pooled values of a place on every row, ``(n, 3, width)``."""
@@ -168,6 +174,7 @@ class TextParts:
         for setting in settings:
             by_place.setdefault(setting.part.place, []).append(setting)
         places = [self.places[name] for name in by_place]
+        first = min((place.layer for place in places), default=0)
         with placed(self._module), inference(self._module):
             for batch in self._module.batches(self._x[rows], _READ_ROWS):
                 table = self._x[rows[batch]]
@@ -176,7 +183,7 @@ class TextParts:
                 def put(name: str, value: Tensor, batch: Ints = batch, masks: Tensor = masks) -> Tensor:
                     return self._set(value, masks, rows[batch], [(one, batch) for one in by_place[name]])
 
-                with _tapped(self._module, places, put):
+                with self._skipped.before(first, rows[batch], table), _tapped(self._module, places, put):
                     found[batch] = self._probabilities(table)[:, output]
         return found
 
@@ -207,6 +214,80 @@ class TextParts:
 
     def _probabilities(self, table: Singles) -> Floats:
         return probabilities(to_logits(self._module(as_tensor(table)), self._model.n_classes, len(table)).cpu())
+
+
+class _Skipped:
+    """Runs a transformer from a layer on, with what the layer was given when it was first run; only where that changes no output."""
+
+    def __init__(self, module: TextClassifier, places: Mapping[str, PartPlace]) -> None:
+        self._module, self._slots, self._given = module, dict[int, int](), dict[int, Tensor]()
+        self._last = len(module.layers) - 1
+        self._able = {place.layer for place in places.values() if place.kind == "residual"} >= {*range(-1, self._last)}
+
+    def remember(self, x: Singles, rows: Ints, run: Callable[[Singles], Floats]) -> None:
+        """Keep what layers are given of rows; nothing where it is too much, or where the outputs would be others."""
+        width = int((x[rows] >= 0).sum(axis=1).max(initial=1))
+        layers = range(1, self._last + 1)
+        outputs, kept = dict[int, Floats](), dict[int, list[Tensor]]()
+        if not self._able or not len(rows) or not layers:
+            return
+        with placed(self._module), inference(self._module):
+            order = [rows[batch] for batch in self._module.batches(x[rows], _READ_ROWS)]
+            for batch in order:
+
+                def keep(name: str, value: Tensor) -> None:
+                    padded = torch.zeros(len(value), width, value.shape[2], dtype=value.dtype)
+                    padded[:, : value.shape[1]] = value.cpu()
+                    kept.setdefault(int(name), []).append(padded)
+
+                taps = [PartPlace(str(at), at, "residual", Tap(self._name(at), "input")) for at in layers]
+                with _tapped(self._module, taps, keep):
+                    outputs |= {int(row): one for row, one in zip(batch, run(x[batch]), strict=True)}
+                if sum(part.numel() for parts in kept.values() for part in parts) > _MOST_KEPT:
+                    return
+            self._given = {at: torch.cat(parts) for at, parts in kept.items()}
+            self._slots = {int(row): slot for slot, row in enumerate(np.concatenate(order))}
+            for at in layers:
+                batch = order[-1]
+                with self.before(at, batch, x[batch]):
+                    again = run(x[batch])
+                if not np.allclose(again, [outputs[int(row)] for row in batch], atol=1e-6):
+                    self._slots = {}
+                    return
+
+    def _name(self, at: int) -> str:
+        return f"backbone.{self._module.layers[at].name}"
+
+    @contextmanager
+    def before(self, layer: int, rows: Ints, table: Singles) -> Iterator[None]:
+        """Inside, nothing before a layer is run, where what it is given of all rows is known."""
+        if layer < 1 or layer not in self._given or any(int(row) not in self._slots for row in rows):
+            yield
+            return
+        slots = torch.tensor([self._slots[int(row)] for row in rows], dtype=torch.int64)
+        tokens = int((table >= 0).sum(axis=1).max(initial=1))
+        given = self._given[layer][slots, :tokens]
+        with ExitStack() as stack:
+            for at in range(layer):
+                stack.enter_context(_passing(self._module.get_submodule(self._name(at)), self._module.layers[at].is_tuple))
+            hook = SiteHook("given", Tap(self._name(layer), "input"), lambda _, value: given.to(value))
+            stack.enter_context(hook.attach(self._module))
+            yield
+
+
+@contextmanager
+def _passing(layer: nn.Module, is_tuple: bool) -> Iterator[None]:
+    """Inside, a layer hands on what it is given."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        value = args[0] if args else kwargs["hidden_states"]
+        return (value,) if is_tuple else value
+
+    layer.forward = forward
+    try:
+        yield
+    finally:
+        del layer.forward
 
 
 def _pooled(value: Tensor, masks: Tensor) -> Tensor:

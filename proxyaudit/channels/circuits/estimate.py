@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proxyaudit.arrays import Ints, Places
+from proxyaudit.arrays import Ints
 from proxyaudit.causal.interchange import Effect
 from proxyaudit.channels.circuits.record import CIRCUITS, Circuit, CircuitsRecord, Exchanged, PartName
 from proxyaudit.data.attributes import Attribute

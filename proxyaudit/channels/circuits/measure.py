@@ -81,6 +81,7 @@ class _Search:
         if plans[0] is None or plans[1] is None:
             return CircuitsRecord(reason=TOO_FEW)
         self.rough, self.fine = plans[0], plans[1]
+        self.parts.remember(self.fine.recipients)
         screens, blind = self._screens()
         pools = kind_pools(self.parts, screens)
         record = CircuitsRecord(len(self.fine.recipients), self._full(self._carried(None, self.fine)), no_gradient=blind)

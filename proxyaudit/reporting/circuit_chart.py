@@ -6,7 +6,7 @@ from typing import NamedTuple
 from proxyaudit.reporting.svg import Drawing, Style
 from proxyaudit.reporting.text import percent
 
-_LEFT, _TOP, _WIDEST, _NARROWEST = 92, 58, 24, 9
+_LEFT, _TOP, _RIGHT, _WIDEST, _NARROWEST = 92, 84, 48, 24, 9
 _MARK = Style("ki", "diamond")
 
 
@@ -29,9 +29,9 @@ def circuit_chart(
     """
     if not layers or not columns or not cells:
         return ""
-    side = max(_NARROWEST, min(_WIDEST, (room - _LEFT) // len(columns)))
+    side = max(_NARROWEST, min(_WIDEST, (room - _LEFT - _RIGHT) // len(columns)))
     height = _TOP + side * len(layers) + 8
-    drawing = Drawing(_LEFT + side * len(columns) + 12, height)
+    drawing = Drawing(_LEFT + side * len(columns) + _RIGHT, height)
     for number, column in enumerate(columns):
         drawing.text(_LEFT + side * (number + 0.5) + 4, _TOP - 6, column, colour="km", size=min(12, side), turn=-60)
     for number, layer in enumerate(layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from text_world import WORDS, save_tiny, transformers
 from views import dataset_of, facts_of, view_of
 
+from proxyaudit.causal.localisation import draw_plan, patched_effect
 from proxyaudit.channels.circuits.estimate import follow_up
 from proxyaudit.channels.circuits.measure import measure
 from proxyaudit.data.attributes import Attribute, Followed
@@ -21,6 +23,7 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.own_classifier import make_own
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text_parts import Part, Setting, TextParts, find_places
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import Regime
 from proxyaudit.types import Estimate
@@ -38,6 +41,16 @@ class Truth:
     units: tuple[int, tuple[int, ...]]
     decoy: tuple[int, int]
 
+    @property
+    def heads(self) -> set[tuple[str, str]]:
+        """Site and name of the planted head."""
+        return {(f"layer{self.head[0]}", f"head {self.head[1]}")}
+
+    @property
+    def single_units(self) -> set[tuple[str, str]]:
+        """Site and name of each planted unit."""
+        return {(f"layer{self.units[0]}", f"MLP unit {unit}") for unit in self.units[1]}
+
 
 @dataclass(frozen=True)
 class World:
@@ -48,7 +61,7 @@ class World:
     x: np.ndarray
     groups: np.ndarray
     labels: np.ndarray
-    truth: Truth | None
+    truth: Truth
 
 
 def plant(kind: str, folder: Path, seed: int, *, n: int = 600, circuit: bool = True) -> World:
@@ -101,6 +114,7 @@ def _embed(table: torch.Tensor, dims: list[int], seed: int) -> None:
     table[:, dims[:8]] = 0.0
     for word, at, sign in (("she", 0, -1.0), ("he", 0, 1.0), ("bad", 2, -1.0), ("good", 2, 1.0)):
         table[WORDS.index(word), dims[at]] = sign * 2
+        table[WORDS.index(word), dims[at + 8]] -= sign * 2  # the mean over units, which norms take away, must not tell it
         table[WORDS.index(word), dims[at + 1]] = 2.0
 
 
@@ -119,11 +133,13 @@ def _plant_bert(model: Any, truth: Truth, dims: list[int], *, circuit: bool) -> 
         attention.self.key.weight[at, dims[reads + 1]] = _LOOKS
         attention.self.value.weight[at + 1, dims[reads]] = _FETCHES
         attention.output.dense.weight[dims[writes], at + 1] = _FETCHES
+        if writes == 4:
+            attention.output.dense.weight[dims[7], at + 1] = -_FETCHES
     layer, units = truth.units
     for unit, sign in zip(units, (1.0, -1.0, 1.0), strict=True):
         body.encoder.layer[layer].intermediate.dense.weight[unit, dims[4]] = sign * _TELLS
         body.encoder.layer[layer].output.dense.weight[dims[6], unit] = sign * _TELLS if circuit else 0.0
-    body.pooler.dense.weight.mul_(0.1)
+    body.pooler.dense.weight.zero_()
     for at in (5, 6):
         body.pooler.dense.weight[dims[at], dims[at]] = 0.5
     model.classifier.weight.zero_()
@@ -142,6 +158,8 @@ def _plant_gpt2(model: Any, truth: Truth, dims: list[int], *, circuit: bool) -> 
         attention.c_attn.weight[dims[reads + 1], WIDTH + at] = _LOOKS
         attention.c_attn.weight[dims[reads], 2 * WIDTH + at + 1] = _FETCHES
         attention.c_proj.weight[at + 1, dims[writes]] = _FETCHES
+        if writes == 4:
+            attention.c_proj.weight[at + 1, dims[7]] = -_FETCHES
     layer, units = truth.units
     for unit, sign in zip(units, (1.0, -1.0, 1.0), strict=True):
         body.h[layer].mlp.c_fc.weight[dims[4], unit] = sign * _TELLS
@@ -186,3 +204,36 @@ def exchanged(world: World, *, seed: int = 0, texts: int = 96) -> list[Estimate]
 def confirmed(estimates: list[Estimate], *measures: str) -> set[tuple[str | None, str | None]]:
     """Site and name of the parts that are confirmed."""
     return {(e.site, e.subject) for e in estimates if e.channel == "circuit" and e.measure in measures and e.reason is None}
+
+
+def held_out(world: World, estimates: list[Estimate], n: int = 3000) -> dict[str, float]:
+    """What the published circuit carries of the effect, and what is left without it, in texts that nothing was measured on."""
+    x, groups, labels = _texts(np.random.default_rng(10_000), n)
+    module = world.model.module
+    assert isinstance(module, TextClassifier)
+    parts = TextParts(world.model, x, find_places(module, x))
+    plan = draw_plan(groups, labels, np.ones(n, dtype=bool), 1000, np.random.default_rng(1), 1)
+    assert plan is not None
+    inside: dict[str, set[int]] = {name: set() for name, place in parts.places.items() if place.kind in ("heads", "units")}
+    size = WIDTH // HEADS
+    for e in estimates:
+        if e.measure == "member":
+            what = str(e.subject)
+            if what.startswith("head"):
+                head = int(what.split()[1])
+                inside[f"{e.site}.heads"] |= set(range(head * size, (head + 1) * size))
+            else:
+                inside[f"{e.site}.units"] |= {int(number) for number in re.findall(r"\d+", what)}
+    every = {name: set(range(parts.places[name].width)) for name in inside}
+
+    def carried(held: dict[str, set[int]]) -> float:
+        settings = [Part(name, tuple(sorted(units))) for name, units in held.items() if units]
+
+        def patch(own: np.ndarray, given: np.ndarray, _: object) -> np.ndarray:
+            return parts.outputs(given, [Setting(part, own) for part in settings], 0)
+
+        return patched_effect(patch, plan, None, n).signed
+
+    whole = carried({})
+    outside = {name: every[name] - units for name, units in inside.items()}
+    return {"circuit": carried(outside) / whole, "without": carried(inside) / whole}

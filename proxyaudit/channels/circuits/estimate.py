@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -21,7 +22,7 @@ NOT_SURE = "tried: not surely different from zero in every model"
 NOT_BEYOND = "tried: no more than parts taken at random do"
 NOT_TRAINED = "tried: no more than such parts of the untrained model do"
 SMALL = "tried: less than a twentieth of the whole effect"
-NOT_WHOLE = "tried: moves the output alone, but exchanging everything does not (parts, or rows, work against each other)"
+NOT_WHOLE = "tried: moves the outputs, but exchanging everything does not by the margin of an effect"
 ONE_OF_SEVERAL = "tried in some of the models only"
 METHODS = {
     CHANNEL: "pooled value interchanged, donors share the label; other group minus own group; raw: what the gradient predicts",
@@ -39,37 +40,25 @@ class _Line:
     name: PartName
     measure: str
     signed: tuple[Measured, ...]
-    product: tuple[Measured, ...]
     predicted: float | None = None
     random: float = 0.0  # size of the largest control of its own
 
     @classmethod
-    def of(cls, name: PartName, measure: str, found: Sequence[tuple[Effect, float | None, Effect | None]], clusters_n: Ints) -> "_Line":
-        signed, product = (
-            tuple(Measured(np.array([value]), influence.astype(np.float64), clusters_n) for value, influence in each)
-            for each in (
-                [(e.signed, e.signed_influence_n) for e, _, _ in found],
-                [(e.product, e.product_influence_n) for e, _, _ in found],
-            )
-        )
+    def of(cls, name: PartName, measure: str, found: Sequence[tuple[Effect, float | None, Effect | None]], clusters_n: Ints) -> Self:
+        signed = [Measured(np.array([e.signed]), e.signed_influence_n.astype(np.float64), clusters_n) for e, _, _ in found]
         known = [predicted for _, predicted, _ in found if predicted is not None]
-        random = max((control.size for _, _, control in found if control is not None), default=0.0)
-        return cls(name, measure, signed, product, float(np.mean(known)) if known else None, random)
+        random = max((abs(control.signed) for _, _, control in found if control is not None), default=0.0)
+        return cls(name, measure, tuple(signed), float(np.mean(known)) if known else None, random)
 
-    def p_signed(self) -> float:
+    def p(self) -> float:
         """p-value of "does nothing from group to group", in the model where it is largest; models that disagree in sign have 1."""
         sign = 1.0 if over_seeds(self.signed).value >= 0 else -1.0
         return max(min(1.0, 2 * p_above(one if sign > 0 else -one, 0.0)) for one in self.signed)
 
-    def p(self) -> float:
-        """The same of "does nothing", from group to group or per row."""
-        return min(1.0, 2 * min(self.p_signed(), max(p_above(one, 0.0) for one in self.product)))
-
     @property
     def size(self) -> float:
-        """The larger of the signed and the per-row effect, in the mean over models."""
-        product = over_seeds(self.product).value
-        return max(abs(over_seeds(self.signed).value), float(np.sqrt(max(0.0, product))))
+        """How far it moves the outputs, in the mean over models."""
+        return abs(over_seeds(self.signed).value)
 
 
 def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
@@ -100,6 +89,7 @@ class _Publishing:
         self.base = Draft(
             CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=UNIT_GAP, method=METHODS[CHANNEL], decides=False
         )
+        self.margin = facts.margins.effect
         used = ("used", attribute.name, run.regime, "present")
         self.used = any((e.channel, e.attribute, e.regime, e.state) == used for e in ledger.estimates)
 
@@ -113,12 +103,12 @@ class _Publishing:
         wholes = [(record.whole, None, None) for record in self.records if record.whole is not None]
         self.whole = _Line.of(PartName("", "whole", "whole model"), "whole", wholes, self.clusters)
         self._add(self.whole, NOT_SURE if self.whole.p() > PRESENT_AT else None, shared=False)
-        backed = self.whole.p() <= PRESENT_AT or self.used
+        backed = (self.whole.p() <= PRESENT_AT and self.whole.size >= self.margin) or self.used
         lines = self._lines([record.tried for record in self.records])
         randoms = self._lines([record.random for record in self.records])
         beyond = {kind: max((line.size for line in randoms if line.name.kind == kind), default=0.0) for kind in KINDS}
         tried_there = [one for record in control for one in record.tried]
-        untrained = {kind: max((one.effect.size for one in tried_there if one.name.kind == kind), default=0.0) for kind in KINDS}
+        untrained = {kind: max((abs(one.effect.signed) for one in tried_there if one.name.kind == kind), default=0.0) for kind in KINDS}
         adjusted = iter(holm([line.p() for line in lines])) if lines else iter(())
         for line in lines:
             limits = (max(beyond[line.name.kind], line.random), untrained[line.name.kind])
@@ -167,7 +157,7 @@ class _Publishing:
         raw = None if line.predicted is None else line.predicted
         effect = replace(about, measured=signed, interval=crossed_interval(signed), raw=raw, null_high=null_high, reason=reason)
         self.out.add(effect)
-        if shared and reason is None and self.whole.p_signed() <= PRESENT_AT:
+        if shared and reason is None and self.whole.p() <= PRESENT_AT:
             ratio = fieller_ratio(signed, over_seeds(self.whole.signed, self.places))
             if ratio is not None:
                 share = replace(about, channel=SHARE, method=METHODS[SHARE], unit="share of the whole effect", interval=ratio)

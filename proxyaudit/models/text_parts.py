@@ -8,6 +8,7 @@ relative to the others, stays as it was.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,13 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.errors import InputError
 from proxyaudit.models.base import Tap, TrainedModel, as_tensor, gradients, inference, probabilities, to_logits
 from proxyaudit.models.hooks import Handle, SiteHook
+from proxyaudit.models.sae import SparseAutoencoder, load_sae
+from proxyaudit.models.sites import nearest_sites
 from proxyaudit.models.text import TextClassifier, placed
+from proxyaudit.recipe.circuits import SaeSpec
 
 POSITIONS = ("first token", "tokens in between", "last token")
 ALL = (0, 1, 2)
 _READ_ROWS, _GRADIENT_ROWS = 4096, 16
+_PROBE = np.array([[3, 4, 5, 6, 7], [4, 3, 5, -1, -1]], dtype=np.float32)  # two texts, as token numbers
 _MOST_KEPT = 2**27  # numbers that layers are given, of the rows that are run again and again: 512 MiB
 
 Kind = Literal["residual", "attention", "heads", "mlp", "units"]
@@ -78,7 +84,7 @@ def find_places(module: TextClassifier, x: Singles) -> tuple[PartPlace, ...]:
         wanted.append(PartPlace(name, number, "residual", Tap(f"backbone.{layer.name}", "output", in_tuple=layer.is_tuple)))
     table = as_tensor(x[:3])
     seen: dict[str, list[tuple[int, ...]]] = {place.name: [] for place in wanted}
-    with inference(module), _tapped(module, wanted, lambda name, value: seen[name].append(tuple(value.shape))):
+    with inference(module), tapped_places(module, wanted, lambda name, value: seen[name].append(tuple(value.shape))):
         tokens = module.tokens(table).shape
         module(table)
     found = []
@@ -89,8 +95,25 @@ def find_places(module: TextClassifier, x: Singles) -> tuple[PartPlace, ...]:
     return tuple(found)
 
 
+def find_saes(module: TextClassifier, asked: Sequence[SaeSpec], base: Path) -> tuple[SparseAutoencoder, ...]:
+    """The autoencoders of a recipe. Raises ``InputError``: one cannot be read, its place is none, or holds values of another width."""
+    places = {place.name: place for place in find_places(module, _PROBE) if place.kind in ("residual", "attention", "mlp")}
+    found = []
+    for spec in asked:
+        place, where = places.get(spec.site), f"sites.sae, at '{spec.at}'"
+        if place is None:
+            raise InputError("the model has no such place", where=where, mend=nearest_sites(spec.site, places, ()))
+        found.append(load_sae(spec, base))
+        width = int(found[-1].encoder_dm.shape[0])
+        if width != place.width:
+            mend = "take an autoencoder that was trained on this model at this place"
+            raise InputError(f"the autoencoder reads values of width {width}, the model has {place.width} there", where=where, mend=mend)
+    return tuple(found)
+
+
 @contextmanager
-def _tapped(module: TextClassifier, places: Sequence[PartPlace], handle: Handle) -> Iterator[None]:
+def tapped_places(module: TextClassifier, places: Sequence[PartPlace], handle: Handle) -> Iterator[None]:
+    """Let ``handle(name, value)`` see, and replace if it returns a tensor, the value at places in every pass inside."""
     with ExitStack() as stack:
         for place in places:
             stack.enter_context(SiteHook(place.name, place.tap, handle).attach(module))
@@ -129,7 +152,7 @@ class TextParts:
                 def keep(name: str, value: Tensor, rows: Ints = rows, masks: Tensor = masks) -> None:
                     self._values[name][rows] = _pooled(value, masks).cpu().numpy()
 
-                with _tapped(self._module, list(self.places.values()), keep):
+                with tapped_places(self._module, list(self.places.values()), keep):
                     found.append((rows, self._probabilities(table)))
         self.outputs_nc = np.zeros((len(self._x), found[0][1].shape[1] if found else 1))
         for rows, outputs in found:
@@ -159,7 +182,7 @@ class TextParts:
                     shifts[name] = torch.zeros_like(value, requires_grad=True)
                     return value + shifts[name]
 
-                with _tapped(self._module, places, moved):
+                with tapped_places(self._module, places, moved):
                     logits = to_logits(self._module(as_tensor(table)), self._model.n_classes, len(table))
                     p = torch.sigmoid(logits[:, 0]) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, output]
                     by_token = gradients(p.sum(), [shifts[place.name] for place in places], of_site=False)
@@ -183,7 +206,7 @@ class TextParts:
                 def put(name: str, value: Tensor, batch: Ints = batch, masks: Tensor = masks) -> Tensor:
                     return self._set(value, masks, rows[batch], [(one, batch) for one in by_place[name]])
 
-                with self._skipped.before(first, rows[batch], table), _tapped(self._module, places, put):
+                with self._skipped.before(first, rows[batch], table), tapped_places(self._module, places, put):
                     found[batch] = self._probabilities(table)[:, output]
         return found
 
@@ -241,7 +264,7 @@ class _Skipped:
                     kept.setdefault(int(name), []).append(padded)
 
                 taps = [PartPlace(str(at), at, "residual", Tap(self._name(at), "input")) for at in layers]
-                with _tapped(self._module, taps, keep):
+                with tapped_places(self._module, taps, keep):
                     outputs |= {int(row): one for row, one in zip(batch, run(x[batch]), strict=True)}
                 if sum(part.numel() for parts in kept.values() for part in parts) > _MOST_KEPT:
                     return

@@ -1,5 +1,6 @@
-"""Circuits of transformers in a recipe: whether they are looked for, and what a circuit must carry."""
+"""What is asked inside a transformer: whether circuits are looked for and what they must carry, and sparse autoencoders at places."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field
@@ -13,6 +14,18 @@ class CircuitsSpec(Strict):
 
     share: Annotated[float, Field(ge=0.5, le=0.99)] = 0.8
     texts: Annotated[int, Field(ge=32, le=2000, strict=True)] = 128
+
+
+class SaeSpec(Strict):
+    """A sparse autoencoder, a folder as SAELens saves it, and the place whose values it reads."""
+
+    at: Annotated[str, Field(pattern=r"^(?:embeddings|layer\.?\d{1,3}(?:\.(?:attention|mlp))?)$")]
+    path: Annotated[str, Field(min_length=1, max_length=1000)]
+
+    @property
+    def site(self) -> str:
+        """The place as sites are called: ``layer.6`` and ``layer6`` are the same."""
+        return re.sub(r"^layer\.", "layer", self.at)
 
 
 def circuits_of(asked: CircuitsSpec | bool | None, effort: Effort, repetition: int = 0) -> CircuitsSpec | None:

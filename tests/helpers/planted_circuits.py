@@ -62,6 +62,7 @@ class World:
     groups: np.ndarray
     labels: np.ndarray
     truth: Truth
+    dims: list[int]  # units of the stream in the order in which they are used: 4 is what the planted head writes
 
 
 def plant(kind: str, folder: Path, seed: int, *, n: int = 600, circuit: bool = True) -> World:
@@ -73,13 +74,15 @@ def plant(kind: str, folder: Path, seed: int, *, n: int = 600, circuit: bool = T
     while decoy == head:
         decoy = (int(rng.integers(0, LAYERS)), int(rng.integers(0, HEADS)))
     truth = Truth(head, units, decoy)
-    model = _model(kind, seed)
+    dims = [int(d) for d in rng.permutation(WIDTH)]
+    model = _model(kind, seed, NOISE if circuit else NOISE / 4)  # noise alone may hand on some points
     with torch.no_grad():
-        (_plant_bert if kind == "bert" else _plant_gpt2)(model, truth, [int(d) for d in rng.permutation(WIDTH)], circuit=circuit)
+        (_plant_bert if kind == "bert" else _plant_gpt2)(model, truth, dims, circuit=circuit)
     spec = _save(model, folder)
     module = make_own(spec, folder)
     x, groups, labels = _texts(rng, n)
-    return World(_trained(module.ordered((0, 1))), _trained(module.drawn_anew(spec).ordered((0, 1))), x, groups, labels, truth)
+    trained, untrained = (_trained(one.ordered((0, 1))) for one in (module, module.drawn_anew(spec)))
+    return World(trained, untrained, x, groups, labels, truth, dims)
 
 
 def _trained(module: TextClassifier) -> TrainedModel:
@@ -93,9 +96,9 @@ def _save(model: Any, folder: Path) -> HuggingFaceSpec:
     return HuggingFaceSpec(kind="huggingface", path=str(folder), head="own", max_length=TOKENS)
 
 
-def _model(kind: str, seed: int) -> Any:
+def _model(kind: str, seed: int, noise: float) -> Any:
     t = transformers()
-    common = {"vocab_size": len(WORDS), "pad_token_id": 0, "initializer_range": NOISE, "num_labels": 2}
+    common = {"vocab_size": len(WORDS), "pad_token_id": 0, "initializer_range": noise, "num_labels": 2}
     if kind == "bert":
         sizes = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": INNER}
         config = t.BertConfig(**common, **sizes, max_position_embeddings=TOKENS)

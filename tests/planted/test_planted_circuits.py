@@ -27,8 +27,9 @@ def test_the_planted_head_and_units_are_confirmed_and_nothing_else(tmp_path: Pat
     assert share(found, "without").high < 0.05
     assert share(found, "circuit_random").high < 0.05
     # The head acts through the units alone, and they straight on the classifier.
-    edges = {str(e.subject).partition(" ")[0]: e for e in found if e.measure == "edge" and e.channel == "circuit" and abs(e.raw or 0) < 9}
-    assert abs(edges["head"].value) < 0.1 < edges["MLP"].value
+    edges = {(e.site, e.subject): e.value for e in found if e.measure == "edge" and e.channel == "circuit"}
+    (head,), (units,) = truth.heads, confirmed(found, "units")
+    assert abs(edges[head]) < 0.1 < edges[units]
     off = {e.site: e for e in found if e.channel == "circuit_switched_off" and (e.site, e.subject) in truth.heads}
     assert off[f"layer{truth.head[0]}"].low > 0.3
 
@@ -39,7 +40,7 @@ def test_where_the_units_are_not_read_no_part_is_confirmed_and_there_is_no_circu
     assert confirmed(found, "head", "units", "unit", "mlp", "attention") == set()
     (circuit,) = [e for e in found if e.measure == "circuit"]
     assert circuit.value is None
-    assert "the effect of the whole model is not clearly different from zero" in (circuit.reason or "")
+    assert "the effect of the whole model is " in (circuit.reason or "")
 
 
 @pytest.mark.study

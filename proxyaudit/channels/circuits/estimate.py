@@ -119,7 +119,7 @@ class _Publishing:
         self._not_tried()
         self._followed()
         self._switched()
-        self._circuits()
+        self._circuits(backed=backed)
 
     def _lines(self, found: Sequence[Sequence[Exchanged]], measure: str = "") -> list[_Line]:
         """What was tried, by name, in the order in which the first model has it."""
@@ -193,10 +193,11 @@ class _Publishing:
             about = replace(self.base, channel=SWITCHED, site=name.site, measure=name.kind, subject=name.subject, context=name.subject)
             self.out.add(replace(about, measured=measured, interval=crossed_interval(measured), method=METHODS[SWITCHED]))
 
-    def _circuits(self) -> None:
+    def _circuits(self, *, backed: bool) -> None:
         """The smallest circuit: what it carries and what is left without it, each as an effect and as a share of the whole."""
         about = replace(self.base, measure="circuit", context="smallest circuit")
         why = next((record.no_circuit for record in self.records if record.no_circuit), None)
+        why = why if backed or why is not None else "the effect of the whole model is below the margin of an effect"
         circuits = [record.circuit for record in self.records if record.circuit is not None]
         if why is not None or not circuits:
             if why is not None:

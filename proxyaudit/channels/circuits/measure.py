@@ -25,6 +25,7 @@ from proxyaudit.seeding import stream
 
 # Of each kind, parts tried by the gradient, by the difference between the groups, and at random.
 TRIED = {"residual": (8, 0, 0), "attention": (8, 0, 0), "mlp": (8, 0, 0), "head": (8, 2, 4), "units": (4, 1, 0), "unit": (6, 0, 2)}
+_RANKED = (8, 6)  # parts that are exchanged before the search for a circuit, by the gradient and by the difference
 _FOLLOWED = ("head", "units")  # kinds whose best are told by position, followed to the head of the classifier, and switched off
 _BEST = {"positions": 3, "edges": 4, "switched": 6}
 _DONORS = 1  # of each group and half; what is reported is a mean over recipients, so further recipients say more than further donors
@@ -205,9 +206,10 @@ class _Search:
     def _with_circuit(self, record: CircuitsRecord, pool: Pool) -> CircuitsRecord:
         """Find the smallest circuit on one half of the people and measure it on the other."""
         whole = self._carried(None, self.rough)
-        sign = 1.0 if whole.signed >= 0 else -1.0
-        towards = sign * pool.screened.signed
-        order = sorted(range(len(pool.parts)), key=lambda number: (-float(f"{towards[number]:.6g}"), number))
+        # A gradient is blind where the output is flat, so the most promising parts are exchanged before they are ranked.
+        counts = _RANKED if record.no_gradient is None else (0, sum(_RANKED))
+        first = {number: self._exchange(pool.parts[number], self.rough) for number in causal.pick(pool.screened, *counts, 0, self.rng)}
+        order = causal.in_direction(first, pool.screened, 1.0 if whole.signed >= 0 else -1.0)
 
         def but(kept: Sequence[int]) -> list[Part]:
             return [part for number, part in enumerate(pool.parts) if number not in kept]

@@ -41,10 +41,11 @@ def write(folder: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     decoder = torch.nn.functional.normalize(torch.randn(LATENTS, WIDTH, generator=draw), dim=1)
     reads = world.dims[4]
+    decoder[:, [reads, world.dims[7]]] = 0.0  # the planted head writes there, and to the opposite at the other
     for latent, sign in ((0, 1.0), (1, -1.0)):
         decoder[latent] = 0.0
         decoder[latent, reads] = sign
-    bias = torch.full((LATENTS,), -0.5)
+    bias = torch.full((LATENTS,), -0.1)
     weights = {"W_enc": decoder.T.contiguous(), "b_enc": bias, "W_dec": decoder, "b_dec": torch.zeros(WIDTH)}
     (folder / "sae").mkdir()
     save_file(weights, folder / "sae" / "sae_weights.safetensors")

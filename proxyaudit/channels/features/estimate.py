@@ -73,7 +73,7 @@ def _add(out: Drafts, facts: Facts, attribute: Attribute, run: Run, records: Seq
     for line, p in zip([*chosen, *random], [*adjusted, *(1.0 for _ in random)], strict=True):
         name = f"latent {line.number}"
         about = replace(base, channel=CHANNEL, measure="auroc", subject=name, context=name, unit=UNIT_AUROC, method=METHODS[CHANNEL])
-        weak = NOT_SURE if p > PRESENT_AT else NOT_BEYOND if abs(line.auroc.value - 0.5) <= beside else None
+        weak = NOT_SURE if p > PRESENT_AT else None
         weak = "control" if line.by == "random" else weak
         about = replace(about, raw=line.active, null_high=0.5 + beside if random else None, reason=weak)
         out.add(replace(about, measured=line.auroc, interval=crossed_interval(line.auroc)))

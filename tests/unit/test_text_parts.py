@@ -124,6 +124,14 @@ def test_layers_before_a_part_are_skipped_without_a_change(tmp_path: Path, kind:
     np.testing.assert_allclose(parts.outputs(own, [], 0), parts.outputs_nc[own, 0], atol=1e-6)
 
 
+def test_an_architecture_that_hands_on_more_than_values_is_run_from_the_start(tmp_path: Path) -> None:
+    parts = parts_of("t5", tmp_path, head="new")
+    own, given = np.arange(3, 12), np.arange(12, 21)
+    before = parts.outputs(own, [Setting(Part("layer1.mlp"), given)], 0)
+    parts.remember(own)
+    np.testing.assert_allclose(parts.outputs(own, [Setting(Part("layer1.mlp"), given)], 0), before, atol=1e-7)
+
+
 def test_gradients_are_those_of_a_shift_of_each_position(tmp_path: Path) -> None:
     parts = parts_of("bert", tmp_path)
     rows = np.arange(3, 9)

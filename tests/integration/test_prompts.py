@@ -211,7 +211,8 @@ def test_parts_of_a_model_are_exchanged_where_they_are_asked_for(folder: Path, m
     assert not [e for e in parts if e.regime == "clean" and e.measure in ("head", "attention", "mlp") and e.reason is None]
     assert {e.site for e in parts if e.measure == "mlp"} == {"layer0", "layer1"}
     told = (run / "report.md").read_text(encoding="utf-8")
-    assert "Which parts of the transformer carry the effect" in told
+    assert "In model planted: confirmed " in told
+    assert "In model clean: no head and no MLP output is confirmed." in told
     assert main(["verify", str(run)]) == 0
     assert not [e for e in read_pack(find_run(folder / "out")).evidence.estimates if e.channel == "circuit"]
 

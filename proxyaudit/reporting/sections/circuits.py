@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from proxyaudit.estimates.scope import has_kind
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Block, Drawn, Heading, Picture, Section, para
 from proxyaudit.reporting.circuit_chart import PartCell, circuit_chart
@@ -31,6 +32,12 @@ CIRCUITS_NOTE = (
     "set of heads and groups of MLP units that a greedy search found to carry the asked share when all others are held at the "
     "recipient's values. What it carries is its faithfulness, what is left without it its completeness. Heads, units and layers are "
     "counted from 0; the groups of units are ranked by what the gradient predicts. No verdict rests on these figures."
+)
+PROMPTS_NOTE = (
+    "A part's own value at the name and at the last token of a prompt is exchanged: for the mean of the other group's names in the same "
+    "sentence, against that of the own group's other names. What is followed is the share of the first tokens of the continuations. Parts "
+    "are screened by gradient times difference. Confirmed: after a correction for all parts of the model the outputs move surely, by a "
+    "twentieth of what exchanging everything does or more, and further than parts at random do. No verdict rests on these figures."
 )
 _EFFECT, _SHARE, _OFF = "circuit", "circuit_share", "circuit_switched_off"
 _PARTS = ("residual", "attention", "head", "mlp", "units", "unit")
@@ -63,7 +70,8 @@ def circuits(report: Report) -> Section | None:
         blocks += [Heading(name), para(view.answer), inside]
     if not blocks:
         return None
-    return Section("circuits", title, (*blocks, technical("how circuits were looked for", para(CIRCUITS_NOTE))))
+    how = PROMPTS_NOTE if has_kind(report.pack.plan, "prompts") else CIRCUITS_NOTE
+    return Section("circuits", title, (*blocks, technical("how circuits were looked for", para(how))))
 
 
 def _of(pack: EvidencePack, name: str) -> list[Estimate]:
@@ -73,32 +81,34 @@ def _of(pack: EvidencePack, name: str) -> list[Estimate]:
 def circuit_views(pack: EvidencePack) -> tuple[ToldView, ...]:
     """Arrange what was exchanged. Pure; empty for packs without it."""
     names = dict.fromkeys(str(e.attribute) for e in pack.evidence.estimates if e.channel == _EFFECT and e.attribute is not None)
-    return tuple(_view(name, _of(pack, name)) for name in names)
+    return tuple(_view(name, _of(pack, name), prompts=has_kind(pack.plan, "prompts")) for name in names)
 
 
-def _view(name: str, mine: Sequence[Estimate]) -> ToldView:
+def _view(name: str, mine: Sequence[Estimate], *, prompts: bool) -> ToldView:
     alike: dict[str, list[str]] = {}
     tables = []
     for regime in dict.fromkeys(e.regime for e in mine):
         own = [e for e in mine if e.regime == regime]
-        alike.setdefault(_answer(own), []).append(regime)
-        tables.append(_table(regime, own))
-    told = [f"After training on {join_names(names)} data: {answer}" for answer, names in alike.items()]
+        alike.setdefault(_answer(own, prompts=prompts), []).append(regime)
+        tables.append(_table(_said([regime], prompts=prompts), own))
+    told = [f"{_said(names, prompts=prompts)}: {answer}" for answer, names in alike.items()]
     return ToldView(name, " ".join(told), tuple(tables))
 
 
-def _answer(mine: Sequence[Estimate]) -> str:
-    """What was found after one kind of training, in a few sentences."""
+def _said(names: Sequence[str], *, prompts: bool) -> str:
+    """Of which models something is told."""
+    return f"In {'models' if len(names) > 1 else 'model'} {join_names(names)}" if prompts else f"After training on {join_names(names)} data"
+
+
+def _answer(mine: Sequence[Estimate], *, prompts: bool) -> str:
+    """What was found after one kind of training, or in one language model, in a few sentences."""
     whole = next((e for e in mine if e.channel == _EFFECT and e.measure == "whole"), None)
     if whole is None or whole.value is None:
         return f"nothing was exchanged ({whole.reason if whole is not None else 'not measured'})."
-    heads, units = ([_named(e) for e in mine if _is_confirmed(e, kind)] for kind in ("head", "units"))
+    heads, units = ([_named(e) for e in mine if _is_confirmed(e, kind)] for kind in ("head", "mlp" if prompts else "units"))
     found = [*at_most(heads, 4), *at_most(units, 3)]
-    first = (
-        f"confirmed {'is' if len(found) == 1 else 'are'} {join_words(found)}."
-        if found
-        else "no head and no group of MLP units is confirmed."
-    )
+    none = f"no head and no {'MLP output' if prompts else 'group of MLP units'} is confirmed."
+    first = f"confirmed {'is' if len(found) == 1 else 'are'} {join_words(found)}." if found else none
     return " ".join([first, *_circuit_sentences(mine)])
 
 
@@ -134,7 +144,7 @@ def _percent(e: Estimate) -> str:
     return f"{percent(e.value)} ({ends})" if ends else percent(e.value)
 
 
-def _table(regime: str, mine: Sequence[Estimate]) -> ToldTable:
+def _table(title: str, mine: Sequence[Estimate]) -> ToldTable:
     shares = {(e.site, e.measure, e.subject): e for e in mine if e.channel == _SHARE}
     order = {measure: place for place, measure in enumerate(("whole", *_CIRCUIT))}
     effects = [e for e in mine if e.channel == _EFFECT and e.measure not in ("member", "skipped") and e.value is not None]
@@ -148,8 +158,8 @@ def _table(regime: str, mine: Sequence[Estimate]) -> ToldTable:
     remarks = [f"{capital(str(e.context))}: {e.reason}." for e in mine if e.channel == _EFFECT and e.value is None and e.reason]
     groups, rests = next((e.group for e in mine if e.group), None), max((e.n for e in mine if e.n), default=None)
     if groups and rows:
-        remarks.append(f"Groups compared: {groups}" + (f"; {rests} recipients." if rests else "."))
-    return ToldTable(f"After training on {regime} data", _HEADER, tuple(rows), tuple(remarks))
+        remarks.append(f"Groups compared: {groups}" + (f"; {rests} texts that were given other values." if rests else "."))
+    return ToldTable(title, _HEADER, tuple(rows), tuple(remarks))
 
 
 def _row(e: Estimate, share: Estimate | None) -> tuple[str, ...]:
@@ -181,9 +191,10 @@ def _picture(regime: str, mine: Sequence[Estimate], ident: str, report: Report) 
         cells.setdefault((site, column), PartCell(site, column, 0.0, member=True))
     layers = sorted({layer for layer, _ in cells}, key=_depth)
     columns = sorted({column for _, column in cells}, key=_order)
-    title = f"Parts of the transformer that carry the effect of {own[0].attribute}, after training on {regime} data"
+    said = _said([regime], prompts=has_kind(report.pack.plan, "prompts"))
+    title = f"Parts of the transformer that carry the effect of {own[0].attribute}, {said[0].lower()}{said[1:]}"
     svg = circuit_chart(layers, columns, list(cells.values()), ident=ident, title=title)
-    return Picture(svg, f"After training on {regime} data", _CAPTION, report.legend([])) if svg else None
+    return Picture(svg, said, _CAPTION, report.legend([])) if svg else None
 
 
 _COLUMNS = {"residual": "layer output", "attention": "attention", "mlp": "MLP output", "units": "MLP units"}

@@ -3,10 +3,10 @@
 import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from proxyaudit.recipe.effort import Effort
-from proxyaudit.recipe.models import Strict
+from proxyaudit.recipe.models import Strict, refuse
 
 
 class CircuitsSpec(Strict):
@@ -26,6 +26,15 @@ class SaeSpec(Strict):
     def site(self) -> str:
         """The place as sites are called: ``layer.6`` and ``layer6`` are the same."""
         return re.sub(r"^layer\.", "layer", self.at)
+
+
+def _one_each(specs: tuple[SaeSpec, ...]) -> tuple[SaeSpec, ...]:
+    sites = [spec.site for spec in specs]
+    refuse(len(set(sites)) < len(sites), "two autoencoders read one place: audit them in recipes of their own")
+    return specs
+
+
+Saes = Annotated[tuple[SaeSpec, ...], Field(min_length=1, max_length=20), AfterValidator(_one_each)]
 
 
 def circuits_of(asked: CircuitsSpec | bool | None, effort: Effort, repetition: int = 0) -> CircuitsSpec | None:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.names import passes_for_real
-from proxyaudit.recipe.circuits import CircuitsSpec, SaeSpec
+from proxyaudit.recipe.circuits import CircuitsSpec, Saes
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.overrides import parse_overridden
@@ -200,7 +200,7 @@ class SitesSpec(Strict):
 
     verdict: OneOrMany = ("penultimate",)
     profile: OneOrMany = ("all",)
-    sae: tuple[SaeSpec, ...] | None = None  # sparse autoencoders whose latents are read
+    sae: Saes | None = None  # sparse autoencoders whose latents are read
 
 
 class ReferenceSpec(Strict):

@@ -181,7 +181,7 @@ TEXT = {
         ({"circuits": {"shares": 0.8}}, "shares"),
         ({"circuits": {"texts": 3}}, "texts"),
         ({"circuits": "yes"}, "circuits"),
-        ({"circuits": True, "model": {"kind": "mlp"}, "data": {"path": "t.csv", "target": "y", "protected": ["sex"]}}, "transformer"),
+        ({"circuits": True, "model": {"kind": "mlp"}, "data": {"path": "t.csv", "target": "y", "protected": ["sex"]}}, "kind huggingface"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_a_line(given: dict, said: str) -> None:

@@ -207,6 +207,8 @@ def test_recipes_name_autoencoders_and_their_files_are_hashed(tmp_path: Path) ->
     for wrong in ({"at": "layer.1.head0", "path": "s"}, {"at": "layer.1"}, {"at": "layer.1", "path": "s", "k": 3}):
         with pytest.raises(InputError):
             parse_recipe({**asked, "sites": {"sae": [wrong]}})
+    with pytest.raises(InputError, match="two autoencoders read one place"):
+        parse_recipe({**asked, "sites": {"sae": [{"at": "layer.1", "path": "s"}, {"at": "layer1", "path": "other"}]}})
     plain = {"path": "t.csv", "target": "y", "protected": ["sex"]}
     with pytest.raises(InputError, match=r"sites\.sae"):
         parse_recipe({**asked, "data": plain, "model": {"kind": "mlp"}, "sites": {"sae": [{"at": "layer.1", "path": "s"}]}})

@@ -17,6 +17,7 @@ CHANNEL, FIT, SWITCHED = "feature", "feature_fit", "feature_switched_off"
 NOT_SURE = "not surely different from chance in every model"
 NOT_BEYOND = "no more than latents taken at random"
 NOT_SURE_OFF = "not surely different from zero in every model"
+_FEWEST_ON = 22  # texts, of those that figures rest on, below which the share in which a latent is on is not told
 UNIT_AUROC = "area under the ROC curve"
 METHODS = {
     CHANNEL: "mean of the latent over tokens, second group against first, on people that it was not picked on; DeLong's interval",
@@ -75,7 +76,12 @@ def _add(out: Drafts, facts: Facts, attribute: Attribute, run: Run, records: Seq
         about = replace(base, channel=CHANNEL, measure="auroc", subject=name, context=name, unit=UNIT_AUROC, method=METHODS[CHANNEL])
         weak = NOT_SURE if p > PRESENT_AT else None
         weak = "control" if line.by == "random" else weak
-        about = replace(about, raw=line.active, null_high=0.5 + beside if random else None, reason=weak)
+        about = replace(
+            about,
+            raw=line.active if line.active * (base.n or 0) >= _FEWEST_ON else None,
+            null_high=0.5 + beside if random else None,
+            reason=weak,
+        )
         out.add(replace(about, measured=line.auroc, interval=crossed_interval(line.auroc)))
         if line.switched is not None:
             moved = min(1.0, 2 * p_above(line.switched.oriented(), 0.0))

@@ -19,6 +19,7 @@ from proxyaudit.seeding import stream
 from proxyaudit.stats.auroc import auroc_with_influence
 
 PICKED, RANDOM = 8, 4  # latents that are looked at by the difference of the groups, and at random as controls
+FEWEST_ON = 11  # texts that a latent must be on in: of fewer nothing is told
 _MOST_FLOATS = 2**27  # of the latents of all texts: 512 MiB
 _MOST_SWITCHED = 512  # texts that a latent is switched off in
 _FEWEST, _FEWEST_IN_LABEL = 16, 8  # texts of each group in either half of the people, and within a label
@@ -59,7 +60,7 @@ class _Latents:
             return replace(about, reason=TOO_FEW)
         values = self.parts.latents_nm
         scores = _standardised(values[halves[0]], values[halves[1]])
-        active = np.flatnonzero((values > 0).any(axis=0))
+        active = np.flatnonzero((values > 0).sum(axis=0) >= FEWEST_ON)
         order = sorted((int(number) for number in active), key=lambda number: (-float(f"{scores[number]:.6g}"), number))
         others = self.rng.permutation(np.array(order[PICKED:], dtype=np.int64))[:RANDOM]
         told = [(number, "difference") for number in order[:PICKED]] + [(int(number), "random") for number in others]

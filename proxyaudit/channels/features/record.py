@@ -28,7 +28,7 @@ class FeaturesRecord:
     rows: int = 0
     explained: float = 0.0  # share of the variance of the values that it gives again
     latents: int = 0
-    active: int = 0  # latents that are on in some text
+    active: int = 0  # latents that are on in eleven texts or more
     tried: tuple[Latent, ...] = ()
     reason: str | None = None
 

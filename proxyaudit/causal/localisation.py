@@ -101,9 +101,11 @@ def pick(screened: Screened, by_gradient: int, by_difference: int, at_random: in
     return found | {int(part): "random" for part in controls}
 
 
-def draw_plan(groups_n: Ints, labels_n: Ints, rows_n: Bools, recipients: int, rng: np.random.Generator) -> Donors | None:
+def draw_plan(
+    groups_n: Ints, labels_n: Ints, rows_n: Bools, recipients: int, rng: np.random.Generator, donors: int = DONORS
+) -> Donors | None:
     """Donors from all of ``rows_n``, for at most so many recipients; ``None`` where no label has enough of both groups."""
-    plan = draw_donors(groups_n, labels_n, rows_n, DONORS, rng)
+    plan = draw_donors(groups_n, labels_n, rows_n, donors, rng)
     if plan is None or len(plan.recipients) <= recipients:
         return plan
     kept = np.sort(rng.permutation(len(plan.recipients))[:recipients])
@@ -146,8 +148,8 @@ def in_direction(effects: Mapping[int, Effect], screened: Screened, sign: float)
     return sorted(towards, key=lambda part: (-float(f"{towards[part]:.6g}"), -float(f"{screened.apart[part]:.6g}"), part))
 
 
-def smallest_set(signed_of: Callable[[int], float], whole: Effect, count: int) -> int | str:
-    """The smallest prefix of a ranking that carries the share ``CARRIED`` of the whole place's signed effect, or why there is none.
+def smallest_set(signed_of: Callable[[int], float], whole: Effect, count: int, share: float = CARRIED) -> int | str:
+    """The smallest prefix of a ranking that carries a share of the whole place's signed effect, or why there is none.
 
     Found by doubling and bisection, so prefixes between those asked are taken to lie between them. A prefix of more than half of the
     parts is no localisation. ``signed_of`` gives the signed effect of the first so many of the ``count`` parts that move, on the rows of
@@ -158,7 +160,7 @@ def smallest_set(signed_of: Callable[[int], float], whole: Effect, count: int) -
         return "the effect of the whole place is not clearly different from zero"
 
     def carries(first: int) -> bool:
-        return bool(signed_of(first) * np.sign(whole.signed) >= CARRIED * abs(whole.signed))
+        return bool(signed_of(first) * np.sign(whole.signed) >= share * abs(whole.signed))
 
     most = count // 2
     low, high = 0, 1

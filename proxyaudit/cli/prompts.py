@@ -38,6 +38,7 @@ def prompts(
     contexts: Annotated[int | None, given("Use the first so many contexts only.", env="CONTEXTS", min=1)] = None,
     tokens: Annotated[int, given("Length of answers to requests.", env="TOKENS", min=1, max=512)] = 24,
     layer: Annotated[list[int] | None, given("Layer to swap at (default: a third and two thirds of the depth).", min=0)] = None,
+    circuits: Annotated[bool, given("Exchange heads, attention and MLP outputs too.", name="--circuits", env="CIRCUITS")] = False,
     gap_margin: Annotated[float, given("Gap in probability that matters.", env="GAP_MARGIN")] = 0.05,
     effect_margin: Annotated[float, given("Effect of a swap that matters.", env="EFFECT_MARGIN")] = 0.02,
     hub: Annotated[bool, given("The models are names on a hub and may be fetched.", name="--hub", env="HUB")] = False,
@@ -63,7 +64,7 @@ def prompts(
         asked, models = load_prompt_set(set_), _named_models(model or [], hub, trust_remote_code)
         asked = asked.model_copy(update={"contexts": asked.contexts[:contexts]}) if contexts else asked
         margins = Margins(gap=gap_margin, effect=effect_margin)
-        request = PromptRequest(models, asked, real, tokens, tuple(layer) if layer else None, margins, seed, name)
+        request = PromptRequest(models, asked, real, tokens, tuple(layer) if layer else None, margins, seed, name, circuits)
         folder, pack, reused = audit_prompts(request, out=out, progress=progress, cache_root=cache)
     show_audit(folder, pack, reused=reused, json=json)
 

@@ -320,8 +320,8 @@ def read(model: CausalModel, prompts: Sequence[Placed], layers: Sequence[int]) -
             return held[layer]
 
         changes = {layer: lambda value, at=layer: keep(value, at) for layer in layers}
-        with _without_weights(model.model), _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
-            share = _shares(model, [prompts[row] for row in rows]).sum()
+        with without_weights(model.model), _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
+            share = shares(model, [prompts[row] for row in rows]).sum()
         for (layer, value), gradient in zip(held.items(), torch.autograd.grad(share, list(held.values())), strict=True):
             for at, row in enumerate(rows):
                 where = list(prompts[row].positions)
@@ -344,11 +344,11 @@ def swap(model: CausalModel, prompts: Sequence[Placed], layer: int, shifts_n2d: 
             return value
 
         with _changed(model, {layer: shifted}):
-            share[rows] = _shares(model, [prompts[row] for row in rows]).numpy()
+            share[rows] = shares(model, [prompts[row] for row in rows]).numpy()
     return share
 
 
-def _shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
+def shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
     """Followed share of the next token after prompts of one length."""
     logits, _ = model.forward(torch.tensor([prompt.ids for prompt in prompts]), keep=1)
     parts = []
@@ -359,7 +359,7 @@ def _shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
 
 
 @contextmanager
-def _without_weights(module: nn.Module) -> Iterator[None]:
+def without_weights(module: nn.Module) -> Iterator[None]:
     """No gradients of weights meanwhile: they are not asked for, and products that can give them round otherwise."""
     asking = [p for p in module.parameters() if p.requires_grad]
     module.requires_grad_(False)

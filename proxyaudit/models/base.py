@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
+from proxyaudit.models.sae import SparseAutoencoder
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class TrainedModel:
     aliases: dict[str, str] = field(default_factory=dict)  # other names of sites
     unprofiled: tuple[str, ...] = ()  # blocks that no site looks at
     unread: str = ""  # in words, what inside the blocks could be read and is not
+    saes: tuple[SparseAutoencoder, ...] = ()  # sparse autoencoders that read some of its places
 
 
 class TabularModule(nn.Module):

@@ -8,6 +8,7 @@ from proxyaudit.models.erasing import install_maps
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.sites import Candidates, probe_sites, select_sites
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text_parts import find_saes
 from proxyaudit.recipe.models import KindSpec
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import integer_seed
@@ -54,4 +55,5 @@ def build_model(
         return TrainedModel(module, n_classes, names, verdict, read, details, aliases, candidates.unprofiled(names))
     # A block is looked at where its own site is: a head of it is not the whole of it.
     left = tuple(name for name in every if name not in names)
-    return TrainedModel(module, n_classes, names, verdict, read, details, aliases, left, module.unread(names))
+    saes = find_saes(module, sites.sae, base) if isinstance(module, TextClassifier) and sites.sae else ()
+    return TrainedModel(module, n_classes, names, verdict, read, details, aliases, left, module.unread(names), saes)

@@ -1,6 +1,5 @@
 """Pretrained transformers as classifiers of texts: loading through ``language.pretrained``, layers, tokenizers, adapters of peft."""
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
+from proxyaudit.language.parts import projections
 from proxyaudit.language.pretrained import (
     adapter_base,
     fetch_options,
@@ -37,14 +37,6 @@ from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
 MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
-# The projections that end attention and feed-forward part, by the names that architectures give them.
-_ATTENTION = re.compile(
-    r"(?:^|\.)(?:attention\.output\.dense|attn\.c_proj|self_attn\.(?:o_proj|out_proj|dense)|SelfAttention\.o|attention\.out_lin"
-    r"|attention\.dense|self_attention\.dense|attn\.attention\.out_proj|attn\.Wo|attention\.attn\.o)$"
-)
-_MLP = re.compile(
-    r"(?:^output\.dense|mlp\.(?:c_proj|down_proj|dense_4h_to_h|Wo|fc2)|(?:^|\.)fc2|ffn\.lin2|(?:DenseReluDense|DenseGatedActDense)\.wo)$"
-)
 _MOST_MARKED = 2**20  # token numbers of which float32 still holds sixteenths
 _MOST_UNKNOWN = 0.9  # of the tokens of all texts that are not special ones
 _MOST_UNREAD = 0.5  # of the texts, in which no token at all is an ordinary one
@@ -156,15 +148,7 @@ def find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, 
 
 
 def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
-    inside = [part for part, _ in layer.named_modules() if part]
-    attention = next((part for part in inside if _ATTENTION.search(part)), None)
-    mlp = next((part for part in inside if _MLP.search(part)), None)
-    width = 0
-    if attention is not None:
-        weight = layer.get_submodule(attention).weight
-        assert isinstance(weight, Tensor)
-        # GPT-2's Conv1D holds (inputs, outputs), nn.Linear (outputs, inputs).
-        width = int(weight.shape[1] if isinstance(layer.get_submodule(attention), nn.Linear) else weight.shape[0])
+    attention, mlp, width = projections(layer)
     told = heads if heads > 0 and width and width % heads == 0 else 0
     ends = [None if part is None else f"{name}.{part}" for part in (attention, mlp)]
     return Layer(name, ends[0], ends[1], told, width // told if told else 0, is_tuple)

@@ -9,6 +9,7 @@ from proxyaudit.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, Task
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.pipeline.prepared import Inputs, Prepared
+from proxyaudit.recipe.circuits import circuits_of
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import load_plugin
 from proxyaudit.synthesizers.base import seconds_of
@@ -19,6 +20,7 @@ _CELL: Final = 1.0  # beside the linear leak, of each attribute at each site, ho
 # What is asked at a verdict site beside the linear leak, in linear leaks: of a regime's first repetition, of the others, of everything.
 _FIRST, _OTHERS, _EVERYTHING = 6.0, 1.6, 9.0
 _CURED: Final = 1.0  # to read a model that was trained on altered rows
+_EXCHANGES: Final = (250, 140)  # passes for each text that parts of a transformer are exchanged in: of a regime's model, of the untrained
 _TRIALS: Final = 9  # for each verdict: five cures with one model, two of them with two more
 
 
@@ -83,8 +85,10 @@ def _linear(inputs: Inputs, attribute: Attribute) -> float:
 def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> float:
     """Seconds of one model: linear leaks at all sites and in the outputs, and at the verdict site what else is asked there."""
     linear = [_linear(inputs, attribute) for attribute in inputs.dataset.attributes]
+    spec = circuits_of(inputs.recipe.circuits, inputs.recipe.effort, repetition) if regime.kind != "reweighed" else None
+    passes = 0 if spec is None else len(inputs.dataset.protected) * spec.texts * _EXCHANGES[regime.is_reference]
     if regime.is_reference:
-        return (sites + 1) * sum(linear)
+        return (sites + 1) * sum(linear) + passes / 1000 * _pass(inputs)
     everything = inputs.recipe.effort == "everything"
     more = _EVERYTHING if everything else _OTHERS if repetition else _FIRST
-    return (sites + 1) * sum(one + _CELL for one in linear) + more * sum(linear)
+    return (sites + 1) * sum(one + _CELL for one in linear) + more * sum(linear) + passes / 1000 * _pass(inputs)

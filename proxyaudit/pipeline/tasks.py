@@ -70,12 +70,8 @@ class _Digests:
         recipe, plan = self.prepared.recipe, self.prepared.plan
         common = {"code": code_digest(stage), "versions": plan.versions, "data": plan.hashes, "seed": recipe.seed}
         if stage == "measure":
-            own |= {
-                "effort": recipe.effort,
-                "references": recipe.references.model_dump(),
-                "margins": recipe.margins.model_dump(),
-                "plan": plan.permutations,
-            }
+            asked = {"effort", "references", "margins", "circuits"}
+            own |= {**recipe.model_dump(mode="json", include=asked), "plan": plan.permutations}
             own |= {"attributes": plan.attributes, "proxies": plan.proxies}
         elif stage != "synthesize":
             own |= {"model": recipe.model.model_dump(mode="json"), "sites": recipe.sites.model_dump()}

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.names import passes_for_real
+from proxyaudit.recipe.circuits import CircuitsSpec, Saes
 from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.overrides import parse_overridden
@@ -199,6 +200,7 @@ class SitesSpec(Strict):
 
     verdict: OneOrMany = ("penultimate",)
     profile: OneOrMany = ("all",)
+    sae: Saes | None = None  # sparse autoencoders whose latents are read
 
 
 class ReferenceSpec(Strict):
@@ -278,6 +280,7 @@ class Recipe(Strict):
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
     cures: bool = True  # try what altering the training rows would do
+    circuits: CircuitsSpec | Annotated[bool, Field(strict=True)] | None = None  # exchange the parts of a transformer
     margins: Margins = Margins()
     selection: Selection | None = None
     signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
@@ -321,6 +324,8 @@ class Recipe(Strict):
 
     def _check_text(self) -> None:
         reads_text = self.model.reads_text
+        inner = bool(self.circuits) or bool(self.sites.sae)
+        refuse(inner and not reads_text, "'circuits' and 'sites.sae' are asked of a model that reads 'data.text' (kind huggingface)")
         refuse(reads_text and self.data.text is None, f"model kind '{self.model.kind}' reads text: name its column under 'data.text'")
         if self.data.text is not None and not reads_text:
             raise ValueError(f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'")
@@ -340,6 +345,7 @@ class Recipe(Strict):
         found: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         data, model = found["data"], found["model"]
         places = [(data, key) for key in ("card", "path", "holdout", "metadata")] + [(model, "path"), (model, "base")]
+        places += [(one, "path") for one in found["sites"].get("sae", [])]
         for regime in found["regimes"]:
             made = regime.get("synthetic", {})
             places += [(made, "path"), (made.get("language_model", {}), "path"), (made.get("language_model", {}), "base")]

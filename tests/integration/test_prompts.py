@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
+import torch
 import yaml
 from tiny_language import teach, tiny_gpt2, word_tokenizer
 
@@ -17,7 +19,10 @@ from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import replace_files
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.schema import committed_schema
+from proxyaudit.language.causal_model import load_causal, place
+from proxyaudit.language.parts import CausalPart, exchange, find_parts, read_parts
 from proxyaudit.language.prompt_sets import PromptSet, parse_prompt_set
+from proxyaudit.recipe.models import PretrainedSpec
 
 SET: dict[str, Any] = {
     "attribute": "kin",
@@ -191,3 +196,56 @@ def test_a_layer_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[s
     arguments = ["prompts", "--model", str(folder / "clean"), "--set", str(folder / "set.yaml"), "--layer", "7", "--out", str(tmp_path)]
     assert main(arguments) == 2
     assert "its layers are 0 to 1" in capsys.readouterr().err
+
+
+def test_parts_of_a_model_are_exchanged_where_they_are_asked_for(folder: Path, made: tuple[int, list[str]]) -> None:
+    models = [part for kind in ("planted", "clean") for part in ("--model", f"{kind}={folder / kind}")]
+    asked = ["prompts", *models, "--set", str(folder / "set.yaml"), "--circuits", "--tokens", "2", "--out", str(folder / "parts")]
+    assert main(asked) == 0
+    pack = read_pack(run := find_run(folder / "parts"))
+    parts = [e for e in pack.evidence.estimates if e.channel == "circuit"]
+    assert {e.regime for e in parts} == {"planted", "clean"}
+    whole = {e.regime: e for e in parts if e.measure == "whole"}
+    assert abs(whole["planted"].value) > 0.3 > 0.05 > abs(whole["clean"].value)
+    assert [e for e in parts if e.regime == "planted" and e.measure in ("head", "attention", "mlp") and e.reason is None]
+    assert not [e for e in parts if e.regime == "clean" and e.measure in ("head", "attention", "mlp") and e.reason is None]
+    assert {e.site for e in parts if e.measure == "mlp"} == {"layer0", "layer1"}
+    told = (run / "report.md").read_text(encoding="utf-8")
+    assert "In model planted: confirmed " in told
+    assert "In model clean: no head and no MLP output is confirmed." in told
+    assert main(["verify", str(run)]) == 0
+    assert not [e for e in read_pack(find_run(folder / "out")).evidence.estimates if e.channel == "circuit"]
+
+
+def test_an_exchange_is_what_plain_hooks_do(asked: PromptSet, folder: Path) -> None:
+    model = load_causal(PretrainedSpec(path=str(folder / "planted")), folder)
+    template = asked.templates[1]
+    yes, no = ((model.continuation(side[0])[0],) for side in (template.positive, template.negative))
+    prompts = [one for prompt in asked.prompts(template) if (one := place(model, prompt, yes, no)) is not None]
+    parts = [part for part in find_parts(model) if part.kind != "residual"]
+    assert [(part.layer, part.kind) for part in parts] == [(n, k) for n in (0, 1) for k in ("head", "head", "attention", "mlp")]
+    values = read_parts(model, prompts, parts)
+    plain = exchange(model, prompts, parts[0], values[0][0])
+    for part, (own, gradient) in zip(parts, values, strict=True):
+        assert own.shape == gradient.shape == (len(prompts), 2, 12 if part.kind == "head" else 24)
+        np.testing.assert_allclose(exchange(model, prompts, part, own), plain, atol=1e-9)  # the own value changes nothing
+        moved = exchange(model, prompts, part, np.roll(own, 9, axis=0))
+        block = model.blocks[part.layer]
+        module = block.mlp.c_proj if part.kind == "mlp" else block.attn.c_proj
+        for row in (0, 13):
+            given = torch.as_tensor(np.roll(own, 9, axis=0)[row])
+
+            def put(value: torch.Tensor, given: torch.Tensor = given, row: int = row, part: CausalPart = part) -> torch.Tensor:
+                value = value.clone()
+                units = slice(None) if part.units is None else slice(*part.units)
+                value[0, list(prompts[row].positions), units] = given.to(value.dtype)
+                return value
+
+            hook = (
+                module.register_forward_pre_hook(lambda _, args: (put(args[0]),))
+                if part.kind == "head"
+                else module.register_forward_hook(lambda _, __, out: put(out))
+            )
+            with hook, torch.no_grad():
+                logits = model.model(torch.tensor([prompts[row].ids])).logits[0, -1].double()
+            assert moved[row] == pytest.approx(float(torch.sigmoid(logits[yes[0]] - logits[no[0]])), abs=1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.measure import SWAPS
+from proxyaudit.audits.prompts.parts import PARTS
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import UNIT_PROMPTS, Draft, Drafts, decide_ledger
 from proxyaudit.estimates.not_tested import standing_notes
@@ -17,7 +18,7 @@ from proxyaudit.estimates.scope import read_scope
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
-from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_variance
+from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below, row_variance
 from proxyaudit.stats.p_values import PRESENT_AT, permutation_p
 from proxyaudit.types import Evidence, NotTested
 
@@ -35,6 +36,15 @@ _SWAPPED: Final = (
     "difference of the groups' mean residual streams at the name and at the last token, fitted on other names, swapped between the groups; "
     "the first tokens of the continuations are followed; names, templates and folds as random"
 )
+_EXCHANGED: Final = (
+    "own value at the name and at the last token exchanged for the mean of the other group's names in the same sentence, against that of "
+    "the own group's other names; the first tokens of the continuations are followed; names and templates as random; raw: the gradient's"
+)
+NOT_SURE: Final = "tried: not surely different from zero"
+NOT_BEYOND: Final = "tried: no more than parts taken at random do"
+SMALL: Final = "tried: less than a twentieth of the whole effect"
+NOT_WHOLE: Final = "tried: moves the outputs, but exchanging everything does not by the margin of an effect"
+_LEAST_SHARE: Final = 0.05
 _NO_SWAPS: Final = "no swap could be measured: it takes six names in each of two groups, and continuations that begin with different tokens"
 _BINARY = ("ranking", "refusal")
 # Prompts do not ask these, so they stay unknown and nothing is ever called removed.
@@ -68,6 +78,8 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
             detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
             figures = {"effect": value, "random_high": high, "margin": draft.margin}
             out.control("random_subspace", "used", draft.attribute, draft.regime, draft.site, detail, **figures)
+        for draft in _part_drafts(prompts, measurement, regime, margins["effect"]):
+            out.add(draft)
         left_out = SWAPS.read(measurement).left_out
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
@@ -172,3 +184,51 @@ def _swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, marg
             )
         )
     return drafts
+
+
+def _part_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float) -> list[Draft]:
+    """Effects of exchanging single parts, for each pair of groups; nothing where they were not asked for. No state is given."""
+    record = PARTS.find(measurement)
+    names, drafts = list(prompts.groups), list[Draft]()
+    for low, high in combinations(range(len(names)), 2) if record is not None else ():
+        found = [one for one in record.results if (one.low, one.high) == (low, high)] if record is not None else []
+        if not found:
+            continue
+        whole = next(one.measured for one in found if one.kind == "residual")
+        backed = abs(whole.value) >= margin and _p_moved(whole) <= PRESENT_AT
+        tried = [one for one in found if one.kind != "residual" and not one.random]
+        adjusted = iter([min(1.0, (record.parts if record is not None else 1) * _p_moved(one.measured)) for one in tried])
+        for one in found:
+            beside = max((abs(r.measured.value) for r in found if r.random and r.kind == one.kind), default=0.0)
+            reason = None if one.kind == "residual" else "control" if one.random else None
+            if one in tried:
+                weak = ((next(adjusted) > PRESENT_AT, NOT_SURE), (abs(one.measured.value) <= beside, NOT_BEYOND))
+                small = (abs(one.measured.value) < _LEAST_SHARE * abs(whole.value), SMALL)
+                reason = next((why for fails, why in (*weak, small, (not backed, NOT_WHOLE)) if fails), None)
+            kind = "whole" if one.kind == "residual" else "random" if one.random else one.kind
+            drafts.append(
+                Draft(
+                    "circuit",
+                    prompts.attribute,
+                    regime,
+                    site=None if kind == "whole" else f"layer{one.layer}",
+                    measure=kind,
+                    subject=one.subject,
+                    context=one.subject,
+                    group=f"{names[low]} to {names[high]}",
+                    measured=one.measured,
+                    interval=crossed_interval(one.measured),
+                    unit=UNIT_PROMPTS,
+                    method=_EXCHANGED,
+                    decides=False,
+                    raw=one.predicted,
+                    null_high=beside if kind not in ("whole", "random") and beside else None,
+                    n=one.prompts,
+                    reason=reason,
+                )
+            )
+    return drafts
+
+
+def _p_moved(measured: Measured) -> float:
+    return min(1.0, 2 * p_above(measured.oriented(), 0.0))

@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.audits.prompts.parts import PARTS, measure_parts
 from proxyaudit.estimates.record import Measurement, Shelf
 from proxyaudit.language.causal_model import CausalModel, Placed, continuation_scores, continue_greedily, place, read, swap
 from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
@@ -69,9 +70,19 @@ def swap_layers(depth: int) -> tuple[int, ...]:
 
 
 def measure_model(
-    model: CausalModel, prompts: PromptSet, seed: int, tokens: int, layers: Sequence[int] | None, told: Callable[[str], None]
+    model: CausalModel,
+    prompts: PromptSet,
+    seed: int,
+    tokens: int,
+    layers: Sequence[int] | None,
+    told: Callable[[str], None],
+    *,
+    circuits: bool = False,
 ) -> Measurement:
-    """Measure one model: ``"<measure>/<template>"`` outcomes ``(contexts, names)`` in [0, 1], swaps; ``told`` after every template."""
+    """Measure one model: ``"<measure>/<template>"`` outcomes ``(contexts, names)`` in [0, 1], swaps; ``told`` after every template.
+
+    With ``circuits`` parts are exchanged too.
+    """
     out = Measurement()
     shape = (len(prompts.contexts), len(prompts.names))
     for template in prompts.templates:
@@ -84,7 +95,13 @@ def measure_model(
         found = np.array([float(is_refusal(model.decode(answer))) for answer in answers])
         out.arrays[f"refusal/{template.id}"] = found.reshape(shape)
         told(template.id)
-    SWAPS.write(out, _swap_record(model, prompts, seed, swap_layers(len(model.blocks)) if layers is None else layers))
+    placed, contexts, left_out = _placed(model, prompts)
+    layers = swap_layers(len(model.blocks)) if layers is None else layers
+    groups_n, pairs = np.array(prompts.group_numbers), list(combinations(range(len(prompts.groups)), 2)) if placed else []
+    swaps = [one for low, high in pairs for one in measure_swaps(model, placed, contexts, groups_n, low, high, layers, seed)]
+    SWAPS.write(out, SwapRecord(tuple(swaps), left_out))
+    if circuits:
+        PARTS.write(out, measure_parts(model, placed, contexts, groups_n, pairs, seed))
     told("swaps")
     return out
 
@@ -100,8 +117,8 @@ def _scored(model: CausalModel, template: Template, prompts: Sequence[Prompt]) -
     return {"likelihood": odds[:, 0] / odds.sum(axis=1), "ranking": (scores[:, 0] > scores[:, 1:].max(axis=1)).astype(np.float64)}
 
 
-def _swap_record(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequence[int]) -> SwapRecord:
-    """Swaps in the prompts that can be followed by one token, and the templates that cannot."""
+def _placed(model: CausalModel, prompts: PromptSet) -> tuple[list[Placed], int, tuple[str, ...]]:
+    """Prompts that can be followed by one token, how many contexts each template has, and the templates that cannot be followed."""
     contexts = max(1, min(len(prompts.contexts), SWAP_PROMPTS // max(1, len(prompts.templates) * len(prompts.names))))
     placed: list[Placed] = []
     left_out: list[str] = []
@@ -114,11 +131,7 @@ def _swap_record(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequ
             left_out.append(template.id)
         else:
             placed += known
-    results: list[SwapResult] = []
-    if placed:
-        for low, high in combinations(range(len(prompts.groups)), 2):
-            results += measure_swaps(model, placed, contexts, np.array(prompts.group_numbers), low, high, layers, seed)
-    return SwapRecord(tuple(results), tuple(left_out))
+    return placed, contexts, tuple(left_out)
 
 
 def measure_swaps(

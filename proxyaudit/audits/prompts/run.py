@@ -40,6 +40,7 @@ class PromptRequest:
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
     name: str = NAME
+    circuits: bool = False  # exchange the models' parts too
 
 
 def audit_prompts(
@@ -78,7 +79,8 @@ def _measure_all(request: PromptRequest, base: Path, plan_digest: str, cache: Ca
                 wrong = [layer for layer in request.layers or swap_layers(depth) if not 0 <= layer < depth]
                 if wrong:
                     raise InputError(f"model '{regime}' has no layer {wrong[0]}", where="--layer", mend=f"its layers are 0 to {depth - 1}")
-                found = measure_model(model, request.prompts, request.seed, request.tokens, request.layers, partial(told, regime))
+                asked = (request.prompts, request.seed, request.tokens, request.layers, partial(told, regime))
+                found = measure_model(model, *asked, circuits=request.circuits)
             del model
             cache.commit(NAME, digest, found.write)
         measured[regime] = Measurement.read(cache.folder(NAME, digest))
@@ -115,6 +117,7 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
             "requests": [template.id for template in prompts.requests],
             "tokens": request.tokens,
             "layers": list(request.layers) if request.layers is not None else None,
+            **({"circuits": True} if request.circuits else {}),
         },
         "margins": request.margins.model_dump(),
         "notes": [],
@@ -132,4 +135,5 @@ def _described(request: PromptRequest) -> dict[str, Any]:
     }
     layers = list(request.layers) if request.layers is not None else None
     asked = {"prompts": request.prompts.model_dump(mode="json"), "margins": request.margins.model_dump()}
-    return {**vars(request), **asked, "models": models, "layers": layers}
+    plain = {key: value for key, value in vars(request).items() if key != "circuits" or value}  # as before where it is not asked for
+    return {**plain, **asked, "models": models, "layers": layers}

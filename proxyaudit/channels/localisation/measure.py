@@ -15,6 +15,7 @@ from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationR
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import NoGradientError, TabularModule
 from proxyaudit.models.locations import Location, Patching, find_locations, part_units
+from proxyaudit.recipe.circuits import circuits_of
 from proxyaudit.seeding import stream
 
 # What is tried: fixed counts, cut down where the predicted operations ask for it; never by the clock.
@@ -82,10 +83,13 @@ def rows_kept(places: Sequence[Location], rows: int) -> int:
 
 
 def measure(view: ModelView, out: Measurement) -> None:
-    """Localise the effect of every protected attribute; of texts nothing is localised, and references are left out."""
+    """Localise the effect of every protected attribute, references left out; transformers of texts have a channel of their own."""
     protected = [attribute.name for attribute in view.dataset.attributes if attribute.role == "protected"]
     if view.dataset.text is not None:
-        found = dict.fromkeys(protected, LocalisationRecord(reason="parts of transformers of texts are not exchanged in this version"))
+        if circuits_of(view.recipe.circuits, view.recipe.effort) is not None:
+            return  # the parts of a transformer are exchanged by a channel of their own
+        why = "parts of transformers are exchanged where the recipe asks for it ('circuits: true')"
+        found = dict.fromkeys(protected, LocalisationRecord(reason=why))
     elif view.asks("localisation") and protected:
         try:
             found = _localise(view, protected)

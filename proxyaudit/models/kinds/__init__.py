@@ -66,4 +66,6 @@ def model_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
         if regime.path is not None:
             own = kind.file_hashes(recipe.model.at(regime.path), base)
             found |= {f"regime {regime.name}, {name}": digest for name, digest in own.items()}
+    for one in recipe.sites.sae or ():
+        found |= resolve_name("proxyaudit.models.sae:sae_hashes")(one, base)
     return found

@@ -209,10 +209,13 @@ class Inversion:
 
     def _solved(self, which: Ints, leaks: Floats) -> _Solved:
         """Laws of plants, whether they carry their leak, what they do carry, and how surely labels rule them out."""
-        plants = self.planter.plant(self.directions[which], leaks)
+        plants = self.planter.plant(self.directions[which], leaks, self._even(which))
         law, match = self.planter.law_of(plants, self.observed, self.score)
         names = np.array(self.directions.names)[which]
         return law, plants.carried, plants.leaks_p, ruled_out_at(match, self.planter.law, names)
+
+    def _even(self, which: Ints) -> NDArray[np.bool_]:
+        return np.asarray(np.array(self.directions.names)[which] == "isotropic")
 
     def _screen(self, leak: float, side: int, score: float | None = None, bars: int = len(BARS)) -> list[int]:
         """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""
@@ -277,7 +280,7 @@ class Inversion:
         asked = np.flatnonzero((p > 0) & (p >= _WORTH_DRAWING * p.max()))
         if not len(asked):
             return np.zeros(len(which))  # no direction carries so much
-        plants = self.planter.plant(self.directions[which[asked]], np.full(len(asked), leak))
+        plants = self.planter.plant(self.directions[which[asked]], np.full(len(asked), leak), self._even(which[asked]))
         rng = self.streams("draws" if side < 0 else "draws from above")
         hits, drawn = np.zeros(len(asked)), np.zeros(len(asked))
         going, batch = np.flatnonzero(plants.carried), _FIRST_DRAWS

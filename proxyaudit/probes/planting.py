@@ -26,6 +26,7 @@ _NOISE_IMAGES = 64  # of the null, for how much each row's noise counts
 _MOST_SIZE = 0.99
 _MOST_OWN = 0.5  # of a linear direction, that comes of leaving out each row's own label and is not linear
 _MOSTLY = 0.9  # of a planted excess that lies beyond everything linear; with less, the rest of the leak is another one
+_RAISED, _STRONGEST = 4, 0.98  # times that an even plant is made stronger until what of it is not linear carries the leak; the most
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,13 @@ class Plants:
     excess: list[Singles]  # expected standardised labels (n, P), one for each column of the statistic
     probabilities_knp: Singles | None = None  # None for numbers
     scores_np: Singles | None = None  # of numbers
+
+    def put(self, other: "Plants", at: Ints) -> None:
+        """Take other plants over in place of some of these, which are of labels."""
+        assert self.probabilities_knp is not None
+        self.leaks_p[at], self.probabilities_knp[..., at] = other.leaks_p, other.probabilities_knp
+        for own, others in zip((*self.beyond, *self.excess), (*other.beyond, *other.excess), strict=True):
+            own[:, at] = others
 
     @property
     def carried(self) -> NDArray[np.bool_]:
@@ -173,13 +181,27 @@ class Planter:
         image = self.statistic.directions(e_nm)
         return self.rows.residual(image) if self.channel == "nonlinear" else image
 
-    def plant(self, scores: Singles, leaks_p: Floats) -> Plants:
-        """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak."""
-        prior = self.target.prior
-        if prior is None:
+    def plant(self, scores: Singles, leaks_p: Floats, even_p: NDArray[np.bool_] | None = None) -> Plants:
+        """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak.
+
+        Even ones stand for all others: nothing else can carry what is left of their leak where part of it is linear.
+        """
+        if self.target.prior is None:
             values = [scores * np.sqrt(leaks_p).astype(np.float32)]
             return Plants(leaks_p, leaks_p, self._beyond(values), values, scores_np=scores)
-        p, found = planted_probabilities(scores, prior, leaks_p)
+        plants, asked = self._drawn(scores, self.target.prior, leaks_p, leaks_p), leaks_p.copy()
+        for _ in range(0 if even_p is None or self.channel != "nonlinear" else _RAISED):
+            short = np.flatnonzero(np.asarray(even_p) & ~plants.carried & (plants.leaks_p > 0))
+            asked[short] *= leaks_p[short] / plants.leaks_p[short]
+            short = short[asked[short] < _STRONGEST]
+            if not len(short):
+                break
+            plants.put(self._drawn(scores[..., short], self.target.prior, asked[short], leaks_p[short], mostly=1.0), short)
+        return plants
+
+    def _drawn(self, scores: Singles, prior: Prior, asked_p: Floats, wanted_p: Floats, *, mostly: float = _MOSTLY) -> Plants:
+        """Plants of labels that tell as much as is asked, of which what is wanted may be a part."""
+        p, found = planted_probabilities(scores, prior, asked_p)
         known = np.exp(prior.log_nk).astype(np.float32)
         excess = [(p[k] - known[:, k : k + 1]) / np.float32(self.spread(k)) for k in self.target.columns]
         beyond = self._beyond(excess)
@@ -187,8 +209,8 @@ class Planter:
             # A product of rare units is linear on most rows, where labels of strong plants follow it: that is no part of the leak.
             kept, whole = (sum(np.einsum("np,np->p", one, one, dtype=np.float64) for one in of) for of in (beyond, excess))
             share = np.asarray(kept / np.maximum(whole, 1e-300))
-            found = np.where(share < _MOSTLY, found * share, found)
-        return Plants(leaks_p, found, beyond, excess, p)
+            found = np.where(share < mostly, found * share, found)
+        return Plants(wanted_p, found, beyond, excess, p)
 
     def _beyond(self, columns: list[Singles]) -> list[Singles]:
         return [self.rows.residual(one) for one in columns] if self.channel == "nonlinear" else columns

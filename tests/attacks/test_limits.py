@@ -15,6 +15,7 @@ import pytest
 
 from proxyaudit import files
 from proxyaudit.cli.main import main
+from proxyaudit.data import batches
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
@@ -145,7 +146,8 @@ def test_the_guide_tells_the_limits_that_are_kept() -> None:
         "`evidence.json` and other JSON": [files.MOST_JSON / megabyte],
         "`arrays.safetensors`, signatures": [files.MOST_ARRAYS / megabyte],
         "a report": [files.MOST_PAGE / megabyte],
-        "a table, once it is expanded": [files.MOST_TABLE / megabyte],
+        "a table that is read whole (labels, inputs of `scan`), or a gzip file, once it is expanded": [files.MOST_TABLE / megabyte],
+        "a parquet table of which a sample is read": [batches._BOMB, files.MOST_TABLE / megabyte],
         "pattern of a span": [patterns._SECONDS, patterns._IN_ALL],
     }
     assert patterns._EACH == 0.01

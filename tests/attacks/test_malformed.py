@@ -115,7 +115,7 @@ CASES = [
     Case("alias of itself", _nothing, ("not valid YAML", "recursive"), "check", recipe_text="name: &a [*a]\n"),
     # Keys and values.
     Case("unknown key", _set(sedes=3), ("unknown key 'sedes'",), "did you mean 'seeds'?"),
-    Case("unknown key, nothing near", _set(zzz=3), ("unknown key 'zzz'",), "known keys here: access, cures"),
+    Case("unknown key, nothing near", _set(zzz=3), ("unknown key 'zzz'",), "known keys here: access, circuits, cures"),
     Case("unknown key in data", _data(protectd=["sex"]), ("unknown key 'protectd'", "data.protectd"), "did you mean 'protected'?"),
     Case("unknown key in a regime", _regimes({"synthetic": {"sdv": "tvae", "epoch": 2}}), ("'epoch'",), "did you mean 'epochs'?"),
     Case("unknown key in the model", lambda w: w.recipe["model"].update(hiden=[4]), ("'hiden'",), "did you mean 'hidden'?"),

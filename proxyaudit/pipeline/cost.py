@@ -16,10 +16,10 @@ from proxyaudit.synthesizers.base import seconds_of
 
 CORES: Final = 2  # that a plan speaks of
 _AROUND: Final = 4.0  # to start, to estimate and to write the report
-_CELL: Final = 1.0  # beside the linear leak, of each attribute at each site, however few rows there are
+_CELL: Final = 0.4  # beside the linear leak, of each attribute at each site, however few rows there are
 # What is asked at a verdict site beside the linear leak, in linear leaks: of a regime's first repetition, of the others, of everything.
 _FIRST, _OTHERS, _EVERYTHING = 6.0, 1.6, 9.0
-_CURED: Final = 1.0  # to read a model that was trained on altered rows
+_CURED: Final = 0.2  # to read a model that was trained on altered rows
 _EXCHANGES: Final = (250, 140)  # passes for each text that parts of a transformer are exchanged in: of a regime's model, of the untrained
 _TRIALS: Final = 9  # for each verdict: five cures with one model, two of them with two more
 
@@ -79,7 +79,7 @@ def _inputs(inputs: Inputs) -> float:
 def _linear(inputs: Inputs, attribute: Attribute) -> float:
     """Seconds of the linear leak of one attribute at one site: plants of several classes are dear."""
     classes = len(attribute.levels)
-    return 0.5 + (0.175 * classes if classes > 2 else 0.08) * len(inputs.dataset.audit) / 1000
+    return 0.25 + (0.08 * classes if classes > 2 else 0.04) * len(inputs.dataset.audit) / 1000
 
 
 def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> float:

@@ -87,6 +87,22 @@ def test_the_release() -> None:
     assert race == {"real": "inconclusive", "ctgan-release": "exposed"}
 
 
+def test_the_texts() -> None:
+    age = view_of("example-text", "Age")
+    assert set(verdicts(age)) == {"real", "scrubbed", "ngram", "int8"}
+    assert set(verdicts(age).values()) == {"inconclusive"}
+    gaps = [row_of(age, regime).gap for regime in verdicts(age)]
+    assert {gap.state for gap in gaps if gap is not None} == {"absent"}
+    furthest = max(abs(end) for gap in gaps if gap is not None for end in (gap.low, gap.high) if end is not None)
+    assert f"within {math.floor(100 * furthest)} points: that much" in PAGE
+    estimates = read_pack(REPORTS / "example-text").evidence.estimates
+    linear = [e for e in estimates if (e.channel, e.site, e.measure) == ("linear", "penultimate", "leak") and e.regime in verdicts(age)]
+    bounds = [e.bound for e in linear if e.bound is not None]
+    assert len(bounds) == 4
+    assert f"At most {math.ceil(100 * max(bounds))} % of the age group" in PAGE
+    assert f"{max(e.n or 0 for e in linear):,} audit rows are too few".replace(",", " ") in PAGE
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_what_a_run_writes_and_holds_no_rows(example: str) -> None:
     folder = REPORTS / example

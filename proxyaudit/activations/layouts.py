@@ -18,6 +18,7 @@ _KINDS = (".safetensors", ".npy")
 _REFUSED = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".npz", ".h5", ".hdf5", ".zst")
 _BATCH = re.compile(r"^(.*?)[._-]*(?:batch|part|shard|chunk|rank)?[._-]*\d+(?:-of-\d+)?$", re.IGNORECASE)
 _REQUEST = frozenset({"hidden_states", "token_ids"})  # what vLLM writes for each prompt
+_DEEPEST = 2  # folders of folders
 _SAVE = "save safetensors or numpy files: one (n, d) array for each site, or for each site and batch of rows"
 
 
@@ -67,14 +68,20 @@ def _indexed(path: Path) -> Layout:
     return Layout({name: Stored((headers[file][name],)) for name, file in sorted(places.items())}, (path, *headers))
 
 
-def _folder(path: Path, rows: int | None) -> Layout:
+def _folder(path: Path, rows: int | None, depth: int = 0) -> Layout:
+    if depth > _DEEPEST:
+        raise InputError("the folder holds folders of folders of activations", where=str(path), mend=_SAVE)
     inside = sorted((one for one in path.iterdir() if not one.name.startswith(".")), key=lambda one: natural(one.name))
+    if linked := next((one for one in inside if one.is_symlink()), None):
+        raise InputError(
+            f"'{linked.name[:80]}' is a link; links in folders are not followed", where=str(path), mend="put the file itself there"
+        )
     index, folders = [one for one in inside if is_index(one)], [one for one in inside if one.is_dir()]
     if len(index) == 1 and not folders:
         return _indexed(index[0])
     files = _files(inside)
     if folders and not files:
-        return _by_site(path, folders, rows)
+        return _by_site(path, folders, rows, depth)
     if folders or not files:
         what = "the folder holds files and folders of activations" if files else "the folder holds no activations"
         raise InputError(what, where=str(path), mend=_SAVE)
@@ -111,12 +118,12 @@ def _layout(sites: dict[str, Stored], files: Sequence[Path]) -> Layout:
     return Layout(dict(sorted(sites.items(), key=lambda item: natural(item[0]))), tuple(files), names)
 
 
-def _by_site(path: Path, folders: Sequence[Path], rows: int | None) -> Layout:
+def _by_site(path: Path, folders: Sequence[Path], rows: int | None, depth: int) -> Layout:
     """A folder for each site, each with files of batches."""
     sites: dict[str, Stored] = {}
     files: list[Path] = []
     for folder in folders:
-        found = _folder(folder, rows)
+        found = _folder(folder, rows, depth + 1)
         files += found.files
         names = list(found.sites)
         sites |= {folder.name if len(names) == 1 else f"{folder.name}.{name}": found.sites[name] for name in names}

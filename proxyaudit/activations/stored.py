@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from proxyaudit.files import open_plain
 Floating = NDArray[np.floating[Any]]
 How = Literal["mean", "last", "first"]
 
+_TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".json", ".yaml")
 _BLOCK = 2**25  # bytes of one block, as it is stored
 # Types of the safetensors format that numpy has; bfloat16 is widened, which loses nothing.
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1"} | {
@@ -185,8 +187,10 @@ def _numpy_header(path: Path) -> Part:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(stream)
             part = Part(path, stream.tell(), dtype.str, tuple(map(int, shape)), fortran=bool(fortran))
+            if min(part.shape, default=1) < 1 or any(isinstance(length, bool) for length in shape):
+                raise ValueError(f"an array of shape {shape} holds nothing")
             short = stream.seek(0, 2) < part.offset + part.bytes
-    except (OSError, ValueError, struct.error, TypeError, OverflowError) as error:
+    except (OSError, ValueError, struct.error, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError, TokenError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"not a numpy file ({line[:80]})", where=where, mend=again) from None
     if dtype.hasobject or dtype.kind not in "fiub" or dtype.itemsize > 8:
@@ -199,6 +203,8 @@ def _numpy_header(path: Path) -> Part:
 
 def _tensors(path: Path) -> dict[str, Part]:
     where, mend = str(path), "write it with safetensors: one (n, d) tensor for each site"
+    if path.suffix.lower() in _TABLES:
+        raise InputError("a table holds no activations", where=where, mend="give it as --labels; activations are safetensors or .npy files")
     try:
         with safe_open(str(path), framework="numpy") as file:  # checks names, places and sizes of all tensors
             names = sorted(file.keys())

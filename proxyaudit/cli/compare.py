@@ -29,6 +29,7 @@ def compare(
 ) -> int:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
     from proxyaudit.comparison.compare import compare_packs
+    from proxyaudit.comparison.matching import paired_by_changes
     from proxyaudit.evidence.canonical import canonical_json
     from proxyaudit.keeping.changes import cited_changes
     from proxyaudit.reporting.comparison import comparison_page
@@ -37,9 +38,11 @@ def compare(
     from proxyaudit.verification.run import read_verified
 
     notes: list[str] = []
-    after = read_verified(run_b, notes)
-    found = compare_packs(read_verified(run_a, notes), after, tuple(regime or ()), tuple(attribute or ()))
+    before, after = read_verified(run_a, notes), read_verified(run_b, notes)
     cited, said = cited_changes(after, (run_a, run_b), change or ())
+    # What a change was made of, and what it made, belong together: a guess by names could pair others.
+    pairs = tuple(regime or ()) or paired_by_changes(before, after, cited)
+    found = compare_packs(before, after, pairs, tuple(attribute or ()))
     found = replace(found, notes=(*found.notes, *dict.fromkeys(notes), *said), changes=cited)
     files: dict[Path, bytes] = {}
     if out is not None:

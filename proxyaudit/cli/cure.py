@@ -32,13 +32,19 @@ def cure(
     if json:
         console.emit_json({"folder": str(done.folder), **done.document})
         return
-    promised = done.document["promised"]
+    promised, before = done.document["promised"], done.document["before"].get("gap") or {}
+    console.write_line(f"Of:       {done.document['attribute']} after {done.document['regime']}")
+    if before.get("value") is not None:
+        console.write_line(f"Gap before: {before['value']:.3f} ({before['low']:.3f} to {before['high']:.3f})")
     console.write_line(f"Cure:     {done.document['words']}")
     for measure, words in (("gap", "Gap left"), ("auroc_cost", "Cost in AUROC")):
         if (found := promised.get(measure)) is not None and found["value"] is not None:
             between = f"({found['low']:.3f} to {found['high']:.3f})"
             models = f"{found['models']} model{'' if found['models'] == 1 else 's'}"
             console.write_line(f"{words}: {found['value']:.3f} {between}, as tried with {models}")
+    left = (promised.get("gap") or {}).get("value")
+    if left is not None and before.get("value") is not None and left >= before["value"]:
+        console.write_line("Take care: in the trial this cure did not make the gap smaller.")
     release = done.folder / done.document["release"]["file"]
     if release.is_file():
         console.write_line(f"Release:  {release}  (it holds rows: keep it as safe as the data)")

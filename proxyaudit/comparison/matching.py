@@ -1,8 +1,8 @@
 """What of one run is what of the other: regimes by name or as mapped, sites by name or by role, numbers by what they measure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from proxyaudit.comparison.outcomes import MatchedBy, Models
 from proxyaudit.errors import InputError, did_you_mean
@@ -47,6 +47,17 @@ def match_regimes(a: EvidencePack, b: EvidencePack, wanted: Sequence[str] = ()) 
         mend = f"say which belong together, e.g. --regime {(first or ('a',))[0]}={(second or ('b',))[0]}"
         raise InputError(f"no regime is in both runs (A: {_listed(first)}; B: {_listed(second)})", where="compare", mend=mend)
     return tuple(pairs), tuple(left)
+
+
+def paired_by_changes(a: EvidencePack, b: EvidencePack, changes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Pairs ``A=B`` of the regimes that recorded changes of run A made those of run B of, and of those of one name; empty without any."""
+    first, second = (tuple(dict.fromkeys(finding.regime for finding in pack.evidence.findings)) for pack in (a, b))
+    own = [one["change"] for one in changes if one["source"]["run_id"] == a.evidence.run.id]
+    made = [(str(one["regime"]), str(one["changed_regime"])) for one in own]
+    pairs = dict.fromkeys(pair for pair in made if pair[0] in first and pair[1] in second)
+    if not pairs:
+        return ()
+    return tuple(f"{old}={new}" for old, new in (*((name, name) for name in first if name in second), *pairs))
 
 
 def _named(text: str, first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:

@@ -38,6 +38,10 @@ def parquet_files(path: Path) -> tuple[Path, ...]:
     if not path.is_dir():
         return ()
     found = [one for one in path.rglob("*") if one.name.lower().endswith(_SUFFIXES) and one.is_file()]
+    if linked := next((one for one in found if one.is_symlink()), None):
+        raise InputError(
+            f"'{linked.name[:80]}' is a link; links in folders are not followed", where=str(path), mend="put the file itself there"
+        )
     plain = [one for one in found if not any(part.startswith((".", "_")) for part in one.relative_to(path).parts)]
     return tuple(sorted(plain, key=lambda one: natural(one.relative_to(path).as_posix())))
 

@@ -41,7 +41,8 @@ def check_intersections(
     for names in wanted:
         for name in names:
             if name not in protected:
-                mend = did_you_mean(name, protected, f"list it among the protected ones, too; they are {', '.join(protected)}", cutoff=0.6)
+                how = f"name it with --attribute, too: {name[:80]}" if where.startswith("--") else "list it among the protected ones, too"
+                mend = did_you_mean(name, protected, f"{how}; they are {', '.join(protected)}", cutoff=0.6)
                 raise InputError(f"'{name[:80]}' is in an intersection and no protected attribute", where=where, mend=mend)
         if len(set(names)) < max(len(names), 2):
             raise InputError(f"an intersection needs two different attributes, not '{', '.join(names)[:80]}'", where=where, mend="name two")

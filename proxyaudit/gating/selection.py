@@ -31,6 +31,8 @@ def judge_selection(pack: EvidencePack, asked: PolicySelection, attribute: str, 
     if role not in AUDITED:
         return []
     other = _other_threshold(pack, asked)
+    # People of a level that is too rare to ask were selected or not all the same: what the others get does not speak for them.
+    rare = next((note.why for note in pack.evidence.not_tested if note.what == f"{attribute}: rare levels"), None)
     found = []
     for measure, limit in asked.limits().items():
         wanted = (_CHANNEL, measure, attribute, regime)
@@ -38,6 +40,8 @@ def judge_selection(pack: EvidencePack, asked: PolicySelection, attribute: str, 
         told = f"{'at most' if measure in asked.AT_MOST else 'at least'} {limit:g}"
         answers = [_judged(e, limit, at_most=measure in asked.AT_MOST) for e in own]
         outcome, said, reason = max(answers, key=lambda one: _RANK[one[0]], default=("undecided", "not counted", _UNMEASURED))
+        if rare is not None and outcome == "pass":
+            outcome, reason = "undecided", f"rare levels were not counted: {rare}"
         if other is not None:
             outcome, reason = "fail", other
         found.append(Judged(measure, said, told, outcome, f"{measure.replace('_', ' ')}: {reason}"))

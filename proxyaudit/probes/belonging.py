@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.results import LEAST_EXCESS, LEAST_OF_SEVERAL, Agreement
+from proxyaudit.probes.results import LEAST_EXCESS, LEAST_OF_SEVERAL, NEAR_ROWS, Agreement
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import shortened
 from proxyaudit.seeding import stream
 
 NEIGHBOURS = 64
 _SHARE, _FEWEST = 12, 24  # at most a twelfth of the rows are neighbours; of fewer than these no curve of agreement can be seen
-_SEVERAL = 6  # nearest rows that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's
 _TELLING_RANK = 8  # in fewer dimensions what bends sharply looks the same
 _MANY = 640  # rows; of fewer only very close likeness is told from what a few categories tell
 _QUERIES = 4000
@@ -164,7 +163,7 @@ def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: in
         own = (without @ left[sets]).clamp(-_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).double().numpy().reshape(*sets.shape, -1, classes)
         farther = own[:, far].mean(axis=1)
         excess.append((own[:, 0] * (own[:, 1] - farther)).sum(axis=2))
-        several.append((own[:, 0] * (own[:, 1 : 1 + _SEVERAL].mean(axis=1) - farther)).sum(axis=2))
+        several.append((own[:, 0] * (own[:, 1 : 1 + NEAR_ROWS].mean(axis=1) - farther)).sum(axis=2))
         missed.append((own[:, 0, 0] ** 2).sum(axis=1))
     return [np.concatenate(excess), np.concatenate(several), np.concatenate(missed)]
 

@@ -11,6 +11,7 @@ from proxyaudit.stats.score_law import Reading
 _SURELY_TOLD = 6.0  # standard scores; the largest of several hundred tests by chance lies near four
 LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
 LEAST_OF_SEVERAL, _SURE_OF_SEVERAL = 0.06, 5.0
+NEAR_ROWS = 6  # that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's
 _LEAST_OF_FEW = 0.5  # of few rows, where what a few categories tell is explained worst
 
 
@@ -100,6 +101,11 @@ class Agreement:
     several: float = 0.0
     several_error: float = 1.0
     few: bool = False  # rows
+
+    @property
+    def counted(self) -> float:
+        """How many rows count as one, by how alike the nearest are: the design effect that rows which belong together have (Kish 1965)."""
+        return 1 + max(self.excess, NEAR_ROWS * self.several, 0.0)
 
     @property
     def together(self) -> bool:

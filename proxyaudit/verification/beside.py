@@ -9,6 +9,7 @@ from proxyaudit.access.log import read_log
 from proxyaudit.access.opening import log_of
 from proxyaudit.attestation.receipts import signed_receipt
 from proxyaudit.attestation.trust import Trust
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.manifest import SHA256
 from proxyaudit.evidence.receipts import plan_digest_of, read_receipt
@@ -60,6 +61,9 @@ def receipt_checks(folder: Path, trust: Trust) -> list[Check]:
         missing += [f"{SIGNED_RECEIPT} is there without a receipt"] if (folder / SIGNED_RECEIPT).exists() else []
         return [Check("purge", RECEIPT, missing)] if missing else []
     problems = [] if receipt.plan_digest == plan_digest_of(folder) else [f"{RECEIPT} is that of another run"]
+    listed = sorted({(one.name, one.sha256) for purge in receipt.purges for one in purge.removed if one.what == "restricted file"})
+    there = [name for name, digest in listed if "/" not in name and (folder / name).is_file() and file_digest(folder / name) == digest]
+    problems += [f"{name} lies here still, the very bytes that {RECEIPT} calls deleted" for name in there]
     last = receipt.purges[-1] if receipt.purges else None
     when = "nothing" if last is None else f"last on {last.began[:10]}" + ("" if last.ended else ", which was interrupted: purge again")
     count = sum(len(purge.removed) for purge in receipt.purges)

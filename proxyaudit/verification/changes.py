@@ -99,7 +99,13 @@ def _record(document: Mapping[str, Any], folder: Path, make: Callable[[Mapping[s
     own = folder.resolve().name
     if _ID.fullmatch(own) and own != record.id:
         problems.append(f"{CHANGE_FILE} is the record of {record.id[:40]!r}, and lies in the folder of another change")
-    checks = [Check(RECORD, f"{len(record.measured) + len(record.side_effects)} numbers made again, and what is left of risk", problems)]
+    checks = [
+        Check(
+            RECORD,
+            f"{len(record.measured) + len(record.side_effects)} numbers made again; mechanism and remaining risk are as stated",
+            problems,
+        )
+    ]
     if not problems and manifest_document(folder).get("rendered_by") != rendering_digest():
         return [*checks, Check("record's page", _OTHER_VERSION.format("it"), skipped=True)]
     same = problems or (

@@ -216,3 +216,13 @@ def test_only_presence_that_rests_on_neighbours_is_barred(near, barred):
     draft = planted_draft(Draft("linear", "a", "real", "l", margin=0.02), [record], "linear", np.arange(4))
     assert not draft.can_be_absent
     assert (draft.null_rejected, draft.reason) == (not barred, TOGETHER)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_coin_of_people_with_two_rows_each_is_not_exposed(seed):
+    """Pairs hold a small share of the score, but every other pair of rows counts four times."""
+    rng = stream(seed, "two rows each")
+    acts = np.repeat(rng.normal(size=(700, 40)), 2, axis=0) + 0.5 * rng.normal(size=(1400, 40))
+    coin = np.repeat(rng.integers(0, 2, 700), 2)
+    found = pa.probe({"real": {"layer": acts.astype("float32")}}, pd.DataFrame({"coin": coin.astype(str)}), attributes=["coin"])
+    assert found.findings.iloc[0].verdict == "inconclusive"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxyaudit.comparison import match_regimes
-from proxyaudit.comparison.matching import Sites, match_sites
+from proxyaudit.comparison.matching import Sites, match_sites, paired_by_changes
 from proxyaudit.errors import InputError
 from tests.unit.small_packs import finding, small_pack
 
@@ -58,3 +58,12 @@ def test_sites_of_bare_activations_have_no_order_and_none_is_taken_twice():
     assert found == {"layer10": ("layer10", "name"), "layer09": ("layer9", "role")}
     assert match_sites(sites("x1", "x2"), sites("a", "b")) == {}
     assert match_sites(sites("a", "b", bare=False), sites("a", "c", "b", bare=False))["c"][1] == "role"
+
+
+def test_what_a_recorded_change_made_belongs_to_what_it_was_made_of():
+    a, b = packs(["real", "vendor"], ["vendor-mitigated"])
+    change = {"change": {"regime": "vendor", "changed_regime": "vendor-mitigated"}, "source": {"run_id": a.evidence.run.id}}
+    assert paired_by_changes(a, b, [change]) == ("vendor=vendor-mitigated",)
+    assert match_regimes(a, b, paired_by_changes(a, b, [change])) == ((("vendor", "vendor-mitigated"),), ())
+    assert paired_by_changes(a, b, [change | {"source": {"run_id": "another"}}]) == ()
+    assert paired_by_changes(a, b, []) == ()

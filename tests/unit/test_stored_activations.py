@@ -336,3 +336,35 @@ def test_a_plan_says_memory_and_time_of_any_size_before_it_starts(tmp_path, caps
     assert found.size.rows == rows
     assert found.size.memory > 10
     assert not found.held
+
+
+@pytest.mark.parametrize("shape", [(N, 0), (0, D), (N, -4), (N, True)])
+def test_a_numpy_file_whose_shape_holds_nothing_is_one_line(tmp_path, shape):
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    head = head.encode() + b" " * (117 - len(head)) + b"\n"
+    (tmp_path / "acts.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+    with pytest.raises(InputError, match="not a numpy file"):
+        find_layout(tmp_path / "acts.npy", N)
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "itself"])
+def test_links_in_folders_are_not_followed(tmp_path, what):
+    np.save(tmp_path / "outside.npy", np.zeros((N, D), dtype="float32"))
+    (tmp_path / "away").mkdir()
+    (tmp_path / "acts").mkdir()
+    (tmp_path / "acts" / "a").symlink_to(tmp_path / {"file": "outside.npy", "folder": "away", "itself": "acts"}[what])
+    with pytest.raises(InputError, match="is a link"):
+        find_layout(tmp_path / "acts", N)
+
+
+def test_folders_of_folders_of_folders_and_tables_are_one_line(tmp_path):
+    deep = tmp_path / "acts"
+    for _ in range(40):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    np.save(deep / "a.npy", np.zeros((N, D), dtype="float32"))
+    with pytest.raises(InputError, match="folders of folders"):
+        find_layout(tmp_path / "acts", N)
+    (tmp_path / "people.csv").write_text("sex\nf\n")
+    with pytest.raises(InputError, match="a table holds no activations"):
+        find_layout(tmp_path / "people.csv", N)

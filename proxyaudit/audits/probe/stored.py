@@ -61,9 +61,7 @@ def find_activations(files: Mapping[str, Path], rows: int, request: ProbeRequest
         if layout.joined:
             remarks.append(NotTested(what=f"whether the files of '{name}' are in the order of the labels", why=layout.order()))
         if request.pool is not None:
-            left = (
-                "; tokens that the mask leaves out do not count" if mask is not None else "; padding, where there is any, counts as tokens"
-            )
+            left = "tokens that the mask leaves out do not count" if mask is not None else "padding, where there is any, counts as tokens"
             how = "mean of its tokens" if request.pool == "mean" else f"{request.pool} of its tokens"
             remarks.append(NotTested(what=f"single tokens of '{name}'", why=f"each row is the {how} (--pool {request.pool}); {left}"))
     size = size_of(layouts, rows, len(request.attributes), request.memory)

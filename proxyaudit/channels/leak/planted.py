@@ -53,14 +53,19 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
     draft = _with_readers(draft, found, clusters_n, places) if found[0].bins is not None else draft
-    return _ungrouped(draft, found) if any(record.agreement is not None and record.agreement.together for record in records) else draft
+    counted = [record.agreement.counted for record in records if record.agreement is not None and record.agreement.together]
+    return _ungrouped(draft, found, max(counted)) if counted else draft
 
 
-def _ungrouped(draft: Draft, found: Sequence[LeakTest]) -> Draft:
-    """No absence where rows seem to belong together that count as separate, and no presence that rests on such rows."""
+def _ungrouped(draft: Draft, found: Sequence[LeakTest], counted: float) -> Draft:
+    """No absence where rows seem to belong together that count as separate, and no presence that rests on such rows.
+
+    Where so many rows count as one, scores of labels without a leak scatter by as many times as much.
+    """
     draft = replace(draft, can_be_absent=False, reason=TOGETHER)
-    if all(one.near is not None and one.near < RESTS_ON_NEIGHBOURS for one in found):
-        return draft
+    sure = min(1.0, 2 * max(float(stats.norm.sf(stats.norm.isf(one.p_present) / counted)) for one in found))
+    if sure <= PRESENT_AT and all(one.near is not None and one.near < RESTS_ON_NEIGHBOURS for one in found):
+        return replace(draft, present_p=sure)
     return replace(draft, null_rejected=False, null_reason=TOGETHER)
 
 

@@ -153,7 +153,7 @@ def test_the_report_renders_again_the_same(made, capsys):
         (("--activations", "real"), "not NAME=FILE"),
         (("--activations", "floor={folder}/real.safetensors"), "reserved"),
         (("--activations", "real={folder}/people.csv"), "two regimes are named 'real'"),
-        (("--activations", "other={folder}/people.csv"), "not a safetensors file"),
+        (("--activations", "other={folder}/people.csv"), "a table holds no activations"),
         (("--seed", "-1"), "seed"),
     ],
 )

@@ -56,7 +56,9 @@ class Adam:
                 continue
             for parameter in moved:
                 if parameter not in self._state:
-                    self._state[parameter] = torch.zeros_like(parameter), torch.zeros_like(parameter), torch.zeros((), dtype=torch.float32)
+                    # Fused kernels want the number of steps beside the parameter, wherever that lies.
+                    steps_taken = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                    self._state[parameter] = torch.zeros_like(parameter), torch.zeros_like(parameter), steps_taken
             first, second, steps = (list(part) for part in zip(*(self._state[parameter] for parameter in moved), strict=True))
             adam(
                 moved,

@@ -12,6 +12,7 @@ from proxyaudit.types import AUDITED, Estimate
 Outcome = Literal["pass", "fail", "undecided"]
 _CHANNEL = "selection"
 _RANK: dict[Outcome, int] = {"pass": 0, "undecided": 1, "fail": 2}
+_UNCOUNTED = ("rare levels", "rare combinations")  # notes on groups of an attribute, or of an intersection, that were left out
 _UNMEASURED = "the run counted none; 'selection: {threshold: 0.5}' in its recipe does"
 
 
@@ -32,7 +33,7 @@ def judge_selection(pack: EvidencePack, asked: PolicySelection, attribute: str, 
         return []
     other = _other_threshold(pack, asked)
     # People of a level that is too rare to ask were selected or not all the same: what the others get does not speak for them.
-    rare = next((note.why for note in pack.evidence.not_tested if note.what == f"{attribute}: rare levels"), None)
+    rare = next((note.why for note in pack.evidence.not_tested if note.what in {f"{attribute}: {name}" for name in _UNCOUNTED}), None)
     found = []
     for measure, limit in asked.limits().items():
         wanted = (_CHANNEL, measure, attribute, regime)
@@ -41,7 +42,7 @@ def judge_selection(pack: EvidencePack, asked: PolicySelection, attribute: str, 
         answers = [_judged(e, limit, at_most=measure in asked.AT_MOST) for e in own]
         outcome, said, reason = max(answers, key=lambda one: _RANK[one[0]], default=("undecided", "not counted", _UNMEASURED))
         if rare is not None and outcome == "pass":
-            outcome, reason = "undecided", f"rare levels were not counted: {rare}"
+            outcome, reason = "undecided", f"rare groups were not counted: {rare}"
         if other is not None:
             outcome, reason = "fail", other
         found.append(Judged(measure, said, told, outcome, f"{measure.replace('_', ' ')}: {reason}"))

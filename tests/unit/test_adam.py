@@ -41,6 +41,15 @@ def test_half_precision_is_moved_too():
     assert all(torch.equal(a, b) for a, b in zip(own, known, strict=True))
 
 
+def test_steps_are_counted_where_the_parameters_lie():
+    """Fused kernels of an accelerator refuse anything else; the device without numbers stands in for one."""
+    parameter = torch.zeros(3, device="meta").requires_grad_()
+    optimizer = Adam([{"params": [parameter]}], decoupled=True)
+    parameter.grad = torch.zeros(3, device="meta")
+    optimizer.step()
+    assert {one.device.type for one in optimizer._state[parameter]} == {"meta"}
+
+
 def test_training_a_network_does_not_import_the_compiler():
     code = (
         "import sys, torch; from proxyaudit.adam import Adam\n"

@@ -122,11 +122,12 @@ def test_a_policy_that_does_not_ask_is_what_it_was() -> None:
     assert "selection" not in Policy().model_dump(mode="json", exclude_none=True)
 
 
+@pytest.mark.parametrize("left_out", ["rare levels", "rare combinations"])
 @pytest.mark.parametrize(("low", "high", "code"), [(0.85, 1.0, 3), (0.5, 0.79, 1)])
-def test_people_of_rare_levels_who_were_not_counted_leave_a_pass_open(low: float, high: float, code: int) -> None:
+def test_people_of_rare_groups_who_were_not_counted_leave_a_pass_open(low: float, high: float, code: int, left_out: str) -> None:
     pack = small_pack([estimate("linear", 0.001, "absent"), number("impact_ratio", low, high)], [finding("removed")])
     attribute = pack.evidence.findings[0].attribute
-    rare = NotTested(what=f"{attribute}: rare levels", why="fewer than 30 audit rows in each of them")
+    rare = NotTested(what=f"{attribute}: {left_out}", why="fewer than 30 audit rows in each of them")
     pack = replace(pack, evidence=pack.evidence.model_copy(update={"not_tested": (*pack.evidence.not_tested, rare)}))
     found = gate(pack, parse_policy({**ALLOWED, "selection": {"impact_ratio": 0.8}}))
     assert found.exit_code == code

@@ -164,7 +164,14 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
         first = "settled for these rows" if summary.bare else f"{settled} of {len(view.findings)} answers firm in every model"
     if not settled:
         inside = [f.regime for f in view.findings if f.at_least]
-        told = f"surely inside after {len(inside)} of {len(view.findings)}." if inside else "nothing is settled."
+        small = [row for row in view.rows if row.regime in open_ and row.gap is not None and row.gap.state == "absent"]
+        told = (
+            f"gaps that count are ruled out after {len(small)} of {len(view.findings)}; the rest is open."
+            if small
+            else "nothing is settled."
+        )
+        if inside:
+            told = f"surely inside after {len(inside)} of {len(view.findings)}."
     else:
         where = "in" if summary.bare else "after"
         told = f"{first}; open {where} {_names(open_)}." if open_ else f"{first}."

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from proxyaudit.evidence.pack import PACK_FILES, REPORT_FILES, read_pack
+from proxyaudit.reporting.sentences import sure_line
 from proxyaudit.reporting.summary import AttributeView, Row, summarize
 from proxyaudit.reporting.text import number
 from proxyaudit.reporting.training import best_cure
@@ -93,6 +94,9 @@ def test_the_texts() -> None:
     assert set(verdicts(age).values()) == {"inconclusive"}
     gaps = [row_of(age, regime).gap for regime in verdicts(age)]
     assert {gap.state for gap in gaps if gap is not None} == {"absent"}
+    assert sure_line(age, summarize(read_pack(REPORTS / "example-text"))).startswith(
+        "gaps that count are ruled out after 4 of 4; the rest is open."
+    )
     furthest = max(abs(end) for gap in gaps if gap is not None for end in (gap.low, gap.high) if end is not None)
     assert f"within {math.floor(100 * furthest)} points: that much" in PAGE
     estimates = read_pack(REPORTS / "example-text").evidence.estimates

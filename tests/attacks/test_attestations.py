@@ -7,13 +7,10 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 pytest.importorskip("securesystemslib", reason="the extra 'sign' is not installed")
@@ -21,18 +18,15 @@ pytest.importorskip("rfc3161_client", reason="the extra 'sign' is not installed"
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from released_packs import edit
-from signers import PASSPHRASE, Authority, make_key, name_seal, public, seal_run, sign
+from signers import PASSPHRASE, make_key, public, refused, sign
 
 from proxyaudit.attestation.envelope import Envelope, envelopes_file, read_envelopes
 from proxyaudit.attestation.keys import PASSPHRASE as VARIABLE
 from proxyaudit.attestation.keys import read_signer
 from proxyaudit.attestation.statements import PAYLOAD, TestResult, claims, make_statements, read_statement
 from proxyaudit.attestation.trust import read_trust
-from proxyaudit.audits.probe.inputs import ProbeRequest
-from proxyaudit.audits.probe.run import probe_arrays
 from proxyaudit.cli.main import main
-from proxyaudit.digests import digest_of
+from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, replace_files
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
@@ -76,35 +70,7 @@ def signed(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "run"))
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority") / "openssl")
-
-
-def refused(capsys: Told, words: list[str], code: int, reason: str) -> None:
-    """The command ends with the code, and says why in one line."""
-    capsys.readouterr()
-    assert main(words) == code, capsys.readouterr()
-    told = [line for line in capsys.readouterr().err.splitlines() if reason in line]
-    assert told
-    assert "Traceback" not in told[0]
-
-
 # Consistent rewrites ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def forgeries(tmp_path_factory: pytest.TempPathFactory) -> list[EvidencePack]:
-    """What other numbers would have given: all of one kind are as consistent as a run can be."""
-    made, folder = [], tmp_path_factory.mktemp("forged")
-    for seed, gap in enumerate((0.0, 2.0)):
-        rng = np.random.default_rng(100 + seed)
-        sex = rng.integers(0, 2, 900)
-        acts = {name: {"pooled": rng.normal(size=(900, 4)) + k * gap * sex[:, None]} for k, name in enumerate(("real", "vendor"))}
-        labels = pd.DataFrame({"sex": np.array(["f", "m"])[sex]})
-        publish(probe_arrays(acts, labels, ProbeRequest(("sex",), real="real"), jobs=1), folder / str(seed))
-        made.append(read_pack(folder / str(seed)))
-    return made
 
 
 def rewrite(run: Path, own: EvidencePack, forged: EvidencePack, pages: dict[str, str], rng: random.Random) -> None:
@@ -321,125 +287,6 @@ def test_signatures_hold_for_independent_code(signed: Path, alice: Path) -> None
     assert kinds == {"https://in-toto.io/attestation/test-result/v0.1", "urn:proxyaudit:verdicts:0.1"}
 
 
-# Seals ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    path = tmp_path / "policy.yaml"
-    path.write_text("allow: [removed, hidden, exposed]\nsealed: true\n")
-    return path
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def sealed(today: Path, policy: Path, tmp_path: Path) -> Path:
-    seal_run(today, tmp_path / "my.seal", digest(policy))
-    return today
-
-
-def test_a_policy_that_was_changed_after_the_seal_decides_nothing(sealed: Path, today: Path, policy: Path, capsys: Told) -> None:
-    command = ["gate", str(sealed), "--policy", str(policy)]
-    assert main(command) == 0
-    assert main(["verify", str(sealed)]) == 0
-    policy.write_text("allow: [removed, hidden, exposed]\nsealed: true\n# milder\n")
-    assert main([*command, "--json"]) == 1
-    assert "the seal fixes the policy" in capsys.readouterr().out
-    policy.write_text("allow: [removed, hidden, exposed]\nsealed: plan\n")
-    assert main([*command, "--json"]) == 0
-    assert "fixes another policy" in capsys.readouterr().out
-
-
-def test_no_seal_is_no_seal(today: Path, policy: Path, tmp_path: Path, capsys: Told) -> None:
-    assert main(["gate", str(today), "--policy", str(policy), "--json"]) == 1
-    assert "the run names no seal" in capsys.readouterr().out
-    seal_run(Path(shutil.copytree(today, tmp_path / "other")), tmp_path / "my.seal")
-    refused(capsys, ["verify", str(today), "--seal", str(tmp_path / "my.seal")], 4, "the run names no seal")
-    assert main(["gate", str(tmp_path / "other"), "--policy", str(policy), "--json"]) == 1
-    assert "the seal fixes no policy" in capsys.readouterr().out
-
-
-def test_the_seal_of_another_plan_is_found(today: Path, forgeries: list[EvidencePack], policy: Path, tmp_path: Path, capsys: Told) -> None:
-    publish(forgeries[0], tmp_path / "other")
-    seal_run(tmp_path / "other", tmp_path / "other.seal", digest(policy))
-    name_seal(today, tmp_path / "other.seal")
-    assert main(["gate", str(today), "--policy", str(policy), "--json"]) == 1
-    assert "the sealed one" in capsys.readouterr().out
-    assert "The run does otherwise" in (today / "report.md").read_text()
-    assert main(["verify", str(today)]) == 0  # it says so itself
-    refused(capsys, ["verify", str(today), "--seal", str(tmp_path / "other.seal")], 4, "the run is not the sealed one")
-
-
-def test_a_seal_that_was_made_after_the_run_is_found(sealed: Path, policy: Path, tmp_path: Path, capsys: Told) -> None:
-    for began, why in (("2020-01-01T00:00:00+00:00", "after the run had begun"), ("tomorrow", "when the run began is not told")):
-        name_seal(sealed, tmp_path / "my.seal", started=began)
-        assert main(["gate", str(sealed), "--policy", str(policy), "--json"]) == 1
-        assert why in capsys.readouterr().out
-
-
-SEALS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "another policy": (lambda s: s["document"].update(policy="0" * 64), "does not have the digest"),
-    "another plan": (lambda s: s["document"].update(plan="0" * 64), "does not have the digest"),
-    "earlier": (lambda s: s["document"].update(made="2001-01-01T00:00:00+00:00"), "does not have the digest"),
-    "a time of one's own": (lambda s: s.update(time="2001-01-01T00:00:00+00:00"), "the seal has no time stamp"),
-    "a stamp of one's own": (lambda s: s.update(time="2001-01-01T00:00:00+00:00", timestamp="AAAA"), "does not hold"),
-    "a stamp that is no text": (lambda s: s.update(time="2001-01-01T00:00:00+00:00", timestamp="~"), "does not hold"),
-    "no envelope": (lambda s: s.update(envelope={"payload": ""}), "cannot be read"),
-    "more than a seal": (lambda s: s.update(more=1), "holds what it cannot"),
-    "no time": (lambda s: s["document"].update(made="yesterday"), "holds what it cannot"),
-}
-
-
-@pytest.mark.parametrize("name", list(SEALS))
-def test_a_changed_seal_is_found(name: str, sealed: Path, capsys: Told) -> None:
-    change, reason = SEALS[name]
-    pack = read_pack(sealed)
-    edit(sealed, lambda d: change(d["seal"]), "environment.json")
-    assert pack.environment != json.loads((sealed / "environment.json").read_bytes())
-    refused(capsys, ["verify", str(sealed)], 4, reason)
-
-
-def test_spoilt_seal_files(sealed: Path, tmp_path: Path, capsys: Told) -> None:
-    data, path = (tmp_path / "my.seal").read_bytes(), tmp_path / "spoilt.seal"
-    doubled = data.replace(b'"seed"', b'"seed": 1,\n "seed"')
-    for text, why in ((doubled, "given twice"), (data + b" ", "were changed"), (b"{}", "Field required"), (b"[" * 100_000, "")):
-        path.write_bytes(text)
-        refused(capsys, ["verify", str(sealed), "--seal", str(path)], 2, why)
-    refused(capsys, ["verify", str(sealed), "--seal", str(tmp_path / "none")], 2, "cannot be read")
-
-
-def stamps(authority: Authority, today: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """Two copies of a run under seals of their own, each with its time stamp."""
-    for name in ("one", "two"):
-        run, seal = Path(shutil.copytree(today, tmp_path / name)), tmp_path / f"{name}.seal"
-        seal_run(run, seal, hashlib.sha256(name.encode()).hexdigest())
-        seal.with_name(f"{seal.name}.tsr").write_bytes(authority.answer(seal.with_name(f"{seal.name}.tsq")))
-        name_seal(run, seal)
-        yield run, seal
-
-
-def test_time_stamps_are_those_of_openssl(authority: Authority, today: Path, tmp_path: Path, capsys: Told) -> None:
-    (run, seal), (other, _) = stamps(authority, today, tmp_path)
-    root = str(authority.root)
-    assert authority.believes(tmp_path / "one.seal.tsr", seal)
-    assert not authority.believes(tmp_path / "two.seal.tsr", seal)
-    assert main(["verify", str(run), "--tsa-root", root, "--seal", str(seal)]) == 0
-    refused(capsys, ["verify", str(run)], 3, "no --tsa-root was given")
-    assert ", time-stamped 20" in (run / "report.md").read_text()
-    stranger = Authority(tmp_path / "stranger")
-    refused(capsys, ["verify", str(run), "--tsa-root", str(stranger.root)], 4, "no root certificate that was given vouches for it")
-    refused(capsys, ["gate", str(run), "--tsa-root", str(stranger.root)], 4, "no root certificate that was given vouches for it")
-    refused(capsys, ["verify", str(run), "--tsa-root", str(seal)], 2, "the certificate cannot be read")
-    stolen = json.loads((other / "environment.json").read_bytes())["seal"]
-    edit(run, lambda d: d["seal"].update(timestamp=stolen["timestamp"], time=stolen["time"]), "environment.json")
-    refused(capsys, ["verify", str(run), "--tsa-root", root], 4, "it is about other bytes")
-    edit(other, lambda d: d["seal"].update(time="2001-01-01T00:00:00+00:00"), "environment.json")
-    refused(capsys, ["verify", str(other), "--tsa-root", root], 4, "was stamped at 2001")
-
-
 def edit_maker(run: Path) -> None:
     """Say that another version rendered the pages."""
     document = json.loads((run / MANIFEST).read_bytes())
@@ -457,7 +304,7 @@ def test_signatures_over_a_report_that_was_forged(signed: Path, alice: Path, cap
 
 
 def test_signatures_over_a_report_that_was_rendered_again(signed: Path, alice: Path, capsys: Told) -> None:
-    page = digest(signed / "report.md").encode()
+    page = file_digest(signed / "report.md").encode()
     resigned(signed, alice, lambda d: d.replace(page, b"0" * 64))  # as if an older version had rendered the page that was signed
     edit_maker(signed)
     refused(capsys, ["report", str(signed)], 0, "its signatures no longer cover these pages")

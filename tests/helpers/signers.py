@@ -91,3 +91,12 @@ class Authority:
 
     def _openssl(self, words: str) -> None:
         subprocess.run(["openssl", *words.split()], cwd=self.folder, capture_output=True, check=True)
+
+
+def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int, reason: str) -> None:
+    """The command ends with the code, and says why in one line."""
+    capsys.readouterr()
+    assert main(words) == code, capsys.readouterr()
+    told = [line for line in capsys.readouterr().err.splitlines() if reason in line]
+    assert told
+    assert "Traceback" not in told[0]

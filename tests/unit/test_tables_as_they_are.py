@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from small_tables import load, people, recipe_of, write
 
 from proxyaudit.data.csv_files import read_numbers
 from proxyaudit.data.dataset import Dataset, load_dataset
@@ -18,32 +18,7 @@ from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.data.tables import read_table
 from proxyaudit.errors import InputError
-from proxyaudit.recipe.recipe import Recipe, parse_recipe
 from proxyaudit.recipe.tables import FormatSpec, ValuesSpec
-
-
-def people(n: int = 600, seed: int = 0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    sex = rng.choice(["f", "m"], n)
-    frame = pd.DataFrame({"x": rng.normal(size=n).round(6), "job": rng.choice(["clerk", "nurse", "cook"], n), "sex": sex})
-    return frame.assign(help=rng.choice(["None", "some", "much"], n, p=[0.6, 0.2, 0.2]), y=rng.choice(["no", "yes"], n))
-
-
-def write(frame: pd.DataFrame, path: Path) -> str:
-    if path.suffix == ".parquet":
-        frame.to_parquet(path, index=False)
-    else:
-        frame.to_csv(path, index=False)
-    return path.name
-
-
-def recipe_of(path: str, data: dict[str, Any] | None = None, regimes: list[Any] | None = None, **more: Any) -> Recipe:
-    spec = {"path": path, "target": "y", "protected": ["sex"], "discover": 0} | (data or {})
-    return parse_recipe({"name": "t", "data": spec, "regimes": regimes or ["real"], "model": {"kind": "mlp"}} | more)
-
-
-def load(folder: Path, frame: pd.DataFrame, data: dict[str, Any] | None = None, name: str = "t.csv", **more: Any) -> Dataset:
-    return load_dataset(recipe_of(write(frame, folder / name), data, **more), folder)
 
 
 def said(data: Dataset) -> str:
@@ -364,98 +339,6 @@ def test_what_is_not_named_is_no_part_of_the_recipe() -> None:
     assert "values" not in document
     assert not {"format", "identifiers"} & document["data"].keys()
     assert ValuesSpec().missing[0] == ""
-
-
-# One message
-
-
-def nine_faults(n: int = 600) -> pd.DataFrame:
-    """Forty columns, nine of which cannot be used as they are."""
-    frame = people(n).assign(**{f"c{k}": np.random.default_rng(k).normal(size=n).round(5) for k in range(26)})
-    frame["endless"] = np.where(np.arange(n) < 3, np.inf, 1.5)
-    frame["remark"] = [f"words on row {k}" for k in range(n)]
-    frame["debt"] = [f"$ {k},000" for k in range(n)]
-    frame["price"] = [f"{1 + k % 9},{k % 500:03d}" for k in range(n)]
-    frame["seen"] = [f"{1 + k % 28}.{1 + k % 12}.20{k % 25:02d}" for k in range(n)]
-    frame["person"] = [2**60 + k // 2 for k in range(n)]
-    frame["age"] = [f"{k % 80}" if k % 7 else "not told" for k in range(n)]
-    frame["race"] = "one"
-    frame["huge"] = np.arange(n) * 1e300
-    return frame
-
-
-def test_nine_faults_of_forty_columns_are_one_message(tmp_path: Path) -> None:
-    frame = nine_faults()
-    assert frame.shape[1] == 40
-    with pytest.raises(InputError) as caught:
-        load(tmp_path, frame, {"protected": ["sex", "race"]})
-    line = str(caught.value)
-    assert "\n" not in line
-    assert line.startswith("data: 9 faults:")
-    for number, (name, found, mend) in enumerate(
-        [
-            ("endless", "3 infinite", "leave them empty"),
-            ("remark", "free text", "data.exclude"),
-            ("debt", "mixes numbers", "plain numbers"),
-            ("price", "is 1,234 a thousand", 'format: {thousands: ","}'),
-            ("seen", "dates that are not written as", "YYYY-MM-DD"),
-            ("person", "identifier", "data.group"),
-            ("age", "mixes numbers", "values: {missing: [...]}"),
-            ("race", "one value only", "at least two groups"),
-            ("huge", "beyond 2**53", "rescale"),
-        ],
-        1,
-    ):
-        part = line.partition(f"({number}) ")[2].partition(f"({number + 1}) ")[0]
-        for words in (f"'{name}'", found, mend):
-            assert words in part
-    assert "data: {exclude: [sex, race, endless, remark, debt, price, seen, person, age, huge]}" in line
-    assert "words on" not in line  # no value of a row
-    left = dict.fromkeys(("endless", "remark", "debt", "price", "seen", "person", "age", "huge"))
-    assert load(tmp_path, frame.assign(race=frame["job"]), {"protected": ["sex", "race"], "exclude": ["sex", "race", *left]})
-
-
-def test_faults_of_names_and_roles_are_in_the_same_message(tmp_path: Path) -> None:
-    frame = nine_faults()[["x", "sex", "y", "endless", "debt"]]
-    text = frame.to_csv(index=False).replace("x,sex,y", "x,x,y").replace("endless", "")
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(InputError) as caught:
-        load_dataset(recipe_of("t.csv", {"proxies": ["z"], "legitimate": ["deb"]}), tmp_path)
-    for words in (
-        "column 4 has no name",
-        "two columns are named 'x'",
-        "'sex' (protected)",
-        "'z' (proxy)",
-        "'deb' (legitimate)",
-        "'debt' mix",
-    ):
-        assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("table", ["holdout", "release"])
-def test_every_fault_of_a_holdout_or_release_is_in_one_message(tmp_path: Path, table: str) -> None:
-    rng = np.random.default_rng(0)
-    real = people().assign(day="2020-01-02", age=rng.integers(18, 80, 600), z=rng.normal(size=600), w=rng.normal(size=600))
-    real.loc[:99, "day"] = "2021-05-05"
-    other = real.sample(400, random_state=1).drop(columns="w")
-    other = other.assign(day="5. May", age="old", z=np.inf, job="job " + other["job"], help=None)
-    write(other, tmp_path / "o.csv")
-    regimes = ["real", *([{"synthetic": {"name": "v", "path": "o.csv"}}] if table == "release" else [])]
-    recipe = recipe_of(write(real, tmp_path / "t.csv"), {"holdout": "o.csv"} if table == "holdout" else None, regimes)
-    with pytest.raises(InputError) as caught:
-        load_releases(recipe, load_dataset(recipe, tmp_path), tmp_path, [])
-    line = str(caught.value)
-    assert "6 faults" in line
-    for name in ("w", "day", "age", "z", "job", "help"):
-        assert f"'{name}'" in line
-    assert "o.csv" in line
-    assert line.count(os.fspath(tmp_path)) == 1
-
-
-def test_nested_columns_are_among_the_faults(tmp_path: Path) -> None:
-    frame = people().assign(who=np.arange(600), z=[[1, 2]] * 600, e=np.inf)
-    with pytest.raises(InputError, match=r"2 faults.*'z' holds nested values.*'e' holds 600 infinite"):
-        load(tmp_path, frame, name="t.parquet")
 
 
 def test_values_that_are_equal_and_not_the_same_stay_apart() -> None:

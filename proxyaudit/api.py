@@ -1,7 +1,8 @@
 """The Python face of a finished run: findings and estimates as tables."""
 
+import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import BaseModel
 
-from proxyaudit.errors import check_name
+from proxyaudit.errors import InputError, check_name
 from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.types import Estimate, Finding
 from proxyaudit.verification.run import read_verified
@@ -92,7 +93,7 @@ def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = N
 
 
 def probe(
-    activations: Mapping[str, Mapping[str, Any]],
+    activations: Any,
     labels: Any,
     *,
     attributes: str | Sequence[str],
@@ -111,9 +112,10 @@ def probe(
 ) -> Audit:
     """Audit bare activations: is the attribute still in them?
 
-    ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime, and ``labels`` (a frame of pandas,
-    polars or Arrow, or a mapping) are columns over them in the same order: sensitive ``attributes``, a ``group`` of rows that belong
-    together (person, author, household), and columns that legitimately explain the attribute (``condition_on``). ``intersections``
+    ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime: ``{"real": {"layer3": array}}``. One
+    array alone is the site ``activations`` of a regime ``model``, and ``{"layer3": array}`` the sites of that regime. ``labels`` (a frame
+    of pandas, polars or Arrow, or a mapping) are columns over them in the same order: sensitive ``attributes``, a ``group`` of rows that
+    belong together (person, author, household), and columns that legitimately explain the attribute (``condition_on``). ``intersections``
     name attributes to be asked together, e.g. ``[("sex", "race")]``. The others are compared
     with regime ``real``, and with the same network before training, regime ``untrained``. Margins are the smallest leaks that matter,
     fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
@@ -129,19 +131,44 @@ def probe(
     from proxyaudit.recipe.recipe import Margins
     from proxyaudit.recipe.yaml import validated
 
-    check_name(name, "name")
-    check_access(recipients)
+    check_name(_text(name, "name"), "name")
+    check_access(_texts(recipients, "recipients"))
     given = {"leak": leak_margin, "nonlinear": nonlinear_margin}
     margins = validated(Margins, given, where="margins", mend="a margin lies between 0 and 1, e.g. 0.02 and 0.1")
-    named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
-    conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
-    request = ProbeRequest(
-        named, real, group, conditions, margins, seed, name, untrained, tuple(map(tuple, intersections)), tuple(recipients)
-    )
-    pack = probe_arrays(activations, as_frame(labels), request, jobs=jobs, published=out is not None)
+    named, conditions = _texts(attributes, "attributes"), _texts(condition_on, "condition_on")
+    together = tuple(_texts(one, "intersections") for one in _listed(intersections, "intersections"))
+    given_names = (("real", real), ("untrained", untrained), ("group", group))
+    first, before, people = (None if value is None else _text(value, what) for what, value in given_names)
+    whole = _whole(seed, "seed")
+    request = ProbeRequest(named, first, people, conditions, margins, whole, name, before, together, _texts(recipients, "recipients"))
+    workers = None if jobs is None else _whole(jobs, "jobs")
+    pack = probe_arrays(activations, as_frame(labels), request, jobs=workers, published=out is not None)
     if out is None:
         return Audit(None, pack)
     folder = Path(out) / name / pack.plan["run_id"]
     with Cache(cache_folder(), pack.plan["run_id"]).hold(folder):
         publish(pack, folder)
     return Audit(folder, pack)
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{what} is no text, but a {type(value).__name__}", where=what, mend="write it in quotes")
+    return str(value)
+
+
+def _listed(values: Any, what: str) -> tuple[Any, ...]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"{what} is no list, but a {type(values).__name__}", where=what, mend="write a list of names")
+    return tuple(values)
+
+
+def _texts(values: Any, what: str) -> tuple[str, ...]:
+    return (str(values),) if isinstance(values, str) else tuple(_text(one, what) for one in _listed(values, what))
+
+
+def _whole(value: Any, what: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{what} is no whole number, but a {type(value).__name__}", where=what, mend="write e.g. 1") from None

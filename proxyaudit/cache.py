@@ -69,6 +69,7 @@ class Task:
     needs: tuple[tuple[str, str], ...] = ()  # kind and digest of the tasks whose results it reads
     measures: tuple[str, ...] = ()  # of a measuring task, who measures the model ("module:function"), in order
     cure: Cure | None = None  # that is tried
+    beside: tuple[tuple[str, str], ...] = ()  # of a mixture that is tried, what the other kind of training needs
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,14 @@ class Cache:
         except FileExistsError:
             what = "a file stands where the cache belongs"
             raise MachineError(what, where=str(self.root), mend="remove it, and run the same command again") from None
-        with contextlib.suppress(OSError):  # of an earlier version, or somebody else's
-            self.root.chmod(0o700)
+        try:
+            self.root.chmod(0o700)  # of an earlier version
+        except OSError:
+            # Shared disks may tell other owners than there are, so that whoever may change it owns it. Anybody else's owner can put other
+            # results in the place of ours, and let everybody look on.
+            if os.name == "posix" and os.geteuid() != self.root.stat().st_uid:
+                what, mend = "the cache belongs to somebody else", "name a folder of your own (--cache)"
+                raise MachineError(what, where=str(self.root), mend=mend) from None
 
     def hold(self, folder: Path) -> IO[bytes]:
         """The lock of a run folder, for as long as what is returned; ``InputError`` where another process is making it."""

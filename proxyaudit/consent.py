@@ -7,8 +7,8 @@ file counts, so that nobody executes what nobody has looked at.
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -24,9 +24,11 @@ class Consent:
 
     files: frozenset[tuple[str, str]] = frozenset()
     anything: bool = False
+    fence: Callable[[str], None] = field(default=lambda need: None, compare=False)
+    """Called before anything is executed, with what the audit itself needs a network for."""
 
     @classmethod
-    def of(cls, given: Sequence[str]) -> Self:
+    def of(cls, given: Sequence[str], fence: Callable[[str], None] = lambda need: None) -> Self:
         """Read what was given as ``--run-code``. Raises ``InputError``: it is neither ``any`` nor ``FILE@sha256:HASH``."""
         files = set()
         for text in (text for text in given if text != "any"):
@@ -35,16 +37,21 @@ class Consent:
                 mend = "write FILE@sha256:HASH (sha256sum FILE prints the hash), or 'any' for a recipe of your own"
                 raise InputError(f"'{text[:80]}' names no file and its hash", where=OPTION, mend=mend)
             files.add((Path(found["file"]).name, found["hash"].lower()))
-        return cls(frozenset(files), "any" in given)
+        return cls(frozenset(files), "any" in given, fence)
 
-    def require(self, files: Mapping[str, Path | None], *, delivered: bool) -> None:
-        """Refuse to go on where code would be executed without consent; nothing has been executed then.
+    def require(self, files: Mapping[str, Path | None], *, delivered: bool, network: str = "") -> None:
+        """Refuse to go on where code would be executed without consent, else put the fence around it; nothing has been executed then.
 
         Files go by what they are; one that lies elsewhere (``None``) has no hash to consent to. Of what a pack ``delivered``, ``any`` does
-        not count. Raises ``InputError``: consent is missing; the line holds the flags ready to copy.
+        not count. ``network`` says what the audit itself needs one for. Raises ``InputError``: consent is missing; the line holds the flags
+        ready to copy.
         """
-        if self.anything and not delivered:
-            return
+        if not self.anything or delivered:
+            self._look_at(files, delivered)
+        if files:
+            self.fence(network)
+
+    def _look_at(self, files: Mapping[str, Path | None], delivered: bool) -> None:
         flags, names = [], []
         for what, path in files.items():
             if path is None:

@@ -19,7 +19,7 @@ STAGES = {
     "encode": ("pipeline/encode.py", "models/kinds/*.py"),
     "train": ("pipeline/train.py", "models/kinds/*.py"),
     "measure": ("pipeline/measure.py", "models/kinds/*.py", "channels/*/measure.py"),
-    "cure": ("pipeline/cure.py", "models/kinds/*.py"),
+    "cure": ("pipeline/cure.py", "models/kinds/*.py", "erasers/*.py"),
 }
 # What only draws, prints or checks has no part in a measured number.
 _NOT_MEASURING = frozenset({"attestation", "cli", "comparison", "docs", "doctor.py", "evidence", "gating", "reporting", "verification"})
@@ -32,9 +32,9 @@ def digest_of(value: Any, default: Callable[[Any], Any] | None = None) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open_plain(path) as stream:
+def file_digest(path: Path, most: int | None = None) -> str:
+    """SHA-256 of a file; ``OSError`` where it cannot be read, is no plain file, or holds more than ``most`` bytes."""
+    with open_plain(path, most) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

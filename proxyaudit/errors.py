@@ -4,7 +4,7 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a run, that is of a folder
@@ -20,16 +20,41 @@ class InputError(ProxyauditError):
     """Bad usage or bad input: one line that says what is wrong, in which file, key or command, and what the user can do about it."""
 
     exit_code = 2
+    each: tuple["InputError", ...] = ()  # the single ones, where it tells of several faults
 
     def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
         """Keep the three parts and build the single line."""
         self.what, self.where, self.mend = what, where, mend
-        line = what + (f" [{where}]" if where else "") + (f"; {mend}" if mend else "")
+        place = ", ".join(dict.fromkeys(where.split(", ")))  # who passed it on may have named it again
+        if os.sep in place and place in f"{what} {mend}":
+            place = ""  # a path is told once
+        line = what + (f" [{place}]" if place else "") + (f"; {mend}" if mend else "")
         super().__init__(" ".join(line.split()))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the trip back from a worker process."""
         return (partial(type(self), where=self.where, mend=self.mend), (self.what,))
+
+
+_MOST_TOLD = 20
+
+
+def together(faults: Sequence[InputError], *, where: str, mend: str = "") -> InputError:
+    """One error about all faults (at least one) in ``where``; a remedy is told once, and that of ``mend``, the usual one, at the end."""
+    if len(faults) == 1:
+        return faults[0]
+    lines, told = [], {mend}
+    for number, one in enumerate(faults[:_MOST_TOLD], start=1):
+        place = one.where.removeprefix(f"{where}: ")
+        line = f"({number}) {one.what}" + (f" [{place}]" if place else "") + ("" if one.mend in told else f": {one.mend}")
+        lines.append(line if line.endswith("?") else f"{line}.")
+        told.add(one.mend)
+    more = [f"And {len(faults) - _MOST_TOLD} more."] if len(faults) > _MOST_TOLD else []
+    usual = bool(mend) and any(one.mend == mend for one in faults)
+    what = f"{len(faults)} faults: {' '.join([*lines, *more])}"
+    found = InputError(what, where=where, mend=mend if usual else "mend each of them")
+    found.each = tuple(faults)
+    return found
 
 
 class MachineError(InputError):
@@ -85,6 +110,21 @@ def machine_error(error: BaseException, *, full: bool = False) -> MachineError |
         what, mend = str(error.strerror), "use a smaller file"  # our own limits, which say how they are raised
     where = getattr(error, "filename", None)
     return MachineError(what, where="" if where is None else str(where)[-200:], mend=mend)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something could not be read, in one line; of the machine's errors without the path, which the message tells already."""
+    words = error.strerror if isinstance(error, OSError) else None
+    return " ".join((words or str(error)).split())
+
+
+def located(problem: str, path: object) -> str:
+    """A problem and the path that it is about, told once.
+
+    >>> located("a.json cannot be read", "runs/1f3a"), located("a.json cannot be read [runs/1f3a]", "runs/1f3a")
+    ('a.json cannot be read [runs/1f3a]', 'a.json cannot be read [runs/1f3a]')
+    """
+    return problem if str(path) in problem else f"{problem} [{path}]"
 
 
 def check_name(name: str, where: str = "--name") -> None:

@@ -22,6 +22,14 @@ _MB = 2**20
 MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 48 * _MB, 512 * _MB, 64 * _MB
 _NUMBER = re.compile(r"\d+")
 MOST_TABLE = 4096 * _MB  # of a table once it is expanded
+_BY_SUFFIX = {
+    ".json": MOST_JSON,
+    ".jsonl": MOST_JSON,
+    ".yaml": MOST_YAML,
+    ".html": MOST_PAGE,
+    ".md": MOST_PAGE,
+    ".safetensors": MOST_ARRAYS,
+}
 
 
 def at_most(limit: float) -> int:
@@ -30,6 +38,11 @@ def at_most(limit: float) -> int:
         return int(limit * max(float(os.environ.get(LIMITS) or 1), 1.0))
     except (ValueError, OverflowError):
         return int(limit)
+
+
+def most_of(path: Path) -> int:
+    """Bytes that a file of a run may hold, by its name: asked before it is hashed, since holes of terabytes fit into a letter."""
+    return _BY_SUFFIX.get(path.suffix, MOST_TABLE)
 
 
 @contextlib.contextmanager
@@ -55,8 +68,8 @@ def read_file(path: Path, most: int = MOST_JSON) -> bytes:
         return stream.read(at_most(most) + 1)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees the old file or the new one, never half of one."""
+def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write ``data`` so that a reader sees the old file or the new one, never half of one; a ``private`` one is never anybody else's."""
     # Two processes that write one file must not write one temporary file.
     temporary = path.with_name(f"{TEMPORARY}{this_process()}-{path.name}")
     # Left by a process that was killed; and a link planted under the temporary name must not carry the write elsewhere.
@@ -64,7 +77,7 @@ def write_file(path: Path, data: bytes) -> None:
         if left == temporary or is_left_over(left.name, TEMPORARY):
             left.unlink(missing_ok=True)
     try:
-        with temporary.open("xb") as handle:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600 if private else 0o666)) as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
@@ -81,16 +94,22 @@ def hold(path: Path) -> IO[bytes]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.open("ab")
+    if not lock(handle.fileno()):
+        handle.close()
+        raise BlockingIOError(errno.EWOULDBLOCK, "it is locked", str(path))
+    return handle
+
+
+def lock(handle: int) -> bool:
+    """Take the lock of an open file or folder, until it is closed; whether nobody else has it. Without locks everybody is let in."""
     with contextlib.suppress(ImportError):
         import fcntl
 
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                handle.close()
-                raise BlockingIOError(error.errno, "it is locked", str(path)) from None
-    return handle
+            return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
 
 
 def this_process() -> str:
@@ -124,12 +143,17 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     return (*out, (1, 0, name[cut:]))
 
 
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """An empty folder that goes when the block ends; those of processes of ours that were killed go first."""
+def clear_up() -> None:
+    """Remove the temporary folders of processes of ours that were killed."""
     for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
         if is_left_over(left.name, _SCRATCH):
             shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder that goes when the block ends; those of processes of ours that were killed go first."""
+    clear_up()
     with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{this_process()}-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 

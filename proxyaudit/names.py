@@ -10,9 +10,26 @@ from math import prod
 
 from proxyaudit.errors import InputError
 
+# Scripts that are recommended for names (Unicode Technical Standard 39, table 4). Letters of the others (Lisu, Cherokee, Deseret) pass for
+# these one by one, and there are too many of them to list.
 _SCRIPTS = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "HEBREW", "ARABIC", "DEVANAGARI", "BENGALI", "TAMIL", "TELUGU", "THAI", "GEORGIAN"}
-_SCRIPTS |= {"ETHIOPIC", "CHEROKEE", "COPTIC", "LISU", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "CJK"}
+_SCRIPTS |= {
+    "ETHIOPIC",
+    "HIRAGANA",
+    "KATAKANA",
+    "HANGUL",
+    "BOPOMOFO",
+    "CJK",
+    "GUJARATI",
+    "GURMUKHI",
+    "KANNADA",
+    "KHMER",
+    "LAO",
+    "MALAYALAM",
+}
+_SCRIPTS |= {"MYANMAR", "ORIYA", "SINHALA", "THAANA", "TIBETAN"}
 _SCRIPTS |= {"FULLWIDTH", "HALFWIDTH", "MATHEMATICAL"}  # other forms of the same letters
+_COMMON = {"MODIFIER", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "VERTICAL", "MASU"}  # signs that several scripts share
 # Written together every day (Unicode Technical Standard 39, "highly restrictive").
 _TOGETHER = ({"LATIN", "CJK", "HIRAGANA", "KATAKANA"}, {"LATIN", "CJK", "HANGUL"}, {"LATIN", "CJK", "BOPOMOFO"})
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")  # numbers and what is between them make up the name again: "01" is two of them
@@ -20,8 +37,11 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\ufe00-\ufe0f\uffa0]")  # letters and marks without ink
 _CYRILLIC = dict(zip("авекмнорстухіѕјһԁԛԝАВЕКМНОРСТУХІЅЈ", "abekmhopctyxisjhdqwABEKMHOPCTYXISJ", strict=True))
 _GREEK = dict(zip("αγεικνορτυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ayeikvoptuxABEZHIKMNOPTYX", strict=True))
-_ARMENIAN = dict(zip("\u0585\u057d\u0570\u0578\u0581", "ouhng", strict=True))
-_LIKE = str.maketrans({**_CYRILLIC, **_GREEK, **_ARMENIAN})
+_ARMENIAN = dict(zip("\u0585\u057d\u0570\u0578\u0581\u054f\u054d\u0555\u053c", "ouhngSUOL", strict=True))
+# Letters of phonetic scripts and small capitals, which count as Latin; and letters of the others that resemble them alone.
+_LATIN = dict(zip("\u0251\u0261\u0131\u0269\u1d04\u1d0f\u1d20\u1d21\u1d22\u1d1c\ua731\u04cf\u0475\u03f2", "agiicovwzuslvc", strict=True))
+_LIKE = str.maketrans({**_CYRILLIC, **_GREEK, **_ARMENIAN, **_LATIN})
+_STROKES = str.maketrans("1I|0", "lllO")
 
 
 def doubt(name: str) -> str | None:
@@ -29,10 +49,24 @@ def doubt(name: str) -> str | None:
     hidden = next((letter for letter in name if _unseen(letter)), None)
     if hidden is not None:
         return f"holds a character that cannot be seen (U+{ord(hidden):04X})"
-    scripts = {word for letter in name if letter.isalpha() and (word := unicodedata.name(letter, "").split(" ")[0]) in _SCRIPTS}
+    scripts = {script for letter in name if (script := _script(letter)) is not None}
+    if rare := sorted(scripts - _SCRIPTS):
+        return f"holds letters of {rare[0].capitalize()}, a script whose letters pass for those of others"
     if len(scripts) > 1 and not any(scripts <= allowed for allowed in _TOGETHER):
         return f"mixes letters of {' and '.join(sorted(word.capitalize() for word in scripts))}"
     return None
+
+
+def _script(letter: str) -> str | None:
+    """The script of a letter, or of a digit that is not 0 to 9; ``None`` of what belongs to none, such as signs, or stands for another."""
+    if letter.isascii():
+        return "LATIN" if letter.isalpha() else None
+    words = unicodedata.name(letter, "").removeprefix("EXTENDED ").replace("ARABIC-INDIC", "ARABIC").split(" ")
+    if not (letter.isalpha() or letter.isdecimal()) or words[0] in _COMMON:
+        return None
+    # Another form of a letter (a micro sign) or of a digit is taken as what it stands for by whoever compares names.
+    other = unicodedata.normalize("NFKC", letter) != letter
+    return words[0] if not other or (letter.isalpha() and words[0] in _SCRIPTS) else None
 
 
 def _unseen(letter: str) -> bool:
@@ -45,18 +79,27 @@ def looks(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", seen).translate(_LIKE).split())
 
 
+def _blurred(name: str) -> str:
+    """What a name looks like to whoever reads it in passing, or in a poor font."""
+    return looks(name).translate(_STROKES).replace("rn", "m").replace("vv", "w")
+
+
 def passes_for_real(name: str) -> bool:
     """Whether a name looks like that of training on the real rows."""
-    return looks(name).translate(str.maketrans("1I|", "lll")).casefold() == "real"
+    return _blurred(name).casefold() == "real"
 
 
 def twins(names: Iterable[str], others: Iterable[str] = ()) -> tuple[str, str] | None:
-    """Two of the ``names`` that look alike, whatever their case, or one of them and one of ``others`` that does in its very case."""
+    """Two of the ``names`` that look alike, whatever their case, or one of them and one of ``others`` that does in its very case.
+
+    Among the names 1, I and l count as alike, and so do 0 and O, rn and m, vv and w.
+    """
     seen: dict[str, str] = {}
     exact: dict[str, str] = {}
     for name in names:
-        if (first := seen.setdefault(looks(name).casefold(), name)) != name:
-            return first, name
+        for form in (looks(name), _blurred(name)):
+            if (first := seen.setdefault(form.casefold(), name)) != name:
+                return first, name
         exact[looks(name)] = name
     return next(((exact[looks(other)], other) for other in others if exact.get(looks(other), other) != other), None)
 

@@ -91,8 +91,7 @@ def write_restricted(folder: Path, files: Mapping[str, bytes], recipients: Seque
     """Write restricted files into a folder: encrypted if there are recipients, else for their owner alone. The other form goes."""
     written = encrypted(files, recipients) if recipients else dict(files)
     for name, data in written.items():
-        write_file(folder / name, data)
-        (folder / name).chmod(0o600)
+        write_file(folder / name, data, private=True)
     for name in files:
         (folder / (name if recipients else f"{name}{AGE}")).unlink(missing_ok=True)
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.columns import level_codes
 from proxyaudit.data.dataset import Dataset, conform
-from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
 from proxyaudit.data.splits import group_numbers
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.recipe.recipe import Recipe, SyntheticSpec
+from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, file_name
 from proxyaudit.recipe.repetitions import Design, design_of
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
@@ -54,13 +54,22 @@ class Regime:
         """Whether models of this regime are trained here."""
         return self.kind not in ("checkpoints", "untrained", "quantised")
 
+    def describe(self, size: int) -> dict[str, Any]:
+        """As a plan holds it; ``size`` rows train each regime."""
+        sees = self.synthetic.sees_protected if self.kind == "synthetic" and self.synthetic is not None else None
+        found: dict[str, Any] = {"name": self.name, "kind": self.kind, "of": self.of, "ratio": self.ratio, "sees_protected": sees}
+        found["training_rows"] = public_count(size) if self.needs_training else None
+        more: dict[str, Any] = {"erase": list(self.erase), "scrub": list(self.scrub), "quantise": self.quantise}
+        more["folder"] = file_name(self.folder or "")
+        return {**found, **{key: value for key, value in more.items() if value}}
+
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Encoded training rows: inputs ``(n, p)``, class numbers and weights (of mean 1) ``(n,)``, and what they are, for the report."""
+    """Encoded training rows: inputs ``(n, p)``, targets and weights (of mean 1) ``(n,)``, and what they are, for the report."""
 
     x: NDArray[np.float32]
-    y: NDArray[np.int64]
+    y: NDArray[Any]  # class numbers, or a number in standard deviations from its mean
     weight: NDArray[np.float32]
     summary: dict[str, float | int | str]
 
@@ -177,7 +186,8 @@ def few_steps(recipe: Recipe, size: int) -> list[NotTested]:
     epochs, batch, held_out = (getattr(spec, name, None) for name in ("epochs", "batch_size", "validation_share"))
     if not size or epochs is None or batch is None:
         return []
-    steps = int(epochs) * math.ceil(size * (1 - float(held_out or 0.0)) / int(batch))
+    # Of rounded rows: with a small batch the steps would count people.
+    steps = int(epochs) * math.ceil(public_count(size) * (1 - float(held_out or 0.0)) / int(batch))
     mend = "if the task's AUROC stays near 0.5, raise model.epochs or lower model.batch_size: quiet outputs of such models prove nothing"
     return (
         [NotTested(what="whether these models learn the task", why=f"training takes {steps} steps; {mend}")] if steps < _FEW_STEPS else []
@@ -282,11 +292,11 @@ def encode_rows(
 ) -> TrainingData:
     """Training rows as a model meets them, in random order; ``TaskError``: they are all of one class."""
     order = rng.permutation(len(rows))
-    y = dataset.target_codes(rows)[order]
+    y, codes = dataset.learnt(rows)[order], dataset.target_codes(rows)
     if len(np.unique(y)) < 2:
         raise TaskError(_one_class(regime, dataset.target))
     summary: dict[str, float | int | str] = {}
-    counts = np.bincount(y, minlength=len(dataset.classes))
+    counts = np.bincount(codes, minlength=len(dataset.classes))
     if counts.min() >= SMALLEST_CELL:
         summary |= {f"share of {name}": round(float(count) / len(rows), 4) for name, count in zip(dataset.classes, counts, strict=True)}
     return TrainingData(dataset.encoder.transform(rows)[order], y, weight_n[order].astype(np.float32), summary)

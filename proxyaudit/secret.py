@@ -8,6 +8,7 @@ import hmac
 import os
 import secrets
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,8 @@ from proxyaudit.errors import InputError
 VARIABLE, HOME = "PROXYAUDIT_SECRET", "PROXYAUDIT_HOME"
 KEYED: Final = "keyed:"  # before a digest that only its auditor can make again
 _FEWEST: Final = 32  # characters
-# Digests of files and tables whose rows are people's; releases, models and code are handed out, and anybody may check them.
-_OF_ROWS: Final = ("data", "audit", "split", "holdout", "labels", "activations")
+# Releases, models and what describes columns are handed out, and anybody may check them. All else is taken for people's rows.
+_HANDED_OUT: Final = ("metadata", "release", "checkpoint")
 
 
 def own_folder() -> Path:
@@ -95,7 +96,7 @@ def keyed_hash(digest: str) -> str:
     return KEYED + keyed("rows", digest)
 
 
-def public_hashes(hashes: dict[str, str], known: str | None = None) -> dict[str, str]:
-    """Digests by what they are of, those of people's rows keyed; ``known`` is one that is published anyway, in a data card."""
-    of_rows = {name for name in hashes if name.split(" ")[0] in _OF_ROWS}
-    return {name: keyed_hash(value) if name in of_rows and value != known else value for name, value in hashes.items()}
+def public_hashes(hashes: dict[str, str], known: Collection[str] = ()) -> dict[str, str]:
+    """Digests by what they are of, those of people's rows keyed; ``known`` are those that are published anyway, with a data card."""
+    plain = {name for name, value in hashes.items() if name.split(" ")[0] in _HANDED_OUT or value in known}
+    return {name: value if name in plain else keyed_hash(value) for name, value in hashes.items()}

@@ -1,8 +1,8 @@
 """The nouns of an audit as frozen values, and their JSON form (``evidence.json``)."""
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 SCHEMA_VERSION = "1.1"
 SCHEMAS = ("1.0", SCHEMA_VERSION)  # that can be read; a later one may mean something else by the same word
@@ -18,6 +18,7 @@ Surface = Literal["outputs", "activations", "prompts"]
 ChangeWord = Literal["amplified", "unchanged", "reduced", "eliminated", "unknown", "not_applicable"]
 TrainingWord = Literal["amplified", "left_alone", "suppressed", "not_present", "unknown"]
 Role = Literal["protected", "intersection", "proxy"]
+Task = Literal["classes", "number", "labels"]  # what models predict: one of several classes, a number, or several yes or no
 ROLES: Final[tuple[Role, ...]] = get_args(Role)  # in the order in which attributes are told
 AUDITED: Final[tuple[Role, ...]] = ("protected", "intersection")  # what an audit is about; intersections are made of protected attributes
 Remedy = Literal["rows", "models", "names", "merge", "site", "seed", "nothing"]
@@ -116,7 +117,7 @@ class TriedCure(_Frozen):
 
     name: str
     estimates: tuple[str, ...] = Field(description="Ids of its numbers: what is left of gap and leak, and what it costs.")
-    auroc_cost: float | None = Field(description="AUROC on the task before minus after.")
+    auroc_cost: float | None = Field(description="AUROC on the task before minus after; null where the target is a number.")
 
 
 class Training(_Frozen):
@@ -172,6 +173,13 @@ class RunInfo(_Frozen):
     plan_digest: str
     versions: dict[str, str]
     seed: int
+    input_encoding: Literal["native", "one_hot"] | None = None  # of trees: how categories and missing values reached them
+
+    @model_serializer(mode="wrap")
+    def _what_there_is(self, written: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        """Without what only runs of trees say, so that other runs are written as they were; a return type would hide the schema."""
+        found: dict[str, Any] = written(self)
+        return {key: value for key, value in found.items() if key != "input_encoding" or value is not None}
 
 
 class Evidence(_Frozen):

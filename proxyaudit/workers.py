@@ -15,15 +15,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from pkgutil import resolve_name
 from typing import Any
 
+from proxyaudit import fence
 from proxyaudit.clusters import joblib
 from proxyaudit.clusters.calls import TRIES, Engine, Lost, calls_on
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, did_you_mean, machine_error, safe_line
-from proxyaudit.files import temporary_folder
+from proxyaudit.files import clear_up, temporary_folder
+from proxyaudit.garbage import collect_rarely
 from proxyaudit.registry import load_plugin, plugin_names
 
 _LEAVING = 5.0  # seconds that a worker may take to leave
@@ -82,6 +85,7 @@ class Workers:
             raise InputError(f"'{self.backend}' has no scheduler", where="--scheduler", mend="add --backend dask or --backend ray")
         if self.count < 1:
             raise InputError(f"{self.count} workers cannot work", where="--jobs", mend="give 1 or more")
+        clear_up()  # also where all is done already and nobody will work
 
     def __enter__(self) -> "Workers":
         return self
@@ -204,6 +208,8 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    # Started on the way to the first process, it would let interrupts through again once it runs.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -214,6 +220,8 @@ def _without_interrupts() -> Iterator[None]:
 def serve(pipe: Connection, scratch: str) -> None:
     """Make the calls that come through a pipe, until it ends; ``scratch`` is the folder of the workers' temporary files."""
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
+    fence.own_process = _end
+    collect_rarely()
     if sys.stdout is not None and sys.stderr is not None:  # standard output is for results
         os.dup2(2, 1)
     shared: tuple[Any, ...] | None = None
@@ -235,6 +243,12 @@ def serve(pipe: Connection, scratch: str) -> None:
             pipe.send(answer)
         except OSError:
             return
+
+
+def _end(line: str) -> None:
+    """End this process at once, whatever it is doing."""
+    os.write(2, f"proxyaudit: {line}\n".encode())
+    os._exit(1)
 
 
 def _end_with_parent(scratch: str) -> None:

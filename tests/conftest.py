@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +27,12 @@ from proxyaudit.types import Change, Control, Estimate, Evidence, Finding, NotTe
 
 
 def pytest_configure() -> None:
-    """A program that was started in the background ignores this signal, and so does whatever it starts; tests send it."""
+    """See that signals are heard and that code is compiled once, whatever the surroundings say."""
+    # A program that was started in the background ignores this signal, and so does whatever it starts; tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Else every process that a test starts compiles the whole package.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_unconfigure() -> None:

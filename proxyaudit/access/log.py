@@ -13,15 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.errors import InputError, IntegrityError, reason_of
 from proxyaudit.evidence.canonical import parse_json
-from proxyaudit.evidence.tiers import ACCESS_LOG
+from proxyaudit.evidence.moments import Moment
+from proxyaudit.evidence.tiers import ACCESS_LOG, AGE, is_restricted
 from proxyaudit.files import hold, read_file
+from proxyaudit.names import looks
 
 LONGEST = 500  # characters of a purpose
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Encrypted = Annotated[str, AfterValidator(lambda name: _restricted(name))]
 
 
 class Opening(BaseModel):
@@ -30,10 +33,10 @@ class Opening(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     number: int = Field(ge=1)
-    time: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
-    purpose: str = Field(min_length=1, max_length=LONGEST)
+    time: Moment
+    purpose: Annotated[str, AfterValidator(lambda text: _as_written(text))]
     opened_by: str = Field(pattern=r"^age1[0-9a-z]+$")  # the recipient whose identity was used
-    files: dict[str, _Digest]  # as they lie in the run, encrypted
+    files: Annotated[dict[_Encrypted, _Digest], Field(min_length=1)]  # as they lie in the run, encrypted
     previous: _Digest
     digest: _Digest
 
@@ -65,7 +68,7 @@ def read_log(folder: Path, about: str) -> tuple[Opening, ...]:
             raise ValueError("it is a link")
         data = read_file(path).decode("ascii")
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{ACCESS_LOG} cannot be read ({str(error)[:80]}) [{folder}]") from None
+        raise IntegrityError(f"{ACCESS_LOG} cannot be read ({reason_of(error)[:80]}) [{folder}]") from None
     lines, previous, found = data.split("\n"), first_link(about), list[Opening]()
     if lines.pop() != "":
         raise IntegrityError(f"{ACCESS_LOG}: its last line is cut [{folder}]")
@@ -85,9 +88,25 @@ def read_log(folder: Path, about: str) -> tuple[Opening, ...]:
 def check_purpose(purpose: str) -> str:
     """The purpose as one line; ``InputError`` if it says nothing or too much."""
     plain = " ".join(purpose.split())
-    if not any(sign.isalpha() for sign in plain) or len(plain) > LONGEST or not plain.isprintable():
+    if not any(sign.isalpha() for sign in looks(plain)) or len(plain) > LONGEST or not plain.isprintable():
         raise InputError("this says no purpose", where="--purpose", mend=f"say in 1 to {LONGEST} characters what it is opened for")
     return plain
+
+
+def _as_written(purpose: str) -> str:
+    try:
+        same = check_purpose(purpose) == purpose
+    except InputError:
+        same = False
+    if not same:
+        raise ValueError("it says no purpose as 'access' writes one")
+    return purpose
+
+
+def _restricted(name: str) -> str:
+    if not (is_restricted(name) and name.endswith(AGE)):
+        raise ValueError("it is no encrypted file")
+    return name
 
 
 def append(folder: Path, about: str, purpose: str, opened_by: str, files: Mapping[str, str]) -> Opening:

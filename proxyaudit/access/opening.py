@@ -43,8 +43,7 @@ def open_restricted(folder: Path, identity: Path, purpose: str, passphrase: Call
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         out.chmod(0o700)
         for name, data in found.items():
-            write_file(out / name, data)
-            (out / name).chmod(0o600)
+            write_file(out / name, data, private=True)
     return Opened({name: len(data) for name, data in found.items()}, out, entry)
 
 

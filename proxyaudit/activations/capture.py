@@ -15,7 +15,7 @@ from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
 from proxyaudit.files import write_file
-from proxyaudit.models.base import TrainedModel, as_tensor, columns_of, inference, pooled, probabilities, row_batches, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, columns_of, inference, pooled, row_batches
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import placed
 
@@ -28,14 +28,16 @@ class Captured:
     """What one model did on one table."""
 
     acts: dict[str, NDArray[np.float32]]  # pooled activations by site, float32 (n, d), read-only, in the model's order of sites
-    outputs: NDArray[np.float64]  # probabilities, float64 (n, C): C = 1 (of the second class) for two classes, else one column a class
+    outputs: NDArray[
+        np.float64
+    ]  # probabilities, float64 (n, C): C = 1 (of the second class) for two classes, else one column a class; or a number
 
 
 def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BATCH_ROWS) -> Captured:
     """Read all sites and the outputs. Raises ``InputError``: no rows; NaN or infinite activations or outputs; a user's forward raises."""
     check_table(x)
     acts: dict[str, NDArray[np.float32]] = {}
-    outputs = np.empty((len(x), columns_of(model.n_classes)))
+    outputs = np.empty((len(x), columns_of(model.n_classes, model.task)))
     ran: set[str] = set()
     batch = np.empty(0, dtype=np.int64)
 
@@ -79,7 +81,7 @@ def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: 
     except Exception as error:
         # A module may put rows into its messages.
         raise InputError(f"the model's forward raised {safe_line(error)[:240]}", mend="mend the module's forward") from error
-    probs = probabilities(to_logits(raw, model.n_classes, len(value)))
+    probs = model.outputs(model.logits(raw, len(value)))
     if not np.isfinite(probs).all():
         raise InputError("the model's outputs are NaN", mend="the training diverged, or the table's values are too large")
     return probs

@@ -12,7 +12,8 @@ from proxyaudit.arrays import Singles
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TrainedModel, as_tensor, inference, to_logits
+from proxyaudit.fence import limited_time
+from proxyaudit.models.base import TrainedModel, as_tensor, inference
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.own_classifier import own_notes
@@ -64,7 +65,7 @@ def tried_rows(x: Singles) -> Singles:
 
 def _logits(model: TrainedModel, x: Singles) -> torch.Tensor:
     with placed(model.module), inference(model.module):
-        return to_logits(model.module(as_tensor(x)), model.n_classes, len(x))
+        return model.logits(model.module(as_tensor(x)), len(x))
 
 
 def _refuse_apart(apart: float, close: float, place: str, where: str) -> None:
@@ -91,8 +92,9 @@ def check_texts(
     """
     if not (isinstance(spec, HuggingFaceSpec) and isinstance(dataset.encoder, TextEncoder)):
         return []
-    x, notes = dataset.encoder.transform(dataset.audit), own_notes(model, spec, dataset.classes)
-    check_first_pass(model, x, where=f"model '{spec.path}'")
+    x, notes = dataset.encoder.transform(dataset.audit), own_notes(model, spec, dataset.read)
+    with limited_time(spec.outside):
+        check_first_pass(model, x, where=f"model '{spec.path}'")
     mend = "audit it in a recipe of its own, then 'proxyaudit compare' the two runs"
     for name, (folder, make) in others.items():
         found, own, where = make(), spec.at(folder), f"regime '{name}'"
@@ -102,6 +104,7 @@ def check_texts(
         if found.sites != model.sites:
             what = f"it is read at {len(found.sites)} places and the model of model.path at {len(model.sites)}"
             raise InputError(what, where=where, mend=f"read both after the pooling alone (sites: {{profile: penultimate}}), or {mend}")
-        check_first_pass(found, x, where=where)
-        notes += [note for note in own_notes(found, own, dataset.classes) if note not in notes]
+        with limited_time(own.outside):
+            check_first_pass(found, x, where=where)
+        notes += [note for note in own_notes(found, own, dataset.read) if note not in notes]
     return notes

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from proxyaudit.activations.capture import Captured
 from proxyaudit.arrays import Singles
-from proxyaudit.models.base import TrainedModel, as_tensor, copy_module, inference, probabilities, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, copy_module, inference
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier, placed
 from proxyaudit.models.training import train_model
@@ -66,7 +66,7 @@ def train_head(model: TrainedModel, data: TrainingData, features: Features, spec
     """Train the head on the frozen transformer's values; the same as ``train_model``, without running the transformer."""
     module = copy_module(model.module)
     assert isinstance(module, TextClassifier)
-    alone = TrainedModel(nn.Sequential(*module.dense, module.head), model.n_classes, (), (), {}, model.details)
+    alone = replace(model, module=nn.Sequential(*module.dense, module.head), sites=(), verdict_sites=(), taps={})
     trained = train_model(alone, features.of(data.x), data.y, data.weight, spec, seed)
     *dense, head = trained.module.children()
     assert isinstance(head, nn.Linear)
@@ -92,7 +92,7 @@ def capture_head(model: TrainedModel, known: Mapping[str, Singles], sites: tuple
         acts[site] = value.to(torch.float32).numpy().copy()
 
     with inference(module), tapped(model, keep, own):
-        outputs = probabilities(to_logits(module.after_pooling(as_tensor(pooled)), model.n_classes, len(pooled)))
+        outputs = model.outputs(model.logits(module.after_pooling(as_tensor(pooled)), len(pooled)))
     return Captured({site: np.asarray(acts[site], dtype=np.float32) for site in sites}, outputs)
 
 

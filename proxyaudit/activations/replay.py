@@ -11,7 +11,7 @@ from torch import Tensor
 
 from proxyaudit.activations.capture import BATCH_ROWS, check_table, run_probabilities
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, columns_of, inference, pooled, to_logits
+from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, columns_of, inference, pooled
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import tail_of, tapped
 
@@ -40,7 +40,7 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
         if len(rows) and (np.min(rows) < 0 or np.max(rows) >= len(x)):
             raise ValueError(f"row numbers must lie in 0..{len(x) - 1}")
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
-        out = np.empty((len(index), columns_of(model.n_classes)))
+        out = np.empty((len(index), columns_of(model.n_classes, model.task)))
         with inference(model.module):
             for start in range(0, len(index), size):
                 part = slice(start, start + size)
@@ -61,7 +61,7 @@ def differentiable(
 
     def logits(shift: Tensor, rows: Tensor) -> Tensor:
         with inference(model.module), torch.enable_grad():
-            return to_logits(run(shift, rows), model.n_classes, len(rows))
+            return model.logits(run(shift, rows), len(rows))
 
     return logits
 

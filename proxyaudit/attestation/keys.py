@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PASSPHRASE = "PROXYAUDIT_KEY_PASSPHRASE"
 FEWEST, MOST = 12, 512  # characters of a passphrase: the key's file may be copied, and guessed at without end
 _MOST = 64 * 1024  # bytes of a key
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PUBLIC = {"keyid", "keytype", "scheme", "keyval", "name", "not_after"}
 
 
@@ -91,6 +93,13 @@ def new_key(name: str, folder: Path, passphrase: str, not_after: str | None = No
     return private, found
 
 
+def check_last_day(day: str | None) -> None:
+    """Refuse a last day that has passed (``InputError``): the key would vouch for nothing from the first moment on."""
+    last = _day(day)
+    if last is not None and last < datetime.datetime.now(datetime.UTC).date():
+        raise InputError(f"{day} has passed: the key would be expired", where="--not-after", mend="name a day that is yet to come")
+
+
 def read_public(path: Path) -> PublicKey:
     """A public key's file; ``InputError``: it cannot be read, is a private key, or is not what it says."""
     mend = "name the file NAME.pub that 'proxyaudit keys new' wrote"
@@ -129,10 +138,9 @@ def _fault(document: Any) -> str | None:
     return None
 
 
-def read_signer(path: Path, passphrase: str) -> "CryptoSigner":
-    """The signer of a private key's file; ``InputError``: it cannot be read or opened, others can read it, or it has expired."""
+def read_private(path: Path) -> bytes:
+    """A private key's file, still encrypted; ``InputError``: it cannot be read, is no private key, or others can read it."""
     mend = "name the file NAME.key that 'proxyaudit keys new' wrote"
-    signer, forms = needed("securesystemslib.signer"), needed("cryptography.hazmat.primitives.serialization")
     try:
         data = read_file(path, _MOST)
         if b"PRIVATE KEY" not in data:
@@ -141,6 +149,14 @@ def read_signer(path: Path, passphrase: str) -> "CryptoSigner":
             raise InputError("others on this machine can read the private key", where=str(path), mend=f"run: chmod 600 {path}")
     except OSError as error:
         raise InputError(f"the private key cannot be read ({_why(error)})", where=str(path), mend=mend) from None
+    return data
+
+
+def read_signer(path: Path, passphrase: str) -> "CryptoSigner":
+    """The signer of a private key's file; ``InputError``: it cannot be read or opened, others can read it, or it has expired."""
+    mend = "name the file NAME.key that 'proxyaudit keys new' wrote"
+    signer, forms = needed("securesystemslib.signer"), needed("cryptography.hazmat.primitives.serialization")
+    data = read_private(path)
     try:
         key = forms.load_pem_private_key(data, passphrase.encode("utf-8", "surrogateescape"))
     except (ValueError, TypeError) as error:
@@ -163,13 +179,19 @@ def read_signer(path: Path, passphrase: str) -> "CryptoSigner":
 
 
 def read_keys(paths: Sequence[Path]) -> tuple[PublicKey, ...]:
-    """Public keys, each once."""
-    return tuple({key.keyid: key for key in map(read_public, paths)}.values())
+    """Public keys; ``InputError`` where two files hold one key: whoever asks for two signers would get one."""
+    found: dict[str, PublicKey] = {}
+    for key in map(read_public, paths):
+        first = found.setdefault(key.keyid, key)
+        if first is not key:
+            what = f"this is the key of {first.path} again ({key.keyid[:12]})"
+            raise InputError(what, where=str(key.path), mend="give each signer's key once; two signers have two keys")
+    return tuple(found.values())
 
 
 def _day(text: Any) -> datetime.date | None:
     try:
-        return datetime.date.fromisoformat(text) if isinstance(text, str) and len(text) == 10 else None
+        return datetime.date.fromisoformat(text) if isinstance(text, str) and _DAY.fullmatch(text) else None
     except ValueError:
         return None
 

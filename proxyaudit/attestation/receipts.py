@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyaudit.attestation.envelope import Envelope, envelopes_file, read_envelopes
 from proxyaudit.attestation.statements import PAYLOAD, make_statement, read_statement
+from proxyaudit.evidence.alone import alone_in
 from proxyaudit.evidence.receipts import Receipt, plan_digest_of, read_receipt
 from proxyaudit.evidence.tiers import RECEIPT, SIGNED_RECEIPT
 from proxyaudit.files import read_file, write_file
@@ -18,6 +19,11 @@ PURGE = "urn:proxyaudit:purge:0.1"
 
 def sign_receipt(folder: Path, signer: "CryptoSigner") -> bool:
     """Sign the receipt that lies in a folder; ``False`` where nothing was purged. Signatures of others over the same receipt are kept."""
+    with alone_in(folder):
+        return _sign(folder, signer)
+
+
+def _sign(folder: Path, signer: "CryptoSigner") -> bool:
     payload = _payload(folder)
     if payload is None:
         return False

@@ -25,11 +25,19 @@ PAYLOAD = "application/vnd.proxyaudit.seal+json"
 _REQUEST, _ANSWER, _SIGNED = ".tsq", ".tsr", ".dsse.json"
 
 
+def check_free(path: Path) -> None:
+    """Refuse a seal where it, or a file that belongs to one, is there (``InputError``)."""
+    for taken in (path, *(_beside(path, suffix) for suffix in (_REQUEST, _ANSWER, _SIGNED))):
+        if taken.exists() or taken.is_symlink():
+            raise InputError("there is a file of this name", where=str(taken), mend="name another seal; one that was made stays as it is")
+
+
 def write_seal(path: Path, plan: Mapping[str, Any], policy: str | None, signer: "CryptoSigner | None" = None) -> tuple[list[Path], str]:
     """Write the seal of a plan, its request for a time stamp, and its signature; ``InputError`` where one of these files is there.
 
     Returns what was written, and why there is no request: the packages for it may not be installed.
     """
+    check_free(path)
     seal = make_seal(plan, policy, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
     files, lacking = {path: seal.content}, ""
     try:
@@ -38,9 +46,6 @@ def write_seal(path: Path, plan: Mapping[str, Any], policy: str | None, signer: 
         lacking = str(error)
     if signer is not None:
         files[_beside(path, _SIGNED)] = canonical_json(Envelope(seal.content, PAYLOAD).signed_by(signer).as_dict())
-    for taken in (*files, _beside(path, _ANSWER), _beside(path, _SIGNED)):
-        if taken.exists() or taken.is_symlink():
-            raise InputError("there is a file of this name", where=str(taken), mend="name another seal; one that was made stays as it is")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():

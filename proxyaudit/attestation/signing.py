@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from proxyaudit.attestation.envelope import Envelope, envelopes_file, read_envelopes
 from proxyaudit.attestation.statements import PAYLOAD, read_statement
-from proxyaudit.errors import IntegrityError
+from proxyaudit.errors import IntegrityError, reason_of
+from proxyaudit.evidence.alone import alone_in
 from proxyaudit.evidence.manifest import ATTESTATION, read_manifest
 from proxyaudit.files import read_file, write_file
 
@@ -20,6 +21,11 @@ def sign_folder(folder: Path, payloads: Sequence[bytes], signer: "CryptoSigner")
     Envelopes of others are kept where they are about just these files, whatever policy they went by; those about other bytes, and what
     this key signed before, are dropped. ``IntegrityError``: what lies there is no list of envelopes.
     """
+    with alone_in(folder):  # two signers at once would each keep their own signature only
+        return _signed(folder, payloads, signer)
+
+
+def _signed(folder: Path, payloads: Sequence[bytes], signer: "CryptoSigner") -> tuple[list[str], int]:
     hashes, _ = read_manifest(folder)
     kept, dropped = [], 0
     for envelope in _there(folder):
@@ -65,5 +71,5 @@ def _there(folder: Path) -> list[Envelope]:
         for envelope in found:
             read_statement(envelope.payload)
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{ATTESTATION} cannot be read ({str(error)[:120]}) [{path}]; remove it, then sign again") from None
+        raise IntegrityError(f"{ATTESTATION} cannot be read ({reason_of(error)[:120]}) [{path}]; remove it, then sign again") from None
     return found

@@ -16,6 +16,7 @@ VERDICTS = "urn:proxyaudit:verdicts:0.1"  # what it means is told in the guide '
 CHANGE = "urn:proxyaudit:change:0.1"
 KINDS = {TEST_RESULT: "the gate's outcome", VERDICTS: "the verdicts"}
 Result = Literal["PASSED", "WARNED", "FAILED"]
+_ANSWERS = ("passedTests", "warnedTests", "failedTests")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,39 @@ def make_statements(hashes: Mapping[str, str], pack: EvidencePack, decided: Test
     outcome = {"result": decided.result, "configuration": configuration, **tests}
     verdicts = {**claims(pack), "policy": {"sha256": decided.policy, "asked": decided.asked}}
     return [make_statement(hashes, TEST_RESULT, outcome), make_statement(hashes, VERDICTS, verdicts)]
+
+
+def policy_of(statement: Statement) -> str | None:
+    """The digest of the policy that a statement about a run goes by; ``None`` where it names none."""
+    if statement.kind == TEST_RESULT:
+        return _configured(statement.says).get("policy")
+    policy = statement.says.get("policy")
+    digest = policy.get("sha256") if isinstance(policy, Mapping) else None
+    return digest if isinstance(digest, str) else None
+
+
+def outcome_faults(says: Mapping[str, Any], plan_digest: str) -> list[str]:
+    """What contradicts itself, or the run, in a stated outcome: other tools read nothing else of an attestation."""
+    found = [] if _configured(says).get("plan") == plan_digest else ["the signed outcome is about another plan"]
+    answers = [says.get(key) for key in _ANSWERS]
+    if not all(isinstance(one, list) and all(isinstance(name, str) for name in one) for one in answers):
+        return [*found, "the signed outcome does not list its answers"]
+    _, undecided, failed = answers
+    decided = "FAILED" if failed else "WARNED" if undecided or not any(answers) else "PASSED"
+    return found if says.get("result") == decided else [*found, f"the signed outcome is not {decided}, as its own answers say"]
+
+
+def _configured(says: Mapping[str, Any]) -> dict[str, str]:
+    """Digests by name of what an outcome rests on; nothing where one is given twice, or is none."""
+    listed = says.get("configuration")
+    found: dict[str, str] = {}
+    for one in listed if isinstance(listed, list) else ():
+        digest = one.get("digest") if isinstance(one, Mapping) else None
+        name, sha256 = (one.get("name"), digest.get("sha256")) if isinstance(digest, Mapping) else (None, None)
+        if not isinstance(name, str) or not isinstance(sha256, str) or name in found:
+            return {}
+        found[name] = sha256
+    return found
 
 
 def make_change_statement(hashes: Mapping[str, str], record: ChangeRecord) -> list[bytes]:

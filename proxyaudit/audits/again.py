@@ -1,6 +1,7 @@
 """A finished run prepared once more, on the very data that it had, so that something can be done with its models or its training rows."""
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,12 @@ from proxyaudit.data.tables import is_inside, resolve_path
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.scope import entries, mapping
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.files import write_file
+from proxyaudit.language.pretrained import adapter_base, locate
 from proxyaudit.models.kinds import model_hashes
-from proxyaudit.models.module import code_of
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.kinds.module import ModuleSpec
+from proxyaudit.models.module import code_of, factory_path
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.recipe.recipe import parse_recipe
@@ -40,17 +45,20 @@ def check_asked(pack: EvidencePack, attribute: str, regime: str, run: Path) -> N
             raise InputError(f"unknown {what} '{name[:80]}'", where=f"--{what}", mend=mend)
 
 
-def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, tables_only: tuple[str, str], *, given: bool) -> Prepared:
+def prepare_again(
+    pack: EvidencePack, run: Path, base: Path, consent: Consent, tables_only: tuple[str, str] | None = None, *, given: bool
+) -> Prepared:
     """The prepared audit of a run; paths of its recipe start from ``base``, which the caller has ``given`` or not.
 
     Every file that the recipe names is held against its hash before a table is read or code is executed.
 
     Raises:
-        InputError: the data cannot be had here, or have changed; consent is missing; the run is of texts (``tables_only`` says what, mend).
+        InputError: the data cannot be had here, or have changed; consent is missing; the run is of texts, and ``tables_only`` says in two
+            phrases that these are refused.
     """
     where = str(run / "recipe.yaml")
     recipe = parse_recipe(pack.recipe, where=where)
-    if recipe.data.text is not None:
+    if recipe.data.text is not None and tables_only is not None:
         raise InputError(tables_only[0], where=str(run), mend=tables_only[1])
     hashes = mapping(pack.plan, "hashes")
     try:
@@ -80,15 +88,41 @@ def rewrite_paths(data: dict[str, Any], base: Path, folder: Path) -> None:
     for key in ("path", "holdout", "metadata"):
         if key in data:
             data[key] = _rewritten(resolve_path(data[key], base=base, what=f"data.{key}", folders=True), folder)
+    for table in data.get("join") or ():
+        table["path"] = _rewritten(resolve_path(table["path"], base=base, what="data.join", folders=True), folder)
     if "card" in data:
         card, packaged = find_card(data["card"], base), packaged_folder()
         if packaged is None or not is_inside(card, packaged):
             data["card"] = _rewritten(card, folder)
 
 
+def rewrite_model(recipe: dict[str, Any], model: object, base: Path, folder: Path) -> None:
+    """Let the local transformer of a recipe's ``model`` be read from ``folder``, and the model below it if it is an adapter."""
+    if not isinstance(model, HuggingFaceSpec) or model.hub or model.package is not None:
+        return
+    place, file = locate(model, base)
+    below = adapter_base(model, place, base)
+    found = {"path": Path(place), "base": below}
+    recipe |= {key: _rewritten(path, folder) for key, path in found.items() if path is not None}
+    recipe |= {} if file is None else {"gguf_file": file}
+
+
+def carry_factory(recipe: dict[str, Any], model: object, base: Path, folder: Path, taken: str) -> None:
+    """Copy the file of a factory into the folder that a recipe is written to: a recipe runs code that lies beside it, and no other.
+
+    ``taken`` is the recipe's own name there. Raises ``InputError``: the file has that name, or lies outside ``base``.
+    """
+    if not isinstance(model, ModuleSpec):
+        return
+    file = factory_path(model, base)
+    if file.name == taken:
+        raise InputError(f"the factory's file may not be named {taken}", where=model.factory, mend="rename it")
+    write_file(folder / file.name, file.read_bytes())
+    recipe["model"]["factory"] = f"{file.name}:{model.factory.rpartition(':')[2]}"
+
+
 def _rewritten(path: Path, folder: Path) -> str:
-    """A path that a recipe in ``folder`` may name: relative to it or to the current folder where it lies below, else absolute."""
-    for root in (folder, Path.cwd()):
-        if is_inside(path, root):
-            return path.resolve().relative_to(root.resolve()).as_posix()
+    """A path that a recipe in ``folder`` may name: relative to that folder where both lie below the current one, else absolute."""
+    if is_inside(path, folder) or (is_inside(path, Path.cwd()) and is_inside(folder, Path.cwd())):
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     return str(path.resolve())

@@ -11,10 +11,11 @@ from proxyaudit.cache import Cache, cache_folder
 from proxyaudit.consent import Consent
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.run import settle
-from proxyaudit.pipeline.stages import Progress, one_thread
 from proxyaudit.pipeline.try_cures import Runner
+from proxyaudit.progress import Progress
 from proxyaudit.publication import finished
 from proxyaudit.shards import Shard, SharedWork
+from proxyaudit.threads import one_thread
 
 _MARK = re.compile(r"shard-(\d+)of(\d+)-(.+)-(\w+)")  # the claim that a shard holds as long as it lives
 _DIFFER = "Recipe, --set, data, versions of packages or PROXYAUDIT_SECRET differ"

@@ -14,7 +14,8 @@ from torch import Tensor
 from proxyaudit.adam import Adam
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.interchange import Donors
-from proxyaudit.models.base import gradients, log_odds
+from proxyaudit.models.base import gradients, log_odds, predictions
+from proxyaudit.types import Task
 
 Logits = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
@@ -42,14 +43,15 @@ class DifferentiableSite:
     logits: Logits
     output: int
     planted: Planted | None = None
+    task: Task = "classes"
 
     def probability(self, shift: Tensor, rows: Tensor) -> Tensor:
         """The followed probability ``(m,)`` of rows after adding shifts ``(m, d)``, differentiable."""
-        odds = log_odds(self.logits(shift, rows), self.output)
+        odds = log_odds(self.logits(shift, rows), self.output, self.task)
         if self.planted is not None:
             read, score = (torch.tensor(a, dtype=shift.dtype) for a in (self.planted.read_d, self.planted.score_n))
             odds = odds + self.planted.strength * (score[rows] + shift @ read)
-        return torch.sigmoid(odds)
+        return predictions(odds[:, None], self.task)[:, 0]
 
     def gradients(self, rows: Ints, dimensions: int) -> Floats:
         """Gradient ``(m, d)`` of the followed probability by the activations of rows; ``NoGradientError`` where there is none."""

@@ -23,7 +23,6 @@ from proxyaudit.models.base import (
     inference,
     log_odds,
     pooled,
-    to_logits,
 )
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
@@ -58,7 +57,7 @@ def attribute_columns(model: TrainedModel, x_np: Singles, groups_n: Ints, source
                     raise NoGradientError(_IN_STEPS)
                 parts[part] = torch.einsum("s,srp->rp", weights, slope.reshape(STEPS, len(away), -1)) * away
         reached = (scalar(inputs) - scalar(baseline)).double().numpy()
-    return _contrast(parts.double().numpy(), reached, groups_n[rows], sources)
+    return contrast(parts.double().numpy(), reached, groups_n[rows], sources)
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,12 @@ def attribute_tokens(model: TrainedModel, rows: TextRows, along: Along) -> Attri
             places = np.array([[place_of.get(int(token), -1) for token in row] for row in rows.x_mp[batch, : added.shape[1]]])
             for row, line in enumerate(batch):
                 np.add.at(given[line], places[row], added[row])  # the last place is that of all other tokens
-    return _contrast(given, reached, rows.groups_m, [[place] for place in range(len(rows.tokens))])
+    return contrast(given, reached, rows.groups_m, [[place] for place in range(len(rows.tokens))])
 
 
 def _scalar(model: TrainedModel, along: Along) -> Callable[[Tensor], Tensor]:
     if isinstance(along, int):
-        return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), along)
+        return lambda x: log_odds(model.logits(model.module(x), len(x)), along, model.task)
     site, direction = along[0], as_tensor(along[1])
     seen: list[Tensor] = []
 
@@ -120,7 +119,7 @@ def _scalar(model: TrainedModel, along: Along) -> Callable[[Tensor], Tensor]:
     return scalar
 
 
-def _contrast(given_np: Floats, reached_n: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]) -> Attribution:
+def contrast(given_np: Floats, reached_n: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]) -> Attribution:
     """Difference of the groups' mean attributions, in standard deviations of the scalar."""
     spread = max(float(reached_n.std()), 1e-12)
     high, low = groups_n == 1, groups_n == 0

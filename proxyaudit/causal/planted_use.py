@@ -20,6 +20,7 @@ from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 TIMES = (1.0, 2.0)
+Link = Callable[[Floats], Floats]
 _EDGE = 1e-12
 _STRONGEST = 64.0  # log-odds for each standard deviation: beyond it the output is a step
 _SOLVING_ROWS = 3000
@@ -60,7 +61,8 @@ def plant_use(
     planted = set_up(setting.acts_nd, groups, concept, setting.labels_n, setting.parts_n, rng)
     if planted is None:
         return "there are too few rows of both planted groups"
-    effect_of = _oracle(planted, replay, output, score, from_white @ direction, rng)
+    links = _links(site)
+    effect_of = _oracle(planted, replay, output, score, from_white @ direction, rng, links)
     # Fitted to activations and labels alone: the same in every planted model.
     fitted, fine = fit_parts(planted), with_donors(planted, FINE_DONORS, rng)
     found: list[PlantedUse] = []
@@ -68,7 +70,7 @@ def plant_use(
         strength = _solve(effect_of, times * margin)
         if strength is None:
             return "no readout of that direction moves the output that much"
-        model = _planted_replay(replay, score, read, strength, output)
+        model = _planted_replay(replay, score, read, strength, output, links)
         learned = learn_parts(planted, replace(site, planted=Planted(read, score, strength)), fitted, margin, rng, free=False)
         swaps = swap_read_downstream(fine, learned, model, 0, rng)
         found.append(PlantedUse(times, effect_of(strength), swaps[-1], swaps[0]))
@@ -93,32 +95,38 @@ def _unread_direction(
     return np.asarray(direction / np.linalg.norm(direction))
 
 
-def _log_odds(p: Floats) -> Floats:
-    return np.asarray(logit(np.clip(p, _EDGE, 1 - _EDGE)))
+def _links(site: DifferentiableSite) -> tuple[Link, Link]:
+    """From outputs to what a readout is added to, and back: log-odds of probabilities, a number itself."""
+    if site.task == "number":
+        return np.asarray, np.asarray
+    return lambda p: np.asarray(logit(np.clip(p, _EDGE, 1 - _EDGE))), lambda odds: np.asarray(expit(odds))
 
 
-def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: float, output: int) -> ReplayOf:
+def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: float, output: int, links: tuple[Link, Link]) -> ReplayOf:
+    there, back = links
+
     def run(shift: Floats, rows: Ints) -> Floats:
-        odds = _log_odds(replay(shift, rows)[:, output])
-        return np.asarray(expit(odds + strength * (score_n[rows] + shift @ read_d)))[:, None]
+        return back(there(replay(shift, rows)[:, output]) + strength * (score_n[rows] + shift @ read_d))[:, None]
 
     return lambda _: run
 
 
-def _oracle(planted: Setting, replay: Replay, output: int, score_n: Floats, write_d: Floats, rng: Generator) -> Callable[[float], float]:
+def _oracle(
+    planted: Setting, replay: Replay, output: int, score_n: Floats, write_d: Floats, rng: Generator, links: tuple[Link, Link]
+) -> Callable[[float], float]:
     """The interchange effect of the planted direction itself, as a function of the readout's strength."""
-    parts = []
+    parts, (there, back) = [], links
     for _, plan in planted.plans:
         chosen = np.sort(rng.permutation(len(plan.recipients))[: _SOLVING_ROWS // len(planted.plans)])
         rows, index = plan.recipients[chosen], plan.index[chosen]
         change = score_n[index] - score_n[rows][:, None, None]
         flat = replay(change.reshape(-1, 1) * write_d, np.repeat(rows, index.shape[1] * index.shape[2]))[:, output]
-        parts.append((_log_odds(flat).reshape(change.shape), score_n[index], plan.sign[chosen]))
+        parts.append((there(flat).reshape(change.shape), score_n[index], plan.sign[chosen]))
 
     def effect_of(strength: float) -> float:
         total = 0.0
         for odds, score, sign in parts:
-            p = expit(odds + strength * score)
+            p = back(odds + strength * score)
             slots = p.shape[2] // 2
             total += float((p[..., :slots].mean(axis=(1, 2)) - p[..., slots:].mean(axis=(1, 2))) @ sign)
         return total / sum(len(sign) for _, _, sign in parts)

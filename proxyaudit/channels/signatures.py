@@ -17,7 +17,7 @@ from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
 from proxyaudit.data.columns import labels
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.encoding import describe_encoder
+from proxyaudit.data.described_encoder import describe_encoder
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
@@ -168,7 +168,7 @@ def build_signatures(
         features=tuple(feature.name for feature in dataset.features),
         text=dataset.text,
         encoder=() if isinstance(dataset.encoder, TextEncoder) else tuple(describe_encoder(dataset.encoder)),
-        classes=len(dataset.classes),
+        classes=dataset.read.n_classes,
         group=dataset.group,
         attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in protected),
         contexts=contexts,

@@ -31,6 +31,8 @@ def compare(
     from proxyaudit.comparison.compare import compare_packs
     from proxyaudit.comparison.matching import paired_by_changes
     from proxyaudit.evidence.canonical import canonical_json
+    from proxyaudit.evidence.pack import find_run
+    from proxyaudit.evidence.receipts import sums_purged
     from proxyaudit.keeping.changes import cited_changes
     from proxyaudit.reporting.comparison import comparison_page
     from proxyaudit.reporting.html import page_html
@@ -42,7 +44,8 @@ def compare(
     cited, said = cited_changes(after, (run_a, run_b), change or ())
     # What a change was made of, and what it made, belong together: a guess by names could pair others.
     pairs = tuple(regime or ()) or paired_by_changes(before, after, cited)
-    found = compare_packs(before, after, pairs, tuple(attribute or ()))
+    purged = [name for name, run in (("A", run_a), ("B", run_b)) if sums_purged(find_run(run))]
+    found = compare_packs(before, after, pairs, tuple(attribute or ()), purged)
     found = replace(found, notes=(*found.notes, *dict.fromkeys(notes), *said), changes=cited)
     files: dict[Path, bytes] = {}
     if out is not None:

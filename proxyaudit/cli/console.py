@@ -15,8 +15,9 @@ _WIDE = 200
 def emit_json(document: Any) -> None:
     """Write one JSON document to standard output."""
     from proxyaudit.evidence.canonical import canonical_json
+    from proxyaudit.reporting.text import escaped
 
-    _write(sys.stdout, canonical_json(document).decode("utf-8"))
+    _write(sys.stdout, escaped(canonical_json(document).decode("utf-8")))
 
 
 def write_line(text: str = "") -> None:
@@ -132,16 +133,16 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False, all_notes: boo
     attributes = [(a["name"], a["role"], a["kind"], shown) for a, shown in zip(plan["attributes"], levels, strict=True)]
     show_table(("Attribute", "Role", "Kind", "Levels"), attributes)
     facts = [
-        ("Target", f"{target['name']}: {', '.join(map(str, target['classes']))}"),
+        ("Target", f"{target['name']}: {_predicted(target)}"),
         ("Rows", f"{rows['train']} real for training, {rows['audit']} real for the audit; {rows['training_size']} per model"),
         ("Model inputs", f"{len(plan['columns'])} encoded columns"),
-        ("Verdict sites", ", ".join(map(str, sites["verdict"]))),
-        ("Sites read", in_short(sites["profile"], len(sites["profile"]))),
+        ("Verdict read at", ", ".join(map(str, sites["verdict"]))),
+        ("Places read", in_short(sites["profile"], len(sites["profile"]))),
         ("Margins", margin_words(plan)),
-        ("Seeds", f"{repetition_words(plan)}, root seed {plan['seed']}"),
+        ("Repetitions", f"{repetition_words(plan)}, root seed {plan['seed']}"),
         *([("Looks", looks)] if (looks := look_words(plan)) else []),
-        ("Cost", f"{plan['tasks']} tasks, {plan['cells']} measurements per kind of training"),
-        ("Time", f"about {_minutes(plan['estimated_minutes'])} on two cores{_at_most(plan) if looks else ''}"),
+        ("Cost", f"{plan['tasks']} tasks{_trials(plan)}, {plan['cells']} measurements per kind of training"),
+        ("Time", f"{_minutes(plan['estimated_minutes'])} on two cores that do nothing else{_at_most(plan) if looks else ''}"),
     ]
     show_table(("What", "Value"), facts)
     if plan.get("odds"):
@@ -149,7 +150,7 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False, all_notes: boo
         header = ("Attribute", "Removed: it is gone", "Hidden: inside at twice the margin, unused", "Exposed: acts at twice the margin")
         odds = [(o["attribute"], *(_odds(o[verdict]) for verdict in ("removed", "hidden", "exposed")), o["weakest"]) for o in plan["odds"]]
         show_table((*header, "Stays open most often by"), odds)
-        write_line("Where the inputs carry an attribute, early sites relay it and 'removed' is not to be expected.")
+        write_line("Where the inputs carry an attribute, the first layers pass it on: then do not expect 'removed'.")
     notes = plan["notes"] if all_notes else plan["notes"][:NOTES]
     for note in notes:
         write_line(f"Note: {note['what']}: {note['why']}")
@@ -161,12 +162,27 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False, all_notes: boo
     write_line(f"Plan digest: {plan['digest']}")
 
 
+def _predicted(target: Mapping[str, Any]) -> str:
+    """What is predicted; of two classes, which one the scores speak for: the last."""
+    classes = [str(name) for name in target["classes"]]
+    if "task" in target:
+        return "the number itself ('data.target_threshold' cuts it into two classes)"
+    if "labels" in target or len(classes) != 2:
+        return ", ".join(classes)
+    return f"{', '.join(classes)}; scores and gaps are for '{classes[-1]}' ('data.target_positive' can name the other)"
+
+
+def _trials(plan: Mapping[str, Any]) -> str:
+    return f", then about {plan['trials']} models to try cures ('cures: false' leaves them out)" if plan.get("trials") else ""
+
+
 def _minutes(number: float) -> str:
-    return f"{number:g} minute{'' if number == 1 else 's'}"
+    # What starts and ends a run takes half a minute by itself.
+    return "about a minute" if number <= 1 else f"about {number:g} minutes"
 
 
 def _at_most(plan: Mapping[str, Any]) -> str:
-    return f", {plan['repetitions']['minutes_at_most']:g} if every kind of training goes on to its last look"
+    return f", {_minutes(plan['repetitions']['minutes_at_most'])} if every kind of training goes on to its last look"
 
 
 def _safe(text: str) -> str:

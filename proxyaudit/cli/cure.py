@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from proxyaudit.cli import console
+from proxyaudit.cli.code import CodeNetwork, Network, consent_of
 from proxyaudit.cli.options import Base, CacheRoot, Json, Out, RunCode, RunFolder, given, kept_results, quiet_stdout
-from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit cure reports/my-audit --attribute sex --regime tvae --cure dropped-2"
 
@@ -19,25 +19,35 @@ def cure(
     out: Out = Path("reports"),
     cache: CacheRoot = None,
     run_code: RunCode = None,
+    network: CodeNetwork = Network.auto,
     json: Json = False,
 ) -> None:
-    """Write a regime's training rows as a cure that was tried alters them, and a recipe that audits the result."""
+    """Write a regime's training rows as a cure that was tried alters them, and a recipe that audits the result.
+
+    The cure 'erased' alters no rows: 'proxyaudit mitigate' makes it.
+    """
     with kept_results(cache), quiet_stdout():
         from proxyaudit.audits.cure.run import write_cure
         from proxyaudit.verification.run import read_verified
 
         # Before anything in the pack is prepared or executed: is it what its maker wrote?
-        consent, pack = Consent.of(run_code or ()), read_verified(run)
+        consent, pack = consent_of(run_code, network), read_verified(run)
         done = write_cure(run, pack, attribute, regime, cure, consent=consent, base=base, out=out, cache_root=cache)
+    if done.document["holds_real_rows"]:
+        console.warn(
+            "proxyaudit: take care: rows of this release are those of real people. Keep it as safe as the data, and publish it nowhere"
+        )
     if json:
         console.emit_json({"folder": str(done.folder), **done.document})
         return
+    from proxyaudit.estimates.task import YARDSTICKS
+
     promised, before = done.document["promised"], done.document["before"].get("gap") or {}
     console.write_line(f"Of:       {done.document['attribute']} after {done.document['regime']}")
     if before.get("value") is not None:
         console.write_line(f"Gap before: {before['value']:.3f} ({before['low']:.3f} to {before['high']:.3f})")
     console.write_line(f"Cure:     {done.document['words']}")
-    for measure, words in (("gap", "Gap left"), ("auroc_cost", "Cost in AUROC")):
+    for measure, words in (("gap", "Gap left"), *((by.cost, f"Cost in {by.word}") for by in YARDSTICKS.values())):
         if (found := promised.get(measure)) is not None and found["value"] is not None:
             between = f"({found['low']:.3f} to {found['high']:.3f})"
             models = f"{found['models']} model{'' if found['models'] == 1 else 's'}"

@@ -16,7 +16,10 @@ EXAMPLE = (
     "expect: {plan: 3f2a9c0d1b7e, data: [SHA256], model: [SHA256]}, sealed: true | plan, "
     "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
 )
-_POLICY = "What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'."
+_POLICY = (
+    "What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real', "
+    "or in 'real' where the run has no other."
+)
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "undecided": "? undecided"}
 _ANSWERS = {
     "pass": "The policy is met.",
@@ -30,12 +33,14 @@ def gate(
     run: RunFolder,
     policy: Annotated[MaybePath, given(_POLICY, "FILE", env="POLICY")] = None,
     junit: Annotated[MaybePath, given("Write JUnit XML, one test for each answer.", "FILE", env="JUNIT")] = None,
-    signed_by: Annotated[list[Path] | None, given("Public key that must have signed the run; may be given several times.", "PUB")] = None,
+    signed_by: Annotated[
+        list[Path] | None, given("Public key that must have signed the run, and a baseline; may be given several times.", "PUB")
+    ] = None,
     tsa_root: Root = None,
     json: Json = False,
 ) -> int:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
-    from proxyaudit.attestation.trust import read_trust
+    from proxyaudit.attestation.trust import Trust, read_trust
     from proxyaudit.gating import gate as decide
     from proxyaudit.gating.attest import policy_digest
     from proxyaudit.gating.junit import junit as junit_xml
@@ -50,7 +55,7 @@ def gate(
         pack = read_verified(run, notes, trust=trust)
         wanted = load_policy(policy) if policy is not None else Policy()
         about = {"where": str(policy or "policy"), "digest": policy_digest(policy, wanted)}
-        result = decide(pack, wanted, lambda name: read_verified(folder / name, notes), **about)
+        result = decide(pack, wanted, lambda name: read_verified(folder / name, notes, trust=Trust(trust.keys)), **about)
         result = replace(result, notes=(*result.notes, *notes))
     except (IntegrityError, StaleError) as error:
         if junit is not None:

@@ -78,7 +78,7 @@ def _show(found: "History") -> None:
     if found.changes:
         recorded = [one.row() for one in found.changes]
         console.show_table(
-            ("Change", "Of run", "What", "Gap", "Task lost", "Verdict", "Audited as", "Signed"), recorded, title="Recorded changes"
+            ("Change", "Of run", "What", "Gap", "Task", "Verdict", "Audited as", "Signed"), recorded, title="Recorded changes"
         )
     console.write_line(answer(found))
     for one in found.left:

@@ -24,16 +24,15 @@ def purge(
     json: Json = False,
 ) -> None:
     """Delete what holds rows or helps to infer them (kept results, row sums, restricted files), and leave a receipt, signed with --key."""
-    from proxyaudit.attestation.keys import read_signer
     from proxyaudit.attestation.receipts import sign_receipt
     from proxyaudit.cache import Cache, cache_folder
-    from proxyaudit.cli.sign import ask_passphrase
+    from proxyaudit.cli.sign import ask_signer
     from proxyaudit.evidence.tiers import RECEIPT, SIGNED_RECEIPT
     from proxyaudit.keeping.purge import old_cache, purge
     from proxyaudit.keeping.room import in_words
 
     # Before anything is deleted: a receipt that cannot be signed is found out too late.
-    signer = None if key is None or dry_run else read_signer(key, ask_passphrase())
+    signer = None if key is None or dry_run else ask_signer(key)
     done = purge(path, Cache(cache_folder(cache)), dry_run=dry_run)
     signed = [str(one.folder / SIGNED_RECEIPT) for one in done if signer is not None and sign_receipt(one.folder, signer)]
     left = next((str(found) for folder in path.absolute().parents[:2] if (found := old_cache(folder))), None)
@@ -46,7 +45,7 @@ def purge(
             counts = {what: sum(part.what == what for part in one.removed) for what in dict.fromkeys(part.what for part in one.removed)}
             what = ", ".join(f"{n} {what}{'' if n == 1 or what.endswith('s') else 's'}" for what, n in counts.items())
             receipt = "nothing was deleted" if dry_run else f"receipt: {one.folder / RECEIPT}"
-            console.write_line(f"{'Would delete' if dry_run else 'Deleted'} of {one.folder}: {what} ({in_words(one.size)}); {receipt}")
+            console.write_line(f"{'Would delete' if dry_run else 'Deleted'} {what} ({in_words(one.size)}) of {one.folder}; {receipt}")
     for name in signed:
         console.write_line(f"Signed: {name}")
     if not any(one.removed for one in done):

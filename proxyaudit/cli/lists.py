@@ -16,7 +16,9 @@ SELFTEST_EXAMPLE = "Example:  proxyaudit selftest --quick"
 
 def list_runs(
     folder: Annotated[Path, Argument(metavar="DIR", envvar="PROXYAUDIT_OUT", help="Folder to look in.")] = Path("reports"),
-    due: Annotated[bool, given("Only runs whose day of retention has passed and that were not purged since.", name="--due")] = False,
+    due: Annotated[
+        bool, given("Only runs, mitigations and cures whose day of retention has passed and that were not purged since.", name="--due")
+    ] = False,
     on: Annotated[str | None, given("With --due, the day that is asked about (default: today, UTC).", "YYYY-MM-DD")] = None,
     json: Json = False,
 ) -> None:
@@ -24,14 +26,13 @@ def list_runs(
     from proxyaudit.cache import OLD_CACHE, Cache, cache_folder, is_cache
     from proxyaudit.evidence import pack
     from proxyaudit.evidence.pack import describe_run
+    from proxyaudit.keeping.due import due_folders
 
     if not folder.is_dir():
         raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")
     day = _asked_day(due, on)
-    runs = [describe_run(path) for path in pack.list_runs(folder)]
-    if due:
-        cache = Cache(cache_folder())  # a run that was purged may have been made again since
-        runs = [r for r in runs if r.retain_until is not None and r.retain_until < day and not (r.purged and not cache.used(r.id))]
+    # A run that was purged may have been made again since.
+    runs = due_folders(folder, day, Cache(cache_folder())) if due else [describe_run(path) for path in pack.list_runs(folder)]
     if is_cache(folder / OLD_CACHE):
         console.warn(f"proxyaudit: {folder / OLD_CACHE} holds rows; 'proxyaudit purge {folder}' deletes it")
     if json:

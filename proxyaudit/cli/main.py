@@ -6,14 +6,17 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Annotated, Any
 
 import typer
 
+from proxyaudit import fence
 from proxyaudit.cli import compare, console, controls, cure, gate, history, lists, mitigate, probe, prompts, report, run, scan, sign, verify
 from proxyaudit.cli.keeping import ACCESS_EXAMPLE, PURGE_EXAMPLE, access, purge
 from proxyaudit.cli.signals import as_interrupts
 from proxyaudit.errors import InputError, ProxyauditError, machine_error, safe_line
+from proxyaudit.garbage import collect_rarely
 from proxyaudit.registry import own_version
 
 INTERRUPTED = 130
@@ -35,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given or os.environ.get("PROXYAUDIT_JSON", "").lower() in ("1", "true", "yes", "on")
     _open_standard_streams()
+    if arguments is None:  # the process is the command's own
+        fence.own_process = partial(_end, as_json)
+        collect_rarely()
     with as_interrupts():
         return _answered(given, as_json)
 
@@ -59,7 +65,7 @@ def _open_standard_streams() -> None:
 def _answered(given: list[str], as_json: bool) -> int:
     """Run a command and return its exit code."""
     try:
-        code = app(given, prog_name="proxyaudit", standalone_mode=False)
+        code = _command()(given, prog_name="proxyaudit", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_left()
@@ -86,6 +92,12 @@ def _answered(given: list[str], as_json: bool) -> int:
     return code if isinstance(code, int) else 0
 
 
+@cache
+def _command() -> Any:
+    """The commands as they are parsed: made once, since that takes longer than many a command."""
+    return typer.main.get_command(app)
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False
@@ -94,7 +106,8 @@ def _root(
         console.write_line(f"proxyaudit {own_version().get('proxyaudit', '(not installed)')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        console.write_line(context.get_help())
+        for line in context.get_help().splitlines():
+            console.write_line(line)
         raise typer.Exit
 
 
@@ -126,9 +139,18 @@ def _print_nothing_more() -> None:
 
 def _usage(error: Exception) -> str:
     message = " ".join(str(error.format_message()).split())  # type: ignore[attr-defined]
+    message = message.replace("): Value error, ", "): ").replace("): Input should", "): it should")  # Python's own words
     context: Any = getattr(error, "ctx", None)
     command = getattr(context, "command_path", None) or "proxyaudit"
     return f"{message.rstrip('.')}; see '{command} --help'"
+
+
+def _end(as_json: bool, line: str) -> None:
+    """End the process at once, whatever it is doing."""
+    sys.stdout = sys.__stdout__ or sys.stdout  # a command may have turned it away
+    code = _fail(line, InputError.exit_code, as_json)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _show_trace(error: BaseException) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from typer import Exit
 
 from proxyaudit.cli import console
+from proxyaudit.cli.code import CodeNetwork, Network, consent_of
 from proxyaudit.cli.options import Base, CacheRoot, Jobs, Json, Many, Out, RunCode, RunFolder, given, kept_results, quiet_stdout
-from proxyaudit.consent import Consent
 from proxyaudit.errors import ProxyauditError
 
 EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regime real --method splince"
@@ -24,6 +24,7 @@ def mitigate(
     cache: CacheRoot = None,
     jobs: Jobs = None,
     run_code: RunCode = None,
+    network: CodeNetwork = Network.auto,
     json: Json = False,
 ) -> None:
     """Erase an attribute from a run's models, save them as checkpoints, audit them again, and say what remains."""
@@ -32,7 +33,7 @@ def mitigate(
         from proxyaudit.verification.run import read_verified
 
         # Before anything in the pack is prepared or executed: is it what its maker wrote?
-        consent, pack = Consent.of(run_code or ()), read_verified(run)
+        consent, pack = consent_of(run_code, network), read_verified(run)
         request = MitigationRequest(attribute, regime, tuple(site or ()), method)
         more: dict[str, Any] = {"consent": consent, "cache_root": cache}
         result = mitigate_run(run, pack, request, base=base, out=out, jobs=jobs, progress=progress, **more)

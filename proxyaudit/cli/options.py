@@ -108,10 +108,13 @@ def show_audit(folder: Path, pack: "EvidencePack", *, reused: bool, json: bool, 
         head = {"folder": str(folder), "report": str(report), "status": evidence.run.status, "reused": reused}
         console.emit_json({**head, "run": evidence.run.model_dump(mode="json"), "findings": findings})
         return
+    from proxyaudit.reporting.first import next_commands
     from proxyaudit.reporting.summary import summarize
 
-    console.show_findings(summarize(pack))
+    console.show_findings(summary := summarize(pack))
     for finding in evidence.findings if sentences else ():
         console.write_line(finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else ""))
     console.write_line(f"Run:    {folder}" + ("  (nothing changed since it was made)" if reused else ""))
     console.write_line(f"Report: {report}")
+    for index, (what, command) in enumerate(next_commands(summary, str(folder)) if evidence.run.status == "complete" else ()):
+        console.write_line(f"{'Next:' if not index else '':8}{command}  ({what})")

@@ -1,5 +1,6 @@
 """How far a run is, how long it still takes, and the lines that say so where no terminal draws a bar."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 EVERY = 30.0  # seconds after which a line is written at the latest
 _TRUSTED = 20.0  # seconds of predicted work that the prediction counts for beside what was seen
 _AT_LEAST = 0.1  # of the last estimate: work that takes longer than predicted is not done
+_SOON = "under 10 s left"
 
 
 class Pace:
@@ -33,7 +35,8 @@ class Pace:
             return None
         slower = (self.told - self.started + _TRUSTED) / (self.done + _TRUSTED)
         whole = (self.total - self.done) * slower
-        return max(whole - (self.clock() - self.told), _AT_LEAST * whole)
+        # What is overdue goes on for about as long as it is overdue: the time left never falls to nothing while all is silent.
+        return max(abs(whole - (self.clock() - self.told)), _AT_LEAST * whole)
 
     def words(self) -> str:
         """Stage, share of the work and time left."""
@@ -45,7 +48,10 @@ class Pace:
     def left_words(self) -> str:
         """Time left."""
         left = self.left
-        return "" if left is None else f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(left, 1):.0f} s left"
+        if left is None:
+            return ""
+        # No finer than it is known: minutes, then tens of seconds.
+        return f"about {left / 60:.0f} min left" if left >= 90 else f"about {10 * math.ceil(left / 10)} s left" if left > 10 else _SOON
 
 
 class Lines:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from proxyaudit.cli import console
+from proxyaudit.cli.code import CodeNetwork, Network, close
 from proxyaudit.cli.options import (
     CacheRoot,
     Json,
@@ -43,6 +44,7 @@ def prompts(
     effect_margin: Annotated[float, given("Effect of a swap that matters.", env="EFFECT_MARGIN")] = 0.02,
     hub: Annotated[bool, given("The models are names on a hub and may be fetched.", name="--hub", env="HUB")] = False,
     trust_remote_code: Annotated[bool, given("Execute code that comes with a model.", name="--trust-remote-code")] = False,
+    network: CodeNetwork = Network.auto,
     seed: Seed = 0,
     name: Name = "prompts",
     out: Out = Path("reports"),
@@ -56,6 +58,8 @@ def prompts(
         return
     check_margins(gap_margin=gap_margin, effect_margin=effect_margin)
     check_name(name)
+    if trust_remote_code or network is Network.none:
+        close(network, "", "the models are on a hub" if hub else "")
     with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.prompts.run import PromptRequest, audit_prompts
         from proxyaudit.language.prompt_sets import load_prompt_set

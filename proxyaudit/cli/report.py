@@ -76,12 +76,13 @@ def report(
 
 
 def _card(path: Path, pack: "EvidencePack", regimes: list[str], run_folder: Path) -> str:
+    from proxyaudit.files import MOST_PAGE, read_file
     from proxyaudit.reporting.model_card import update_card
 
     if path.resolve().is_relative_to(run_folder.resolve()):
         raise InputError("a card inside the run would change the run", where=str(path), mend="name a file outside its folder")
     try:
-        content = path.read_bytes().decode("utf-8") if path.exists() else ""
+        content = read_file(path, MOST_PAGE).decode("utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError):
         raise InputError("the card cannot be read as text", where=str(path), mend="name a Markdown file in UTF-8") from None
     return update_card(content, pack, regimes)

@@ -1,5 +1,6 @@
 """The commands ``init``, ``plan`` and ``run``: from a commented recipe to a report."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from importlib import resources
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit
 
 from proxyaudit.cli import console
+from proxyaudit.cli.code import CodeNetwork, Network, consent_of
 from proxyaudit.cli.options import (
     CacheRoot,
     Jobs,
@@ -27,8 +29,7 @@ from proxyaudit.cli.options import (
     track_run,
 )
 from proxyaudit.cli.shard import make_shard, refuse_with_shard
-from proxyaudit.cli.sign import MaybeKey, ask_passphrase
-from proxyaudit.consent import Consent
+from proxyaudit.cli.sign import MaybeKey, ask_signer
 from proxyaudit.errors import InputError, ProxyauditError
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def plan(
     effort: MaybeEffort = None,
     overrides: Overrides = None,
     run_code: RunCode = None,
+    network: CodeNetwork = Network.auto,
     seal: Annotated[MaybePath, given("Write a seal there: it fixes plan, data and policy before any result.", "FILE")] = None,
     policy: Annotated[MaybePath, given("Policy that the seal fixes (YAML).", "FILE", env="POLICY")] = None,
     key: MaybeKey = None,
@@ -102,11 +104,12 @@ def plan(
     """Show what a run would do and cost; run nothing, write nothing but the seal that is asked for."""
     if seal is None and key is not None:
         raise InputError("a plan alone is not signed", where="--key", mend="give --seal FILE as well")
+    sealed = None if seal is None else _sealing(seal, policy, key)  # what hinders it is told before any work
     with quiet_stdout():
         from proxyaudit.audits.plan import plan_audit
 
-        found = plan_audit(recipe, (*(overrides or ()), *_set(effort=effort)), consent=Consent.of(run_code or ()))
-    written = [] if seal is None else _sealed(seal, found, policy, key)
+        found = plan_audit(recipe, (*(overrides or ()), *_set(effort=effort)), consent=consent_of(run_code, network))
+    written = [] if sealed is None else sealed(found)
     if json:
         console.emit_json(found | ({"seal": [str(path) for path in written]} if written else {}))
         return
@@ -117,18 +120,23 @@ def plan(
         console.write_line(f"Next:   a time stamp authority answers {asked}; put its answer there as {asked.with_suffix('.tsr').name}")
 
 
-def _sealed(path: Path, plan: dict[str, Any], policy: Path | None, key: Path | None) -> list[Path]:
-    """Write the seal of a plan; what could not be written with it is told."""
-    from proxyaudit.attestation.keys import read_signer
-    from proxyaudit.attestation.sealing import write_seal
+def _sealing(path: Path, policy: Path | None, key: Path | None) -> Callable[[dict[str, Any]], list[Path]]:
+    """What writes the seal of a plan; ``InputError`` where its file is taken, or policy or key are not what they must be."""
+    from proxyaudit.attestation.sealing import check_free, write_seal
     from proxyaudit.gating.attest import policy_digest
     from proxyaudit.gating.policy import load_policy
 
+    check_free(path)
     digest = None if policy is None else policy_digest(policy, load_policy(policy))
-    written, lacking = write_seal(path, plan, digest, None if key is None else read_signer(key, ask_passphrase()))
-    if lacking:
-        console.warn(f"proxyaudit: the request for a time stamp was not written: {lacking}")
-    return written
+    signer = None if key is None else ask_signer(key)
+
+    def write(plan: dict[str, Any]) -> list[Path]:
+        written, lacking = write_seal(path, plan, digest, signer)
+        if lacking:
+            console.warn(f"proxyaudit: the request for a time stamp was not written: {lacking}")
+        return written
+
+    return write
 
 
 def run(
@@ -148,6 +156,7 @@ def run(
         bool, given("Save signatures for 'scan' (tools of inference: opt-in).", name="--signatures", env="SIGNATURES")
     ] = False,
     run_code: RunCode = None,
+    network: CodeNetwork = Network.auto,
     seal: Annotated[MaybePath, given("The seal of 'plan' that the run is made under.", "FILE", env="SEAL")] = None,
     tsa_root: Root = None,
     mlflow: Mlflow = None,
@@ -158,15 +167,17 @@ def run(
     if shard is not None:
         clusters = {"backend": backend != "loky", "scheduler": scheduler is not None}
         refuse_with_shard(fresh=fresh, seal=seal is not None, mlflow=mlflow is not None, **clusters)
-        part = make_shard(recipe, shard, given, json, out=out, cache_root=cache, jobs=jobs, consent=Consent.of(run_code or ()))
+        part = make_shard(recipe, shard, given, json, out=out, cache_root=cache, jobs=jobs, consent=consent_of(run_code, network))
         raise Exit(ProxyauditError.exit_code if part.failures else 0)
     named, client = None if seal is None else _named(seal, tsa_root), _client(mlflow)
     with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
+        elsewhere = "" if backend == "loky" else f"tasks run in the processes of {backend}, which have their own"
         more: dict[str, Any] = {} if named is None else {"beside": partial(_compared, named)}
-        more |= {"jobs": jobs, "backend": backend, "scheduler": scheduler, "fresh": fresh, "consent": Consent.of(run_code or ())}
+        more |= {"jobs": jobs, "backend": backend, "scheduler": scheduler, "fresh": fresh}
+        more["consent"] = consent_of(run_code, network, elsewhere=elsewhere)
         result = run_audit(recipe, overrides=given, out=out, progress=progress, cache_root=cache, **more)
         pack = read_pack(result.folder)
     if named is not None and pack.environment.get("seal", {}).get("sha256") != named.sha256:

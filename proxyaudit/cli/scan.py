@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from proxyaudit.cli import console
+from proxyaudit.cli.code import CodeNetwork, Network, consent_of
 from proxyaudit.cli.options import Json, Many, MaybePath, RunCode, given, quiet_stdout
-from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
 
@@ -20,13 +20,14 @@ def scan(
     base: Annotated[MaybePath, given("Folder of the run's recipe, or its base model, if not found beside the model.", "DIR")] = None,
     opened: Annotated[MaybePath, given("Folder that 'access' opened the run's signatures to, where they are encrypted.", "DIR")] = None,
     run_code: RunCode = None,
+    network: CodeNetwork = Network.auto,
     json: Json = False,
 ) -> int:
     """Say whether a checkpoint entered a known state; exit code 0 it did not, 1 it did, 3 it cannot be told."""
     with quiet_stdout():
         from proxyaudit.audits.scan.run import scan_checkpoint
 
-        consent, names = Consent.of(run_code or ()), tuple(attribute or ())
+        consent, names = consent_of(run_code, network), tuple(attribute or ())
         document = scan_checkpoint(signatures, model, inputs, base=base, attributes=names, consent=consent, opened=opened)
     if json:
         console.emit_json(document)

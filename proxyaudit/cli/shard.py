@@ -19,8 +19,7 @@ def make_shard(recipe: Path, text: str, overrides: tuple[str, ...], json: bool, 
 
         shard = Shard.parse(text)
         # Nothing is cleared from the cache here: only the call that collects knows that nobody needs it.
-        warn = lambda line: console.warn(f"proxyaudit: {line}")  # noqa: E731
-        found = run_shard(recipe, shard, overrides=overrides, progress=progress, warn=warn, **more)
+        found = run_shard(recipe, shard, overrides=overrides, progress=progress, warn=_warn, **more)
     for line in found.failures:
         console.warn(f"proxyaudit: failed: {line}")
     if json:
@@ -46,3 +45,7 @@ def refuse_with_shard(**given: bool) -> None:
         if asked:
             where, mend = f"--{option} with --shard", _MENDS.get(option, _MENDS["backend"])
             raise InputError("one shard cannot do that for all of them", where=where, mend=mend)
+
+
+def _warn(line: str) -> None:
+    console.warn(f"proxyaudit: {line}")

@@ -4,7 +4,7 @@ import os
 import sys
 from getpass import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument
@@ -12,6 +12,9 @@ from typer import Argument
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, MaybePath, given
 from proxyaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
 
 EXAMPLE = "Example:  proxyaudit sign reports/my-audit --key alice.key --policy policy.yaml"
 KEYS_EXAMPLE = "Example:  proxyaudit keys new alice --not-after 2027-12-31 --json"
@@ -33,8 +36,9 @@ def new(
     json: Json = False,
 ) -> None:
     """Draw an ed25519 key: NAME.key is private and encrypted, NAME.pub is for whoever checks signatures."""
-    from proxyaudit.attestation.keys import new_key
+    from proxyaudit.attestation.keys import check_last_day, new_key
 
+    check_last_day(not_after)
     private, public = new_key(name, out, ask_passphrase(again=True), not_after)
     if json:
         console.emit_json({"private": str(private), "public": str(public.path), "keyid": public.keyid, "not_after": not_after})
@@ -50,16 +54,17 @@ def sign(
     json: Json = False,
 ) -> None:
     """Verify a run, decide on it as 'gate' does, and sign both; of a change sign its record. The signature lies beside the files then."""
-    from proxyaudit.attestation.keys import read_signer
+    from proxyaudit.attestation.keys import read_private
     from proxyaudit.attestation.signing import sign_folder
     from proxyaudit.evidence.changes import is_change
     from proxyaudit.evidence.manifest import ATTESTATION
 
-    if is_change(run):
-        folder, payloads, stated = _of_change(run, policy)
-    else:
-        folder, payloads, stated = _of_run(run, policy)
-    signer = read_signer(key, ask_passphrase())
+    read_private(key)
+    notes: list[str] = []
+    folder, payloads, stated = _of_change(run, policy) if is_change(run) else _of_run(run, policy, notes)
+    signer = ask_signer(key)
+    for note in notes:
+        console.warn(f"proxyaudit: {note}")
     keyids, dropped = sign_folder(folder, payloads, signer)
     if dropped:
         console.warn(
@@ -74,8 +79,8 @@ def sign(
     console.write_line(f"Stated: {said}, by the key {signer.public_key.keyid[:12]}")
 
 
-def _of_run(run: Path, policy: Path | None) -> tuple[Path, list[bytes], dict[str, str]]:
-    """A run's folder, the statements about it, and what they come to."""
+def _of_run(run: Path, policy: Path | None, told: list[str]) -> tuple[Path, list[bytes], dict[str, str]]:
+    """A run's folder, the statements about it, and what they come to; ``told`` takes what a signer should know."""
     from proxyaudit.attestation.statements import make_statements
     from proxyaudit.evidence.manifest import read_manifest
     from proxyaudit.evidence.pack import find_run
@@ -90,8 +95,7 @@ def _of_run(run: Path, policy: Path | None) -> tuple[Path, list[bytes], dict[str
     digest = policy_digest(policy, wanted)
     result = decide(pack, wanted, lambda name: read_verified(base / name, notes), where=str(policy or "policy"), digest=digest)
     said = test_result(result, wanted, digest)
-    for note in (*result.notes, *notes):
-        console.warn(f"proxyaudit: {note}")
+    told += (*result.notes, *notes)
     return folder, make_statements(read_manifest(folder)[0], pack, said), {"result": said.result, "policy": digest}
 
 
@@ -105,6 +109,14 @@ def _of_change(folder: Path, policy: Path | None) -> tuple[Path, list[bytes], di
         raise InputError("no policy decides on a change record", where="--policy", mend="leave it out, or name the run of the new audit")
     record = read_verified_change(folder)
     return folder, make_change_statement(read_manifest(folder)[0], record), {"change": record.about}
+
+
+def ask_signer(key: Path) -> "CryptoSigner":
+    """The signer of a private key's file; what is wrong with the file is told before anybody is asked for its passphrase."""
+    from proxyaudit.attestation.keys import read_private, read_signer
+
+    read_private(key)
+    return read_signer(key, ask_passphrase())
 
 
 def ask_passphrase(*, again: bool = False) -> str:

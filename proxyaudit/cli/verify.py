@@ -17,6 +17,7 @@ _ANSWERS = {
     "verified in part": "verified in part: what was not checked here may say anything",
     "altered": "NOT as it was written",
 }
+_UNSIGNED = "every file is as its manifest says, but NOT signed by each key that was named, or a key expired"
 _CODES = {"verified": 0, "verified in part": 3, "altered": IntegrityError.exit_code}
 _SHOWN = 8
 Keys = Annotated[list[Path] | None, given("Public key that must have signed the run; may be given several times.", "PUB", name="--key")]
@@ -57,7 +58,7 @@ def verify(
     else:
         for check in found.checks:
             console.write_line(f"{_MARKS[check.state]:<7}  {check.name}: {check.detail}")
-        console.write_line(f"{found.folder}: {_ANSWERS[found.outcome]}")
+        console.write_line(f"{found.folder}: {_UNSIGNED if found.only_unsigned else _ANSWERS[found.outcome]}")
     for check in found.checks:
         if check.state == "skipped":
             console.warn(f"proxyaudit: not checked: {check.name} ({check.detail})")

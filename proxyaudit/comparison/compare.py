@@ -38,10 +38,13 @@ class _Side:
         return dict(sorted(found.items(), key=lambda item: ROLES.index(item[1])))
 
 
-def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
+def compare_packs(
+    a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = (), purged: Sequence[str] = ()
+) -> Comparison:
     """Compare run B (after) with run A (before): what got worse, better, or cannot be told. Pure: the same packs give the same value.
 
     Regimes are paired as ``A=B``, by default those of one name and the one that is left in each; of attributes all that either run has.
+    ``purged`` names the runs (A, B) whose row sums a receipt calls deleted.
     Raises ``InputError`` where a regime or attribute is unknown, or nothing belongs together.
     """
     before, after = _Side(a), _Side(b)
@@ -71,7 +74,7 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     notes = [f"'{old}' of A and '{new}' of B were taken to belong together" for old, new in pairs if old != new and not regimes]
     if training != "same_rows" and any(pair.models == "trained" for pair in sides):
         notes.append(matching.RUN_NOTES[training])
-    notes += _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
+    notes += _notes(before, after, roles, same_rows, any(n.paired for n in numbers), purged)
     first, second = (RunName(run.name, run.id, run.status, run.plan_digest) for run in (a.evidence.run, b.evidence.run))
     shown = prominence_changes(a, b, pairs, list(roles), same_rows=same_rows, training=training)
     return Comparison(first, second, pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes), shown)
@@ -208,7 +211,8 @@ def _outcome(pair: _Pair, attribute: str, role: str, numbers: Sequence[NumberCha
     a, b = pair.before.findings.get((attribute, pair.old)), pair.after.findings.get((attribute, pair.new))
     mine = [n for n in numbers if (n.attribute, n.regime_a, n.regime_b) == (attribute, pair.old, pair.new)]
     by_chance = pair.training == "other_seed" and pair.models == "trained" and pair.old == pair.new
-    found = pair_outcome((attribute, role, pair.old, pair.new), a, b, mine, pair.models, by_chance=by_chance)
+    itself = pair.before.pack.evidence == pair.after.pack.evidence and pair.old == pair.new
+    found = pair_outcome((attribute, role, pair.old, pair.new), a, b, mine, pair.models, by_chance=by_chance or itself)
     if attribute in recoded and found.outcome != "worse":
         why = "it was coded in other levels in run B, so its numbers are not of one kind"
         return replace(found, outcome="cannot_tell", reasons=(why,))
@@ -221,12 +225,16 @@ def _recoded(before: _Side, after: _Side, roles: Iterable[str]) -> list[str]:
     return [name for name in roles if name in old and old[name] != new.get(name, old[name])]
 
 
-def _notes(before: _Side, after: _Side, roles: dict[str, Role], same_rows: bool, paired: bool) -> list[str]:
+_NO_SUMS = "a pack keeps no row sums (an earlier version wrote it)"
+
+
+def _notes(before: _Side, after: _Side, roles: dict[str, Role], same_rows: bool, paired: bool, purged: Sequence[str]) -> list[str]:
     rows = "the rows are not known to be the same: intervals of differences are unpaired, wider than for pairs"
     if paired:
         rows = "both were measured on the same rows: intervals of differences are paired"
     elif same_rows:
-        rows = "both were measured on the same rows, but a pack keeps no row sums (an earlier version wrote it): intervals are unpaired"
+        why = f"'purge' deleted the row sums of run {' and run '.join(purged)}" if purged else _NO_SUMS
+        rows = f"both were measured on the same rows, but {why}: intervals are unpaired"
     notes = [rows]
     for side, name in ((before, "A"), (after, "B")):
         if side.pack.evidence.run.status != "complete":
@@ -278,7 +286,7 @@ def verdict_changes(evidence: Evidence, before: str, after: str) -> list[dict[st
 
 
 def task_change(evidence: Evidence, before: str, after: str) -> dict[str, Any]:
-    """AUROC of the target before and after, and the loss in each model (positive: the mitigated one is worse)."""
+    """AUROC (of a number R squared) of the target before and after, and the loss in each model (positive: the mitigated one is worse)."""
     found = {e.regime: e for e in evidence.estimates if e.channel == "task" and e.regime in (before, after)}
     first, last = found.get(before), found.get(after)
     loss: list[float | None] = []

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from proxyaudit.arrays import Floats
 from proxyaudit.comparison.outcomes import Models
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.intervals import distinct_seeds
+from proxyaudit.stats.laws import normal_quantile, t_quantile, t_tail
 from proxyaudit.types import Estimate
 
 Part = tuple[float, float]
@@ -100,19 +100,19 @@ def _number(estimate: Estimate, kept: tuple[Floats, Floats, Floats] | None) -> N
         return Number(estimate.value, repetitions, (_rows_behind(half, seeds, estimate.level), _KNOWN))
     count = estimate.seeds or 1
     df = float(count - 1) if count > 1 else _KNOWN
-    se = half / float(stats.t.ppf(0.5 + estimate.level / 2, df))
+    se = half / float(t_quantile(0.5 + estimate.level / 2, df))
     return Number(estimate.value, np.array([estimate.value]), (se**2, df))
 
 
 def _rows_behind(half: float, seeds: Floats, level: float) -> float:
     """The largest row variance that, with the spread over repetitions, gives an interval of this half-width."""
     spread = float(seeds.var(ddof=1)) / len(seeds)
-    most = (half / float(stats.norm.ppf(0.5 + level / 2))) ** 2
+    most = (half / normal_quantile(0.5 + level / 2)) ** 2
     # The half-width is no monotone function of it (degrees of freedom grow as well): from above, the first that fits.
     rows = most * np.linspace(1, 0, 201)
     total = rows + spread
     df = (len(seeds) - 1) * (total / spread) ** 2
-    fits = np.flatnonzero(stats.t.ppf(0.5 + level / 2, df) * np.sqrt(total) <= half)
+    fits = np.flatnonzero(t_quantile(0.5 + level / 2, df) * np.sqrt(total) <= half)
     return float(rows[fits[0]]) if len(fits) else 0.0
 
 
@@ -142,8 +142,8 @@ def subtract(a: Number, b: Number, *, models: Models, same_rows: bool) -> Differ
         return Difference(value, value, value, (1.0 if value == 0 else 0.0) if claimable else None, paired, _agrees(a, b))
     df = variance**2 / sum(v**2 / df for v, df in parts)
     se = variance**0.5
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, df)) * se
-    p = float(2 * stats.t.sf(abs(value) / se, df)) if claimable else None
+    half = float(t_quantile(0.5 + LEVEL / 2, df)) * se
+    p = 2 * t_tail(abs(value) / se, df) if claimable else None
     return Difference(value, value - half, value + half, p, paired, models == "trained" or _agrees(a, b))
 
 
@@ -160,4 +160,4 @@ def _agrees(a: Number, b: Number) -> bool:
     if apart.min() <= 0:
         return False
     spread = float(apart.std(ddof=1)) / len(apart) ** 0.5
-    return spread == 0 or float(stats.t.sf(float(apart.mean()) / spread, len(apart) - 1)) <= 0.05
+    return spread == 0 or t_tail(float(apart.mean()) / spread, len(apart) - 1) <= 0.05

@@ -87,8 +87,17 @@ class PairOutcome:
     reasons: tuple[str, ...]
 
 
-Moved = Literal["more", "less", "not_seen"]
-"""``not_seen``: no difference beyond noise, or none may be claimed of models that were trained on other rows."""
+Moved = Literal["more", "less", "unchanged", "cannot_tell"]
+"""``unchanged``: the interval excludes a quarter more and a fifth less; ``cannot_tell``: it holds more than one answer, or nothing may be
+claimed of models that were trained on other rows."""
+
+
+_MOVED: dict[Moved, str] = {
+    "more": "more prominent",
+    "less": "less prominent",
+    "unchanged": "about as prominent as before",
+    "cannot_tell": "whether it is more or less prominent cannot be told",
+}
 
 
 @dataclass(frozen=True)
@@ -112,10 +121,22 @@ class ProminenceChange:
     @property
     def text(self) -> str:
         """One sentence."""
-        moved = {"more": "more prominent", "less": "less prominent", "not_seen": "no difference in prominence seen"}[self.word]
-        times = f", {self.value_b / self.value_a:.1f} times" if min(self.value_a, self.value_b) > 0 and self.word != "not_seen" else ""
         where = self.regime_b if self.regime_a == self.regime_b else f"{self.regime_a} to {self.regime_b}"
-        return f"'{self.attribute}' in {where}: {moved}{times} ({self.value_a:.3f} before, {self.value_b:.3f} after, at '{self.site_b}')"
+        times = (
+            f", {self.value_b / self.value_a:.1f} times" if min(self.value_a, self.value_b) > 0 and self.word in ("more", "less") else ""
+        )
+        sides = f"{self.value_a:.3f} before, {self.value_b:.3f} after, at '{self.site_b}'"
+        if self.difference is None or self.low is None or self.high is None:
+            between = "no interval is known"
+        else:
+            value, low, high = (f"{round(end, 3) + 0.0:.3f}" for end in (self.difference, self.low, self.high))
+            between = f"difference {value}, 95 % interval {low} to {high}"
+        return f"'{self.attribute}' in {where}: {_MOVED[self.word]}{times} ({sides}; {between}{self._no_claim()})"
+
+    def _no_claim(self) -> str:
+        """Why nothing is claimed of an interval that shows a difference."""
+        excludes_zero = self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+        return ", which other initial weights or training rows alone may make" if self.word == "cannot_tell" and excludes_zero else ""
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxyaudit.estimates.questions import kind_of, word_of
+from proxyaudit.estimates.task import AUROC, YARDSTICKS
 from proxyaudit.evidence.changes import Changed, ChangeRecord, Mechanism, NamedRun, Side, change_claims
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.secret import has_secret, keyed_hash
 from proxyaudit.types import Estimate
 
-TASK = "AUROC of the target"
+_TASKS = {by.measure: by.unit.partition(" on ")[0] for by in YARDSTICKS.values()}  # "AUROC of the target"
 _OTHERS = ("linear", "nonlinear", "expressed", "used")
 _OF_CURES = ("gap", "leak", "prominence")
 _CHANNELS = {"gap": ("expressed", "gap"), "leak": ("linear", "leak"), "prominence": ("prominence", "units")}
 _UNTRIED = "what the cure does to other attributes was not measured in the trial"
 _NOT_AUDITED = "the numbers after the change are those of a trial; no verdict on the altered release is given before it is audited"
 _OWN_VALUES = "rows are repaired in the release only: the model meets people's own values later"
+_REAL_ROWS = "rows of the release are those of real people: it is no synthetic release, and to be kept as safe as the data"
 
 
 def record_of_mitigation(document: Mapping[str, Any], identifier: str) -> ChangeRecord:
@@ -51,14 +53,15 @@ def record_of_cure(document: Mapping[str, Any], identifier: str) -> ChangeRecord
     """The record of a cure, from ``cure.json`` and the name of its folder."""
     before, promised, attribute = document["before"], document["promised"], str(document["attribute"])
     measured = [_of_trial(key, before.get(key), promised[key], attribute) for key in promised if key.partition(" at ")[0] in _OF_CURES]
-    cost = promised.get("auroc_cost")
+    by = next((by for by in YARDSTICKS.values() if by.cost in promised), AUROC)
+    cost = promised.get(by.cost)
     named: dict[str, Any] = {
         "channel": "cure",
-        "measure": "auroc_cost",
+        "measure": by.cost,
         "attribute": None,
         "site": None,
-        "what": f"{TASK}, lost",
-        "unit": "AUROC",
+        "what": f"{_TASKS[by.measure]}, lost",
+        "unit": _TASKS[by.measure].partition(" of the ")[0],
     }
     return ChangeRecord(
         change_version="1.0",
@@ -129,7 +132,9 @@ def _beside(entry: Mapping[str, Any], attribute: str) -> bool:
 
 def _task(task: Mapping[str, Any]) -> Changed:
     sides: dict[str, Any] = {key: None if task[key] is None else _side(task[key]) for key in ("before", "after")}
-    return Changed(channel="task", measure="auroc", attribute=None, site=None, what=TASK, unit=str(task["unit"] or ""), **sides)
+    unit = str(task["unit"] or "")
+    measure = next((by.measure for by in YARDSTICKS.values() if by.unit == unit), AUROC.measure)
+    return Changed(channel="task", measure=measure, attribute=None, site=None, what=_TASKS[measure], unit=unit, **sides)
 
 
 def _of_trial(key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any], attribute: str) -> Changed:
@@ -166,3 +171,5 @@ def _left(document: Mapping[str, Any], measured: Sequence[Changed]) -> Iterable[
     yield _UNTRIED
     if str(document["cure"]).startswith("repaired"):
         yield _OWN_VALUES
+    if document.get("holds_real_rows"):
+        yield _REAL_ROWS

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from proxyaudit.controls.framework import CheckNeed, Clause, Condition, EstimateNeed, FindingNeed, Framework, Support
+from proxyaudit.controls.framework import CheckNeed, Clause, Condition, EstimateNeed, FindingNeed, Framework, Support, comes_along
 from proxyaudit.estimates.scope import entries, mapping, read_scope
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.seal import deviations, named_seal
 from proxyaudit.types import Control, Estimate, Finding, Verdict
 
 Answer = Literal["supported", "in_part", "not_supported"]
@@ -85,7 +86,7 @@ class FrameworkClaims:
         """As JSON."""
         head = self.framework.model_dump(mode="json", exclude={"clauses", "applies"}, exclude_none=True)
         clauses = [{**asdict(c), "answer": c.answer, "supported": [_supported_dict(s) for s in c.supported]} for c in self.clauses]
-        return {**head, "applies": self.applies, "why_not": self.why_not, "clauses": clauses}
+        return {**head, "comes_along": comes_along(self.framework), "applies": self.applies, "why_not": self.why_not, "clauses": clauses}
 
 
 def _supported_dict(one: Supported) -> dict[str, Any]:
@@ -105,7 +106,9 @@ class _Facts:
         # Of bare activations nobody knows what the model read.
         reads = "text" if mapping(pack.recipe, "data").get("text") else "table"
         self.reads = {"outputs": reads, "prompts": "text"}.get(scope.surface, "")
-        # Both go into the digest that names the run; what environment.json says, nothing vouches for.
+        named = named_seal(pack.environment)
+        self.sealed = named is not None and not deviations(named, pack.plan, pack.environment.get("started"))
+        # Both go into the digest that names the run; what else environment.json says, nothing vouches for.
         self.documents: dict[str, Mapping[str, Any]] = {"plan": pack.plan, "recipe": pack.recipe}
         # What belongs to a reference (placebos, the untrained network) says nothing by itself.
         self.numbers = _by_pair((e.attribute, e.regime, e) for e in pack.evidence.estimates if e.reference_for is None)
@@ -210,6 +213,7 @@ def _run_level(condition: Condition, facts: _Facts) -> bool:
         and (condition.regimes is None or bool(set(condition.regimes) & set(facts.kinds.values())))
         and (condition.document is None or any(facts.holds(path) for path in condition.document))
         and (not condition.not_tested or bool(facts.evidence.not_tested))
+        and (not condition.sealed or facts.sealed)
     )
 
 

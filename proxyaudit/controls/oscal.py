@@ -6,12 +6,14 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from proxyaudit.controls.claims import ClauseClaim, FrameworkClaims, Supported
+from proxyaudit.controls.framework import comes_along
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, run_date
 
 OSCAL_VERSION = "1.2.1"
 _NAMES = "urn:proxyaudit:oscal"  # namespace of our properties
+_OWN = "A framework of the reader's own; it does not come with proxyaudit. "
 _REMARKS = (
     "Observations say what the run supports evidence for. OSCAL's findings know 'satisfied' and 'not-satisfied' only; no audit of this "
     "kind can say either of a clause, so there are none."
@@ -59,7 +61,7 @@ def _result(one: FrameworkClaims, key: str, date: str) -> dict[str, Any]:
     return {
         "uuid": _uuid(key, about.name),
         "title": about.title,
-        "description": f"{about.source}. Clauses without an observation are not supported by this run.",
+        "description": f"{about.source}. {'' if comes_along(about) else _OWN}Clauses without an observation are not supported by this run.",
         "start": date,
         "reviewed-controls": {"control-selections": [selection]},
         **({"observations": seen} if seen else {}),
@@ -73,6 +75,7 @@ def _observation(one: FrameworkClaims, clause: ClauseClaim, said: Supported, key
         for about in said.findings
     ]
     numbers = {"href": "evidence.json", "description": f"Estimates and controls {', '.join(map(_line, said.ids))}"}
+    left = [f"Not by {_line(f'{other.attribute} in {other.regime}')}: {other.why}." for other in said.left]
     return {
         "uuid": _uuid(key, f"{_control(one, clause)} {said.evidence_for}"),
         "title": clause.clause,
@@ -81,6 +84,7 @@ def _observation(one: FrameworkClaims, clause: ClauseClaim, said: Supported, key
         "methods": ["TEST"],
         "relevant-evidence": [numbers if said.ids else {"href": "plan.json", "description": "The plan of the audit"}],
         "collected": date,
+        **({"remarks": " ".join(left)} if left else {}),
     }
 
 

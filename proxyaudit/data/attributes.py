@@ -1,17 +1,24 @@
 """Protected attributes and proxies as codes on the audit rows, with small groups kept out of sight."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.data.columns import OTHER, Column, ColumnKind, labels
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
+from proxyaudit.later import Later
 from proxyaudit.types import NotTested, Role
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Later("pandas")  # slow to load, and needless for commands that read evidence
 
 # Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
 MIN_LEVEL_ROWS = 30
@@ -33,7 +40,7 @@ class Attribute:
     kind: Literal["binary", "multiclass", "continuous"]
     levels: tuple[str, ...]  # of the codes, sorted as text (bands from low to high); empty for a continuous attribute
     codes: NDArray[Any]  # (n_audit,) int64, -1 for missing or too rare; float64 with NaN when continuous
-    parts: tuple["Attribute", ...] = ()  # of an intersection, the protected attributes that it combines
+    parts: tuple[Attribute, ...] = ()  # of an intersection, the protected attributes that it combines
     cells: tuple[tuple[int, ...], ...] = ()  # of an intersection, each level's codes of its parts
 
     @property

@@ -70,8 +70,12 @@ class ParquetBatches:
         for file in files:
             try:
                 with open_plain(file) as stream:
-                    about = pq.ParquetFile(stream)
-                    names.append((*about.schema_arrow.names, *_partitions(file, folder)))
+                    about, parts = pq.ParquetFile(stream), _partitions(file, folder)
+                    if doubled := next((name for name in about.schema_arrow.names if name in parts), None):
+                        fault = f"{what}: column '{doubled[:60]}' is in the file and in the name of its folder ('{doubled[:60]}=...')"
+                        mend = f"leave it out of the files, or move them out of '{doubled[:60]}=...'"
+                        raise InputError(fault, where=str(file), mend=mend)
+                    names.append((*about.schema_arrow.names, *parts))
                     meta = about.metadata
                     sizes = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
                     rows, expanded = rows + meta.num_rows, expanded + max(8 * meta.num_rows * meta.num_columns, sizes)

@@ -3,6 +3,8 @@
 Numbers are float64 (int64 where every value is whole), dates days since 1970 and categories text without blanks around it.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,17 +12,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.errors import InputError
+from proxyaudit.later import Later
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     Column = pd.Series[Any]
 else:
-    Column = pd.Series  # takes no subscript when it runs
+    pd, Column = Later("pandas"), Any  # slow to load, and needless for commands that read evidence
 MISSING = "(missing)"
 OTHER = "(other)"
+NOT_SEEN = "so many values of an input cannot be seen by the model that what it does without them proves no absence"
 EXACT_INTEGER = 2**53  # beyond this float64 no longer tells neighbouring integers apart
 _LEADING_ZERO = re.compile(r"[+-]?0\d")
 _PLAIN = r"^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,18})?$"  # no leading zeros, nothing beyond 2**53
@@ -280,6 +285,14 @@ def _days(text: Column) -> Column | None:
     return pd.Series(np.append(days, np.nan)[codes], index=text.index, name=text.name)
 
 
+def _days_of(moments: Column) -> Column:
+    """Days since 1970 of moments, in UTC where they have an offset; in their own unit, since nanoseconds end in the year 2262."""
+    plain = moments if moments.dt.tz is None else moments.dt.tz_convert("UTC").dt.tz_localize(None)
+    values = plain.to_numpy()
+    day = np.timedelta64(1, "D") / np.array(1, dtype=values.dtype.str.replace("M", "m"))
+    return pd.Series(np.where(np.isnat(values), np.nan, values.astype(np.int64) / day), index=moments.index, name=moments.name)
+
+
 def infer_kind(column: Column, *, where: str) -> ColumnKind:
     """Decide what a real column is: truth values are categories, ISO dates and times numbers. ``InputError``: infinite or nested values."""
     column = _without_na(column, where)
@@ -316,8 +329,7 @@ def coerce(column: Column, kind: ColumnKind, *, where: str) -> Column:
         text = labels(column, where=where)
         return text if kind.spellings is None else one_spelling(text, kind.spellings)
     if kind.date and column.dtype.kind == "M":
-        moments = pd.to_datetime(column, utc=True).dt.tz_localize(None)
-        return _narrow(((moments - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype("float64"))
+        return _narrow(_days_of(column))
     if kind.date:
         text = labels(column, where=where)
         days = _days(text) if text.notna().any() else text.astype("float64")

@@ -137,8 +137,8 @@ def _find_encoding(path: Path, told: Told) -> str:
         for data in _whole_lines(path):
             if re.search(rb"[\x80-\xff]", _WESTERN.sub(b"", data)):
                 raise UnicodeDecodeError("utf-8", data, 0, 1, "it may be any alphabet")
-        why = "the file is no UTF-8; it was read as Latin-1, since all of them are Western letters"
-        told.remarks.append(("how letters beyond ASCII are written", why))
+        why = "the file is not UTF-8; it was read as Latin-1, since all of them are Western letters then"
+        told.remarks.append(("whether letters beyond ASCII are read as they were meant", why))
     return encoding
 
 

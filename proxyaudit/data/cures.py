@@ -1,23 +1,35 @@
 """Cures: ways to alter training rows so that a model has less reason, or less means, to learn a protected attribute.
 
 ``resampled`` makes the attribute independent of the target (Kamiran & Calders 2012). The others treat the columns that carry it: they are
-dropped, permuted over all rows, or repaired, so that they are distributed alike in every group (Feldman et al. 2015). A cure is a pure
-function of a table and a random stream, so that what was tried can be written as a release.
+dropped, permuted over all rows, or repaired, so that they are distributed alike in every group (Feldman et al. 2015). ``mixed`` takes half
+of the rows from another kind of training. Of texts words are ``scrubbed``. Each of these is a pure function of tables and a random stream,
+so that what was tried can be written as a release. ``erased`` alters no row: an eraser is put into the model that was trained.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-import pandas as pd
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.columns import Column, level_codes
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.errors import TaskError
+from proxyaudit.later import Later
 
-Way = Literal["resampled", "dropped", "permuted", "repaired"]
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Later("pandas")  # slow to load, and needless for commands that read evidence
+
+Way = Literal["resampled", "dropped", "permuted", "repaired", "scrubbed", "mixed", "erased"]
+ERASED: Final = "erased"
+SCRUBBED: Final = "scrubbed"
+RULES: Final = ("names", "pronouns", "dates", "ages")  # of scrubbing, all that mask words
+ERASER: Final = "leace"  # the registered eraser that is tried
 MOST_CARRIERS: Final = 3
 _MOST_VALUES = 10  # of a number that are groups of their own; of more, quarters are
 WORDS: Final[dict[str, str]] = {
@@ -25,21 +37,36 @@ WORDS: Final[dict[str, str]] = {
     "dropped": "without {columns}",
     "permuted": "{columns} shuffled over all rows",
     "repaired": "{columns} made alike in every group of {attribute}",
+    "scrubbed": "names, gendered words, dates and ages masked in the training texts",
+    "mixed": "half of the rows taken from {source}",
+    # What is done, and not that nothing of it is left.
+    "erased": "a linear eraser (LEACE) for {attribute} put into the trained model",
 }
 
 
 @dataclass(frozen=True)
 class Cure:
-    """One way to alter a training table for the sake of one attribute; ``columns`` are the carriers that are treated."""
+    """One way to alter a training table, or a trained model, for the sake of one attribute.
+
+    ``columns`` are the carriers that are treated, or the column of texts; ``source`` is the kind of training that a mixture takes half of
+    its rows from.
+    """
 
     way: Way
     attribute: str
     columns: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def name(self) -> str:
-        """Its name in evidence and on the command line, such as ``dropped-2``: by way and number of carriers."""
-        return f"{self.way}-{len(self.columns)}" if self.columns else self.way
+        """Its name in evidence and on the command line: by way and number of carriers (``dropped-2``), or where rows are from."""
+        what = self.source or (len(self.columns) if self.columns and self.way != SCRUBBED else "")
+        return f"{self.way}-{what}" if what else self.way
+
+    @property
+    def alters_rows(self) -> bool:
+        """Whether it gives rows that can be written as a release."""
+        return self.way != ERASED
 
     @property
     def needs_attribute(self) -> bool:
@@ -54,21 +81,35 @@ class Cure:
 
     def words(self) -> str:
         """What it does, for people."""
-        return WORDS[self.way].format(attribute=self.attribute, columns=_listed(self.columns))
+        return WORDS[self.way].format(attribute=self.attribute, columns=_listed(self.columns), source=self.source)
 
-    def alter(self, rows: pd.DataFrame, target: str, rng: np.random.Generator) -> pd.DataFrame:
-        """The altered rows, as many as before. Dropped columns hold one value everywhere: nothing can be learnt from them.
+    def alter(self, rows: pd.DataFrame, target_n: Ints, rng: np.random.Generator, others: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The altered rows, as many as before; ``target_n`` are their target classes. Dropped columns hold one value everywhere.
+
+        A mixture takes half of its rows, without repetition, from ``others`` and has the columns that both have.
 
         Raises:
-            TaskError: the table lacks the attribute, or it is known on too few rows.
+            TaskError: the table lacks the attribute, or it is known on too few rows; ``others`` are too few.
+            ValueError: the cure alters no rows, or a mixture is given no ``others``.
         """
+        if self.way == "mixed":
+            return _mixed(rows, others, self.source, rng)
+        if self.way == "erased":
+            raise ValueError("an eraser alters the model, not its training rows")
         if self.way == "resampled":
-            return rows.iloc[_drawn(_groups(rows, self.attribute), level_codes(rows[target], cut=False), rng)].reset_index(drop=True)
+            return rows.iloc[_drawn(_groups(rows, self.attribute), level_codes(pd.Series(target_n), cut=False), rng)].reset_index(drop=True)
         if self.way == "dropped":
             # The commonest value: a dropped number would otherwise stand far outside by chance.
             first = {name: rows[name].mode(dropna=True).iloc[:1] for name in self.columns}
             return rows.assign(**{name: value.repeat(len(rows)).set_axis(rows.index) for name, value in first.items() if len(value)})
         altered = rows.copy()
+        if self.way == SCRUBBED:
+            from proxyaudit.data.scrubbing import scrub  # lists of words, which commands that read evidence need not load
+            from proxyaudit.data.text import lines_of
+
+            for column in self.columns:
+                altered[column] = scrub(lines_of(rows[column]), RULES)
+            return altered
         if self.way == "permuted":
             order = rng.permutation(len(rows))
             for column in self.columns:  # all in one order: what they say together they still say, but of somebody else
@@ -81,17 +122,38 @@ class Cure:
         return altered
 
 
-def cures_of(attribute: str, carriers: Sequence[str], *, known: bool) -> tuple[Cure, ...]:
-    """The cures that are tried for an attribute; of ``carriers`` the leading ones come first; ``known``: the table holds the attribute."""
+def cures_of(
+    attribute: str, carriers: Sequence[str], *, known: bool, source: str = "", erasable: bool = False, text: str | None = None
+) -> tuple[Cure, ...]:
+    """The cures that are tried for an attribute; of ``carriers`` the leading ones come first; ``known``: the table holds the attribute.
+
+    ``source`` is a cleaner kind of training to mix with, where there is one; ``erasable``: an eraser can be put into the model; ``text``:
+    the column of texts to scrub.
+    """
     leading = tuple(carriers[:MOST_CARRIERS])
     found = [Cure("resampled", attribute)]
     found += [Cure("dropped", attribute, leading[:count]) for count in range(1, len(leading) + 1)]
     found += [Cure("permuted", attribute, leading), Cure("repaired", attribute, leading)] if leading else []
+    found += [Cure(SCRUBBED, attribute, (text,))] if text else []
+    found += [Cure("mixed", attribute, source=source)] if source else []
+    found += [Cure("erased", attribute)] if erasable else []
     return tuple(cure for cure in found if known or not cure.needs_attribute)
 
 
 def _listed(columns: Sequence[str]) -> str:
     return columns[0] if len(columns) == 1 else f"{', '.join(columns[:-1])} and {columns[-1]}" if columns else ""
+
+
+def _mixed(rows: pd.DataFrame, others: pd.DataFrame | None, source: str, rng: np.random.Generator) -> pd.DataFrame:
+    """Half of the rows and half as many others, in an order that tells of none where it is from; of an odd number one more of the rows."""
+    if others is None:
+        raise ValueError("a mixture needs the rows of its source")
+    taken = len(rows) // 2
+    if len(others) < taken:
+        raise TaskError(f"'{source}' has {len(others)} rows, and {taken} are to be taken from it")
+    pieces = [part.iloc[rng.permutation(len(part))[:count]] for part, count in ((rows, len(rows) - taken), (others, taken))]
+    joined = pd.concat(pieces, ignore_index=True, join="inner")
+    return joined.iloc[rng.permutation(len(joined))].reset_index(drop=True)
 
 
 def _groups(rows: pd.DataFrame, attribute: str) -> Ints:

@@ -2,28 +2,32 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute, nothing_to_tell
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, check_one_reading, coerce, infer_kind
-from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
+from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
+from proxyaudit.data.histories import Histories
 from proxyaudit.data.identifiers import find_identifiers, identifier_note
 from proxyaudit.data.intersections import check_intersections, cross_all
+from proxyaudit.data.many_levels import fewer_rows_notes
 from proxyaudit.data.odd_columns import input_notes, people_notes
 from proxyaudit.data.sdv_metadata import Metadata
 from proxyaudit.data.shards import weights_file_digest
-from proxyaudit.data.sources import Roles, Source, find_source, load_source, require_columns
+from proxyaudit.data.sources import Roles, Source, check_files, find_source, load_source, published_digests, require_columns
+from proxyaudit.data.spellings import spelling_notes
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
-from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
+from proxyaudit.data.target import Target, settle_target, target_kind
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.names import check_names
@@ -42,7 +46,7 @@ class Dataset:
     audit: pd.DataFrame  # held-out rows with the same columns
     features: tuple[FeatureColumn, ...]  # the model's inputs in file order
     target: str
-    classes: tuple[str, ...]  # of two, the second is the positive one
+    classes: tuple[str, ...]  # of two, the second is the positive one; of a number its bands
     attributes: tuple[Attribute, ...]  # protected ones, then proxies, coded on the audit rows
     parts: Ints  # (n_audit,) part 0, 1 or 2 of each audit row; clusters never straddle
     clusters: Ints  # (n_audit,) dense numbers of rows that belong together
@@ -51,16 +55,30 @@ class Dataset:
     notes: tuple[NotTested, ...]
     holdout: bool  # whether the audit rows are data.holdout, which releases were not made from
     kinds: tuple[ColumnKind, ...] = ()  # of every column of train, for bringing other tables to it
-    threshold: float | None = None  # where a numeric target is cut
+    reading: Target | None = None  # how the target is read; where it is not given, as the classes themselves
     legitimate: tuple[str, ...] = ()  # columns whose influence is accepted
     group: str | None = None  # the column that says which rows belong together
     text: str | None = None  # the text column that the model reads, then its only input
     unseen: tuple[Unseen, ...] = ()  # inputs of which the encoder cannot see some audit rows
     metadata: Metadata = field(default_factory=Metadata)  # kinds of columns that data.metadata says
+    histories: Histories = field(default_factory=Histories)  # what made one row of several
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
-        """The ``(n,)`` class numbers of rows brought to this data set's kinds; ``InputError`` for a target missing or of no known class."""
-        return encode_target(frame[self.target], self.classes, self.threshold)
+        """The ``(n,)`` class numbers, of a number its bands, of rows brought to this data set's kinds; ``InputError``: as of ``Target``."""
+        return self.read.codes(frame[self.target])
+
+    def learnt(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """What models are trained to say of such rows: class numbers, or a number in standard deviations from its mean."""
+        return self.read.learnt(frame[self.target])
+
+    def truth(self, frame: pd.DataFrame) -> Floats:
+        """What each output would be if a model knew the target, ``(n, C)``."""
+        return self.read.truth(frame[self.target])
+
+    @property
+    def read(self) -> Target:
+        """How the target is read."""
+        return self.reading or Target(self.classes)
 
     @property
     def protected(self) -> tuple[str, ...]:
@@ -77,6 +95,7 @@ class Dataset:
 def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     """Load, check and split the real data of a recipe, paths relative to ``base``; ``InputError`` for any fault in files, roles, values."""
     spec = recipe.data
+    check_files(recipe, base)
     source = load_source(spec, base, recipe.values, seed=recipe.seed, gather=True)
     notes: list[NotTested] = []
     features, apart = _without_identifiers(source, source.inputs(notes), spec, notes)
@@ -86,7 +105,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     rows = _split(recipe, base, source, features, apart, notes)
     train, audit = rows.train, rows.audit
     features = _drop_constant(train, features, spec.encode, notes)
-    threshold, classes = _settle_classes(source, train, audit)
+    aim = settle_target(train, audit, source.roles, rows.kinds, where=source.where)
     kept = tuple(FeatureColumn(name, "text" if name == source.roles.text else rows.kinds[name].kind) for name in features)
     if spec.encode == "none" and any(rows.kinds[name].date for name in features):
         mend = "exclude it, or use data.encode: standard"
@@ -94,11 +113,13 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     made = check_intersections(spec.intersections or (), source.roles.protected, source.columns)
     check_names((*source.roles.protected, *made, *source.roles.proxies), "attribute", source.where, rows.kinds)
     attributes = _code_attributes(source, spec, rows.kinds, train, audit, notes)
-    notes.extend(_odd_columns(source, rows, features, encode_target(rows.all[source.roles.target], classes, threshold)))
+    notes.extend(fewer_rows_notes(attributes) if recipe.effort != "everything" else ())
+    notes.extend(_odd_columns(source, rows, features, aim.codes(rows.all[source.roles.target])))
     _check_makers(recipe, features, source.roles, notes)
+    notes += aim.notes(source.roles.target)
     encoder = _fit_encoder(recipe, source, kept, train, audit)
     table, where = ("data.holdout", str(spec.holdout)) if rows.held_out else ("the audit rows", source.where)
-    unseen = check_seen(encoder, audit, table=table, where=where)
+    unseen = check_seen(encoder, audit, table=table, where=where, group=source.roles.group)
     notes.extend(found.note() for found in unseen)
     return Dataset(
         name=source.name,
@@ -106,22 +127,22 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         audit=audit,
         features=kept,
         target=source.roles.target,
-        classes=classes,
+        classes=aim.classes,
         attributes=attributes,
         parts=rows.parts,
         clusters=rows.clusters,
         encoder=encoder,
-        # What a data card describes is published already.
-        hashes=public_hashes(rows.hashes | _other_files(recipe, base) | rows.digests(), rows.hashes["data"] if spec.path is None else None),
+        hashes=public_hashes(rows.hashes | _other_files(recipe, base) | rows.digests(), published_digests()),
         notes=tuple(notes),
         holdout=spec.holdout is not None,
         kinds=tuple(rows.kinds.values()),
-        threshold=threshold,
+        reading=aim,
         legitimate=source.roles.legitimate,
         group=source.roles.group,
         text=source.roles.text,
         unseen=unseen,
         metadata=source.reading.metadata,
+        histories=replace(source.reading.histories, tables=()),  # people of other tables are none of the second one's
     )
 
 
@@ -173,7 +194,7 @@ def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...]
     columns = [c for c in source.columns if c in features or c in roles.named]
     kinds = _settle_kinds(source, columns, features, held_out=recipe.data.holdout is not None)
     source.faults.settle(roles.exclude)
-    notes.extend(source.told.notes(kinds, "real rows") + spelling_notes(source.table, kinds, "real rows"))
+    notes.extend(source.told.notes(kinds, "real rows") + spelling_notes(source.table, kinds, "real rows", roles.group))
     real = coerce_rows(source.table, kinds, roles, source.faults, "real rows", notes)
     other = read_holdout(recipe, base, source, kinds, real, features, hashes, notes)
     # Texts tell people apart, so one text is one person's, whatever stands beside it.
@@ -187,19 +208,6 @@ def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...]
     return _Rows(train, audit, clusters, parts, kinds, hashes, other is not None)
 
 
-def _settle_classes(source: Source, train: pd.DataFrame, audit: pd.DataFrame) -> tuple[float | None, tuple[str, ...]]:
-    roles, threshold = source.roles, None
-    classes: tuple[str, ...]
-    if roles.target_threshold is not None:
-        threshold, classes = threshold_classes(train[roles.target], roles)
-    else:
-        classes = order_classes(pd.concat([train, audit])[roles.target], roles, where=source.where)
-    for rows, frame in (("training", train), ("audit", audit)):
-        codes = encode_target(frame[roles.target], classes, threshold, where=source.where)
-        check_support(codes, classes, roles.target, rows, where=source.where, groups=_groups(source, frame))
-    return threshold, classes
-
-
 def _fit_encoder(
     recipe: Recipe, source: Source, features: tuple[FeatureColumn, ...], train: pd.DataFrame, audit: pd.DataFrame
 ) -> Encoder | TextEncoder:
@@ -207,7 +215,7 @@ def _fit_encoder(
     if text is not None:
         return TextEncoder(text, train[text], recipe.model.text_width)
     try:
-        encoder = fit_encoder(train, features, recipe.data.encode)
+        encoder = fit_encoder(train, features, recipe.data.encode, native=recipe.model.native, groups=_groups(source, train))
         encoder.transform(audit)
     except InputError as error:
         raise InputError(error.what, where=source.where, mend=error.mend) from None
@@ -250,7 +258,7 @@ def _settle_kind(source: Source, name: str, *, is_input: bool) -> ColumnKind:
         return ColumnKind(name, "categorical")
     kind = source.reading.metadata.settled(column, infer_kind(column, where=source.where), where=source.where)
     check_one_reading(column, name, where=source.where)
-    if name in roles.bands:
+    if name in roles.bands and name in roles.protected:  # else that is the fault, told already
         kind = _banded(column, kind, roles.bands[name], source.where, is_input=is_input)
     if is_input:
         check_feature(coerce(column, kind, where=source.where), kind, where=source.where)
@@ -329,7 +337,7 @@ def file_hashes(recipe: Recipe, base: Path) -> dict[str, str]:
     hashes = find_source(recipe.data, base).hashes
     if recipe.data.holdout is not None:
         hashes["holdout"] = table_digest(resolve_path(recipe.data.holdout, base=base, what="data.holdout", folders=True))
-    return public_hashes(hashes | _other_files(recipe, base), hashes["data"] if recipe.data.path is None else None)
+    return public_hashes(hashes | _other_files(recipe, base), published_digests())
 
 
 def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:

@@ -5,21 +5,22 @@ audit on those rows would call removed what was only not shown (METHOD, section 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from proxyaudit.arrays import Singles
-from proxyaudit.data.columns import MISSING, OTHER, Column, ColumnKind, as_truth, labels, one_spelling
+from proxyaudit.arrays import Floats, Singles
+from proxyaudit.data.columns import MISSING, OTHER, Column, ColumnKind
 from proxyaudit.data.faults import Faults
-from proxyaudit.data.public_counts import SMALLEST_CELL, count_words, share_words
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_people, count_words, share_words
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
 
+Native = Literal["", "standard", "raw"]  # how a model reads columns as they are: not at all, with numbers standardised, unscaled
 MAX_ENCODED_LEVELS = 200  # names of encoded columns are published with the plan, so a level needs SMALLEST_CELL training rows to have one
 
 
@@ -31,14 +32,25 @@ class FeatureColumn:
     kind: Literal["numeric", "categorical", "text"]
 
 
+def _place_of(known: Sequence[Any], column: Column) -> Floats:
+    """The place of each value among those known, missing where it is none of them; a blank or no number stands for none."""
+    places = {value: place for place, value in enumerate(known) if value != "" and value == value}
+    numbers, values = pd.factorize(column)
+    return np.array([*(places.get(value, np.nan) for value in values), np.nan], dtype=np.float64)[numbers]
+
+
 @dataclass(frozen=True)
-class _Numeric:
+class NumericPart:
+    """A column of numbers."""
+
     name: str
     fill: float
     mean: float
     scale: float
     indicator: bool
     missing: float = 0.0  # share of the training rows
+    native: Native = ""
+    codes: tuple[float, ...] | None = None  # values that a model's codes stand for; ``None`` where it reads the number itself
 
     def unseen(self, column: Column) -> tuple[float, float]:
         """Shares of rows that hold what training never showed (no number can), and gaps beyond those of the training rows."""
@@ -46,24 +58,41 @@ class _Numeric:
 
     @property
     def suffixes(self) -> tuple[str, ...]:
+        """Ends of the names of the encoded columns."""
         return ("", f"={MISSING}") if self.indicator else ("",)
 
     def write(self, column: Column, out: Singles) -> None:
+        """Fill in the encoded columns."""
         values = column.to_numpy(dtype=np.float64)
         missing = np.isnan(values)
         out[:, 0] = (np.where(missing, self.fill, values) - self.mean) / self.scale
         if self.indicator:
             out[:, 1] = missing
 
+    def coded(self, codes: tuple[Any, ...]) -> "NumericPart":
+        """The same for a model whose codes stand for these values."""
+        return replace(self, codes=codes)
+
+    def hand_over(self, column: Column) -> Floats:
+        """The number, or its code, as a model reads it; missing values stay missing."""
+        if self.codes is not None:
+            return _place_of(self.codes, column)
+        values = column.to_numpy(dtype=np.float64)
+        return values if self.native == "raw" else np.asarray((values - self.mean) / self.scale)
+
 
 @dataclass(frozen=True)
-class _Categorical:
+class CategoricalPart:
+    """A column of categories."""
+
     name: str
     levels: tuple[str, ...]
     pooled: frozenset[str]
     missing: float = 0.0  # share of the training rows
     rare_share: float = 0.0  # share of the training rows whose level is pooled
     exact: bool = True  # whether the pooled levels are those of training, and not guessed from a table
+    native: Native = ""
+    codes: tuple[str, ...] | None = None  # levels in the order of a model's codes; ``None``: the levels here, in theirs
 
     @property
     def known(self) -> frozenset[str]:
@@ -77,18 +106,33 @@ class _Categorical:
 
     @property
     def suffixes(self) -> tuple[str, ...]:
+        """Ends of the names of the encoded columns."""
         return tuple(f"={level}" for level in self.levels)
 
     def write(self, column: Column, out: Singles) -> None:
+        """Fill in the encoded columns."""
         codes, uniques = pd.factorize(column)
         names = [OTHER if level in self.pooled else level for level in uniques] + [MISSING]
         positions = pd.Index(self.levels).get_indexer(pd.Index(names))[codes]
         known = positions >= 0
         out[np.flatnonzero(known), positions[known]] = 1.0
 
+    def coded(self, codes: tuple[Any, ...]) -> "CategoricalPart":
+        """The same for a model whose codes stand for these levels."""
+        return replace(self, codes=codes)
+
+    def hand_over(self, column: Column) -> Floats:
+        """The code of each level; levels that training never showed are missing."""
+        if self.codes is not None:
+            return _place_of(self.codes, column)
+        named = column.where(~column.isin(self.pooled), OTHER)
+        return _place_of([level for level in self.levels if level != MISSING], named)
+
 
 @dataclass(frozen=True)
-class _Plain:
+class PlainPart:
+    """A column of numbers that is handed over as it is, and may lack nothing."""
+
     name: str
     suffixes: tuple[str, ...] = ("",)
 
@@ -96,16 +140,22 @@ class _Plain:
         """Nothing: gaps are refused when the column is written."""
         return 0.0, 0.0
 
+    def coded(self, codes: tuple[Any, ...]) -> "PlainPart":
+        """No codes are read here."""
+        return self
+
     def write(self, column: Column, out: Singles) -> None:
+        """Fill in the encoded columns."""
         values = column.to_numpy(dtype=np.float64)
         bad = ~(np.abs(values) <= np.finfo(np.float32).max)
         if bad.any():
-            what = f"column '{self.name}' has {int(bad.sum())} missing or too large values, which encode: none cannot hand to the model"
+            rows = f"in {count_words(int(bad.sum()))} rows"
+            what = f"column '{self.name}' has missing or too large values {rows}, which encode: none cannot hand to the model"
             raise InputError(what, mend=_FILL)
         out[:, 0] = values
 
 
-_Part = _Numeric | _Categorical | _Plain
+Part = NumericPart | CategoricalPart | PlainPart
 # Not "use encode: standard" alone: files of trees are refused with it, and would send the reader back here.
 _FILL = "fill them as the model had them in training; data.encode: standard fills them for models that are trained here"
 
@@ -120,51 +170,106 @@ class Encoder:
 
     columns: tuple[str, ...]  # names of the encoded columns, each once
     sources: tuple[str, ...]  # the feature that each encoded column comes from
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def native(self) -> bool:
+        """Whether the model reads a column for each feature: categories as codes, missing values as NaN."""
+        return any(not isinstance(part, PlainPart) and part.native for part in self.parts)
+
+    @property
+    def feature_sources(self) -> tuple[str, ...]:
+        """The feature that each column of :meth:`features` comes from."""
+        return tuple(part.name for part in self.parts for _ in part.suffixes)
+
+    @property
+    def categories(self) -> dict[int, str]:
+        """Features that a model reads as codes, by the number of their encoded column."""
+        own = [part for part in self.parts if not isinstance(part, PlainPart)] if self.native else []
+        return {place: part.name for place, part in enumerate(own) if isinstance(part, CategoricalPart) or part.codes is not None}
+
+    def with_codes(self, codes: Sequence[tuple[Any, ...] | None]) -> "Encoder":
+        """The same for a model whose codes stand for these values, by column; ``None`` where it reads a number as it is."""
+        parts = [part if found is None else part.coded(found) for part, found in zip(self.parts, codes, strict=True)]
+        return replace(self, parts=tuple(parts))
 
     def transform(self, frame: pd.DataFrame) -> Singles:
-        """Encode coerced rows as ``(n, p)`` float32, unknown categories as zeros; ``InputError`` for a value too large or lacking."""
-        encoded = np.zeros((len(frame), len(self.columns)), dtype=np.float32)
+        """Encode coerced rows as ``(n, p)`` float32, as the model reads them.
+
+        Unknown categories are zeros, natively missing. Raises ``InputError``: a value is too large, or lacks where none may.
+        """
+        if not self.native:
+            return self.features(frame)
+        handed = [part.hand_over(frame[part.name]) for part in self.parts if not isinstance(part, PlainPart)]
+        for part, values in zip(self.parts, handed, strict=True):
+            if (np.abs(values) > np.finfo(np.float32).max).any():
+                raise _too_large(part.name)
+        return np.stack(handed, axis=1).astype(np.float32)
+
+    def features(self, frame: pd.DataFrame) -> Singles:
+        """What the inputs carry, as numbers that any reader can take: a column for each level, medians for what is missing."""
+        widths = [len(part.suffixes) for part in self.parts]
+        encoded = np.zeros((len(frame), sum(widths)), dtype=np.float32)
         start = 0
         for part in self.parts:
             stop = start + len(part.suffixes)
             with np.errstate(over="ignore"):
                 part.write(frame[part.name], encoded[:, start:stop])
             if not np.isfinite(encoded[:, start:stop]).all():
-                raise InputError(f"column '{part.name}' holds a number too large for the model", mend="rescale it, or correct the value")
+                raise _too_large(part.name)
             start = stop
         return encoded
 
-    def features(self, frame: pd.DataFrame) -> Singles:
-        """What the inputs carry, as numbers: the encoded table itself."""
-        return self.transform(frame)
+
+def _too_large(name: str) -> InputError:
+    return InputError(f"column '{name}' holds a number too large for the model", mend="rescale it, or correct the value")
 
 
-def fit_encoder(frame: pd.DataFrame, features: tuple[FeatureColumn, ...], encode: Literal["standard", "none"]) -> Encoder:
+def fit_encoder(
+    frame: pd.DataFrame,
+    features: tuple[FeatureColumn, ...],
+    encode: Literal["standard", "none"],
+    *,
+    native: bool = False,
+    groups: Column | None = None,
+) -> Encoder:
     """Learn an encoder from coerced real training rows.
 
     ``standard``: numbers are standardised, missing ones set to the median with an indicator column; categories become one column per level,
-    missing ones a level of their own. Levels with fewer than 11 rows, and all but the 199 largest of more than 200, share the column
-    ``(other)``. ``none``: numbers pass unchanged. Raises ``InputError``: ``none`` with a column that is no number or has gaps; numbers too
-    large to standardise.
+    missing ones a level of their own. Levels with fewer than 11 rows (or people, where ``groups`` say whose rows they are), and all but the
+    199 largest of more than 200, share the column ``(other)``. ``none``: numbers pass unchanged. Raises ``InputError``: ``none`` with a
+    column that is no number or has gaps; numbers too large to standardise. ``native``: a model that splits by categories and missing values
+    itself reads one column for each feature, with ``none`` numbers unscaled.
     """
-    if encode == "none":
+    if encode == "none" and not native:
         other = [feature.name for feature in features if feature.kind != "numeric"]
         if other:
             mend = "exclude or recode it, or use data.encode: standard"
             raise InputError(f"column '{other[0]}' is no number, which encode: none needs", mend=mend)
-        encoder = _encoder([_Plain(feature.name) for feature in features])
+        encoder = encoder_of([PlainPart(feature.name) for feature in features])
         encoder.transform(frame)
         return encoder
-    return _encoder([_fit_numeric(frame[f.name]) if f.kind == "numeric" else _fit_categorical(frame[f.name]) for f in features])
+    how: Native = "" if not native else "raw" if encode == "none" else "standard"
+    fitted = [_fit_numeric(frame[f.name], groups) if f.kind == "numeric" else _fit_categorical(frame[f.name], groups) for f in features]
+    return encoder_of([replace(part, native=how) for part in fitted])
 
 
-def _encoder(parts: Sequence[_Part]) -> Encoder:
+def encoder_of(parts: Sequence[Part]) -> Encoder:
+    """The encoder of columns in their order."""
+    if any(not isinstance(part, PlainPart) and part.native for part in parts):
+        own = tuple(part.name for part in parts)
+        return Encoder(own, own, tuple(parts))
     names = [part.name + suffix for part in parts for suffix in part.suffixes]
     return Encoder(_unique(names), tuple(part.name for part in parts for _ in part.suffixes), tuple(parts))
 
 
-def _fit_numeric(column: Column) -> _Numeric:
+def _enough(told: Column, level: str, groups: Column | None) -> bool:
+    """Whether a level may be named, which is that of rows of eleven people."""
+    held = told[told == level]
+    return len(held) >= SMALLEST_CELL and (groups is None or int(count_people(held, groups).sum()) >= SMALLEST_CELL)
+
+
+def _fit_numeric(column: Column, groups: Column | None) -> NumericPart:
     values = column.to_numpy(dtype=np.float64)
     missing = np.isnan(values)
     fill = float(np.median(values[~missing])) if not missing.all() else 0.0
@@ -173,23 +278,25 @@ def _fit_numeric(column: Column) -> _Numeric:
         mean, scale = float(filled.mean()), float(filled.std())
     if not (np.isfinite(mean) and np.isfinite(scale)):
         raise InputError(f"column '{column.name}' holds numbers too large to standardise", mend="rescale it")
-    indicator = int(missing.sum()) >= SMALLEST_CELL
-    return _Numeric(str(column.name), fill, mean, scale if scale > 0 else 1.0, indicator, float(missing.mean()))
+    indicator = _enough(column.isna().map({True: MISSING}), MISSING, groups)
+    return NumericPart(str(column.name), fill, mean, scale if scale > 0 else 1.0, indicator, float(missing.mean()))
 
 
-def _fit_categorical(column: Column) -> _Categorical:
-    counts = Counter(column.where(column.notna(), MISSING))
+def _fit_categorical(column: Column, groups: Column | None) -> CategoricalPart:
+    told = column.where(column.notna(), MISSING)
+    counts = Counter(told)
+    people = counts if groups is None else count_people(told, groups)
     missing = counts.pop(MISSING, 0)
     ranked = sorted(counts, key=lambda level: (-counts[level], level))
-    kept = [level for level in ranked if counts[level] >= SMALLEST_CELL]
+    kept = [level for level in ranked if people[level] >= SMALLEST_CELL]
     if len(ranked) > MAX_ENCODED_LEVELS:
         kept = kept[: MAX_ENCODED_LEVELS - 1]
     pooled = frozenset(ranked) - frozenset(kept)
-    tail = [OTHER] if sum(counts[level] for level in pooled) >= SMALLEST_CELL and OTHER not in kept else []
-    tail += [MISSING] if missing >= SMALLEST_CELL else []
+    tail = [OTHER] if OTHER not in kept and _enough(told.where(~told.isin(pooled), OTHER), OTHER, groups) else []
+    tail += [MISSING] if _enough(told, MISSING, groups) else []
     rows = max(len(column), 1)
     rare_share = sum(counts[level] for level in pooled) / rows
-    return _Categorical(str(column.name), (*sorted(kept), *tail), pooled, missing / rows, rare_share)
+    return CategoricalPart(str(column.name), (*sorted(kept), *tail), pooled, missing / rows, rare_share)
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:
@@ -203,55 +310,7 @@ def _unique(names: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:
-    """The encoder as plain data, without the names of levels that too few rows have."""
-    found: list[dict[str, Any]] = []
-    for part in encoder.parts:
-        if isinstance(part, _Numeric):
-            found.append({"kind": "numeric", **asdict(part), "missing": _coarse(part.missing)})
-        elif isinstance(part, _Categorical):
-            shares = {"missing": _coarse(part.missing), "rare": _coarse(part.rare_share)}
-            found.append({"kind": "categorical", "name": part.name, "levels": list(part.levels), **shares})
-        else:
-            found.append({"kind": "plain", "name": part.name})
-    return found
-
-
-def _coarse(share: float) -> float:
-    """In steps of 5 %, so that no few rows can be read off."""
-    return round(share * 20) / 20
-
-
-def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
-    """The encoder of :func:`describe_encoder`, for coerced rows.
-
-    Rare levels were not written down: a level of ``frame`` without a column of its own goes where they went. Raises ``KeyError``: a part
-    lacks what its kind needs. Raises ``ValueError``: a part is of no known kind, or its numbers cannot scale a column.
-    """
-    made: list[_Part] = []
-    for part in parts:
-        name = str(part["name"])
-        if part["kind"] == "numeric":
-            fill, mean, scale = (float(part[key]) for key in ("fill", "mean", "scale"))
-            if not (np.isfinite([fill, mean, scale]).all() and scale > 0):
-                raise ValueError("a scale must be a positive number")
-            # The first signatures do not say how many values were missing, or rare: then gaps and rare levels are not counted.
-            missing = float(part.get("missing", bool(part["indicator"])))
-            made.append(_Numeric(name, fill, mean, scale, bool(part["indicator"]), missing))
-        elif part["kind"] == "categorical":
-            levels = tuple(str(level) for level in part["levels"])
-            pooled = frozenset(str(v) for v in frame[name].dropna().unique()) - frozenset(levels)
-            shares = (float(part.get("missing", MISSING in levels)), float(part.get("rare", OTHER in levels)))
-            made.append(_Categorical(name, levels, pooled, *shares, exact=False))
-        elif part["kind"] == "plain":
-            made.append(_Plain(name))
-        else:
-            raise ValueError("an encoder part is of no known kind")
-    return _encoder(made)
-
-
 NOTED, BARS, REFUSED = 0.01, 0.20, 0.80  # shares of rows
-NOT_SEEN = "so many values of an input cannot be seen by the model that what it does without them proves no absence"
 _SHOWN = 3
 
 
@@ -278,16 +337,18 @@ class Unseen:
 
 
 def check_seen(
-    encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str, faults: Faults | None = None
+    encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str, faults: Faults | None = None, group: str | None = None
 ) -> tuple[Unseen, ...]:
     """The one check of every table (coerced rows, called ``table``) that enters the encoder.
 
-    One entry for each column of which more than 1 % cannot be seen. Raises ``InputError``: more than 80 % of columns cannot be seen; where
+    One entry for each column of which more than 1 % cannot be seen. Values are told that eleven people have; whose each row is says the
+    column ``group``, if the frame has it. Raises ``InputError``: more than 80 % of columns cannot be seen; where
     ``faults`` are gathered they are noted there, and columns that the frame lacks are left out.
     """
     if isinstance(encoder, TextEncoder) or not len(frame):
         return ()
     found, own = [], faults or Faults(table, where)
+    whose = frame[group] if group in frame else pd.Series(range(len(frame)), index=frame.index)
     for part in encoder.parts:
         if faults is not None and part.name not in frame:
             continue
@@ -295,7 +356,9 @@ def check_seen(
         unseen, missing = part.unseen(column)
         share = unseen + missing
         if share > REFUSED:
-            what = f"{table}: column '{part.name}' {_found(part, column, unseen, missing)}, so the model cannot see {share:.0%} of it"
+            what = (
+                f"{table}: column '{part.name}' {_found(part, column, unseen, missing, whose)}, so the model cannot see {share:.0%} of it"
+            )
             own.add(what, "fill it and write its values as the real table does, or exclude the column")
         elif share > NOTED:
             found.append(Unseen(table, part.name, share, len(frame)))
@@ -304,43 +367,22 @@ def check_seen(
     return tuple(found)
 
 
-def check_like(real: pd.DataFrame, other: pd.DataFrame, columns: Sequence[ColumnKind], faults: Faults) -> None:
-    """Note what an encoder of the ``real`` rows would not see of ``other`` ones (coerced), of the ``columns`` that these hold."""
+def check_like(real: pd.DataFrame, other: pd.DataFrame, columns: Sequence[ColumnKind], faults: Faults, group: str | None) -> None:
+    """Note what an encoder of the ``real`` rows would not see of ``other`` ones (coerced), of the ``columns`` that these hold.
+
+    ``group`` is the column that says whose each row is.
+    """
     features = tuple(FeatureColumn(kind.name, kind.kind) for kind in columns if kind.name in other)
     with faults.gathering():
-        check_seen(fit_encoder(real, features, "standard"), other, table=faults.table, where=faults.where, faults=faults)
+        check_seen(fit_encoder(real, features, "standard"), other, table=faults.table, where=faults.where, faults=faults, group=group)
 
 
-def _found(part: Any, column: Column, unseen: float, missing: float) -> str:
+def _found(part: Any, column: Column, unseen: float, missing: float, whose: Column) -> str:
     if missing >= unseen:
         return "has no values" if column.isna().all() else "lacks most of its values"
-    counts = column[~column.isin(part.known)].value_counts()
+    counts = count_people(column[~column.isin(part.known)], whose).sort_values(ascending=False, kind="stable")
     theirs = [f"'{level}'" for level in counts.index[counts >= SMALLEST_CELL]][:_SHOWN]
     ours = [f"'{level}'" for level in part.levels if level in part.known][:_SHOWN]
     known = column.isin(part.known).any()
     what = "holds mostly values that no real training row has" if known else "shares no value with the real table"
     return what + (f" (it writes {', '.join(theirs)}; the real table {', '.join(ours)})" if theirs and ours else "")
-
-
-def spelling_notes(table: pd.DataFrame, kinds: Mapping[str, ColumnKind] | Sequence[ColumnKind], what: str) -> list[NotTested]:
-    """Notes on levels that were united because they differ only in case, blanks or the way of writing true and false."""
-    notes = []
-    for kind in kinds.values() if isinstance(kinds, Mapping) else kinds:
-        if kind.name not in table.columns or (kind.spellings is None and not kind.truth):
-            continue
-        raw = labels(table[kind.name]) if kind.spellings is not None or table[kind.name].dtype.kind not in "iuf" else None
-        if kind.spellings is None or raw is None:
-            if raw is not None and raw.notna().any() and pd.to_numeric(raw, errors="coerce").isna().any() and as_truth(raw) is not None:
-                notes.append(NotTested(what=f"{what}: spellings of column {kind.name} apart", why="true and false were read as 1 and 0"))
-            continue
-        changed = raw[raw.notna() & (raw != one_spelling(raw, kind.spellings))]
-        if not len(changed):
-            continue
-        counts = changed.value_counts()
-        named = [f"'{level}' as '{kind.spelt(level)}' ({count_words(int(counts[level]))} rows)" for level in counts.index]
-        named = [word for word, level in zip(named, counts.index, strict=True) if counts[level] >= SMALLEST_CELL][:_SHOWN]
-        truth = any(level.casefold().split() != kind.spelt(level).casefold().split() for level in counts.index)
-        how = "in how true and false are written" if truth else "in case or blanks"
-        why = f"they differ from the others only {how}, and were read as the same" + (f" ({', '.join(named)})" if named else "")
-        notes.append(NotTested(what=f"{what}: spellings of column {kind.name} apart", why=why))
-    return notes

@@ -4,15 +4,17 @@ Nothing is imported for them: a frame hands its columns over through Arrow's own
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from proxyaudit.data.batches import parquet_files
 from proxyaudit.digests import digest_of, file_digest
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, machine_error
 from proxyaudit.files import LIMITS, MOST_TABLE, at_most, open_plain, read_file
 
 _STATE, _SPLITS, _ABOUT = "state.json", "dataset_dict.json", "dataset_info.json"
@@ -23,9 +25,9 @@ def as_frame(table: Any, *, what: str = "labels") -> pd.DataFrame:
     mend = "give a frame of pandas, polars or Arrow, or a mapping of columns"
     try:
         if isinstance(table, pd.DataFrame):
-            return table
+            return _flat(table, what)
         if isinstance(table, Mapping):
-            return pd.DataFrame(table)
+            return _of_columns(table, what)
         if not hasattr(table, "__arrow_c_stream__") and hasattr(table, "to_pandas"):
             found = table.to_pandas()
             if isinstance(found, pd.DataFrame):
@@ -38,9 +40,44 @@ def as_frame(table: Any, *, what: str = "labels") -> pd.DataFrame:
             mend = "call its collect() first"
         elif isinstance(table, list):
             return pd.DataFrame(table)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever the frame of another library raises
+        if machine_error(error) is not None:
+            raise
         raise InputError(f"{what}: no table can be made of it ({type(error).__name__})", where=what, mend=mend) from None
     raise InputError(f"{what}: no table, but a {type(table).__name__}", where=what, mend=mend)
+
+
+def _flat(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    if table.columns.nlevels > 1 or any(isinstance(kind, np.dtype) and kind.kind == "V" for kind in table.dtypes):
+        raise InputError(f"{what}: its columns have columns of their own", where=what, mend="flatten it to one level of names")
+    return table
+
+
+def _of_columns(table: Mapping[Any, Any], what: str) -> pd.DataFrame:
+    """Columns side by side as they come; ``InputError`` where pandas would sort the rows anew, to fit indexes in other orders."""
+    columns = {name: table[name] for name in table}
+    indexes = [values.index for values in columns.values() if isinstance(values, pd.Series)]
+    if any(isinstance(values, Mapping) for values in columns.values()) or any(not one.equals(indexes[0]) for one in indexes):
+        mend = "give one frame, or arrays whose rows are in the order of the activations"
+        raise InputError(f"{what}: the columns have rows of different names or orders", where=what, mend=mend)
+    return _flat(pd.DataFrame(columns), what)
+
+
+def check_row_order(arrays: Iterable[tuple[str, Any]], labels: pd.DataFrame) -> None:
+    """Refuse (``InputError``) frames of pandas whose index has the names of the labels' rows, or of one another's, in another order."""
+    seen = [("the labels", labels.index)]
+    for where, values in arrays:
+        if not isinstance(values, pd.DataFrame | pd.Series):
+            continue
+        for other, index in seen:
+            if len(index) != len(values) or index.equals(values.index):
+                continue
+            if Counter(index) == Counter(values.index):  # names of several types have no order
+                mend = "bring both to one order, or call reset_index(drop=True) on them if the rows are in one order already"
+                raise InputError(f"the rows are named as those of {other}, in another order", where=where, mend=mend)
+        seen.append((where, values.index))
 
 
 def arrow_frame(table: Any) -> pd.DataFrame:

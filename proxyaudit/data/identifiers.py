@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.columns import EXACT_INTEGER, Column, infer_kind, is_numberish
-from proxyaudit.data.reading import Told
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
 
@@ -32,7 +31,7 @@ _LONG = re.compile(r"[+-]?\d{16,}")
 _DAYLIKE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}.*")
 
 
-def drop_index(frame: pd.DataFrame, told: Told) -> pd.DataFrame:
+def drop_index(frame: pd.DataFrame, remarks: list[tuple[str, str]]) -> pd.DataFrame:
     """The frame without leading columns that have no name and number its rows, or name them one by one."""
     while frame.shape[1] > 1 and _UNNAMED.fullmatch(str(frame.columns[0])) and len(frame):
         column = frame.iloc[:, 0]
@@ -43,7 +42,7 @@ def drop_index(frame: pd.DataFrame, told: Told) -> pd.DataFrame:
         if not (again or (column.is_unique and (whole or numbers.isna().any()))):
             break
         frame = frame.iloc[:, 1:]
-        told.remarks.append(INDEX_DROPPED)
+        remarks.append(INDEX_DROPPED)
     return frame
 
 

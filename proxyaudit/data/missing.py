@@ -5,6 +5,7 @@ value, as people answer it ("disability: None"), unless the recipe names it. In 
 different numbers a word such as ``None`` cannot be one of them, and is missing.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.columns import parse_numbers
+from proxyaudit.data.faults import Faults
 from proxyaudit.data.public_counts import count_words
+from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
 
 _DOUBTFUL: Final = frozenset({"none", "nan", "na", "n/a", "null", "nil", "<na>", "#n/a"})  # often missing, read as values where not named
 _FEW_NUMBERS: Final = 20
+_HALF: Final = re.compile("[\ud800-\udfff]")  # of a letter; no file can hold it
 _SHOWN: Final = 6
 
 
@@ -29,6 +33,21 @@ class Word:
     word: str
     rows: int
     missing: bool
+
+
+def check_text(frame: pd.DataFrame, faults: Faults) -> None:
+    """Note columns with characters that are no text. Whoever compares texts up to a NUL takes two categories, or two people, for one."""
+    for place, name in enumerate(frame.columns):
+        column = frame.iloc[:, place]
+        if column.dtype.kind not in "OU" and not isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
+            continue
+        values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+        bad = next((v for v in values if isinstance(v, str) and ("\0" in v or (not v.isascii() and _HALF.search(v)))), None)
+        if bad is not None:
+            code = "U+0000" if "\0" in bad else "half of a letter, U+D800 to U+DFFF"
+            with faults.gathering(str(name)):
+                what = f"column '{name}' holds a character that is no text ({code})"
+                raise InputError(what, where=faults.where, mend="take it out of every value, or write the value otherwise")
 
 
 def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.DataFrame, list[Word]]:

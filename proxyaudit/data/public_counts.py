@@ -1,9 +1,13 @@
 """Numbers of people that may be published: so coarse that no two of them tell a small group apart."""
 
+import numpy as np
+
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.columns import Column
 
 SMALLEST_CELL = 11  # people; anything smaller is not published, nor derivable by subtraction
 STEP = 20
+TIMES = 4.0  # the largest contribution of a person, that digits may not be finer than where few people carry a number
 
 
 def count_people(column: Column, groups: Column) -> Column:
@@ -23,6 +27,16 @@ def public_count(n: int) -> int:
     [0, 20, 6220, 6240]
     """
     return n // STEP * STEP
+
+
+def heaviest(squares_k: Floats) -> Ints:
+    """The ten people who carry more than half of a sum of squares, one for each person; empty where it takes more of them."""
+    total = float(squares_k.sum())
+    if not np.isfinite(total) or total <= 0:
+        return np.zeros(0, dtype=np.int64)
+    few = np.argsort(-squares_k, kind="stable")[: SMALLEST_CELL - 1]
+    few = few[squares_k[few] > 0]
+    return few if float(squares_k[few].sum()) > total / 2 else np.zeros(0, dtype=np.int64)
 
 
 def count_words(n: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from proxyaudit.data.histories import Histories
 from proxyaudit.data.missing import Word, word_notes
 from proxyaudit.data.sdv_metadata import Metadata
 from proxyaudit.data.streaming import Sampling
@@ -19,6 +20,8 @@ class Reading:
     key: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     sampling: Sampling | None = None  # of a table that is larger than memory; None: all of it is read
+    histories: Histories = field(default_factory=Histories)  # what makes one row of several
+    labels: tuple[str, ...] = ()  # columns of yes and no that are the target together
 
     @classmethod
     def of(
@@ -28,9 +31,12 @@ class Reading:
         key: str = "data",
         metadata: Metadata | None = None,
         sampling: Sampling | None = None,
+        histories: Histories | None = None,
+        labels: tuple[str, ...] = (),
     ) -> "Reading":
         """What a recipe says."""
-        return cls(form or FormatSpec(), (values or ValuesSpec()).missing, key, metadata or Metadata(), sampling)
+        words = (values or ValuesSpec()).missing
+        return cls(form or FormatSpec(), words, key, metadata or Metadata(), sampling, histories or Histories(), labels)
 
     def or_named(self, line: str) -> str:
         """The line of a recipe that would say it, as the end of a message; empty where there is no recipe."""
@@ -50,6 +56,6 @@ class Told:
         found = [NotTested(what=f"{table}: {what}", why=why) for what, why in self.remarks]
         for mark, names in self.marks.items():
             if used := [name for name in names if name in columns]:
-                what = f"{table}: numbers of {', '.join(used)} read otherwise"
-                found.append(NotTested(what=what, why=f"they are written with {mark}, and were read so"))
+                what = f"{table}: whether numbers of {', '.join(used)} are read as they were meant"
+                found.append(NotTested(what=what, why=f"they were read as written with {mark}"))
         return found + word_notes(self.words, columns, table, recipe=recipe)

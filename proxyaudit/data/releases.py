@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.dataset import Dataset, conform
-from proxyaudit.data.encoding import Unseen, check_seen, spelling_notes
+from proxyaudit.data.encoding import Unseen, check_seen
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.public_counts import count_words, share_words
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.sources import require_columns
+from proxyaudit.data.spellings import spelling_notes
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.data.streaming import MEMORY, Sampling
 from proxyaudit.data.tables import read_table, resolve_path
@@ -20,6 +21,7 @@ from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
 MOST_EMPTY = 0.5  # of a release's texts
+_GIVE_MADE = "give the release one row for each person with this column, or leave the column out: data: {exclude: [...]}"
 
 
 def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotTested]) -> dict[str, pd.DataFrame]:
@@ -36,12 +38,18 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotT
         what = f"release {spec.regime}"
         path = resolve_path(spec.path, base=base, what=what, folders=True)
         told, faults = Told(), Faults(what, str(path))
-        sampling = Sampling(recipe.seed, recipe.data.memory or MEMORY, None, dataset.group, (*dataset.protected, dataset.target))
-        reading = Reading.of(spec.format, recipe.values, "synthetic", dataset.metadata, sampling)
+        labels = () if dataset.read.labels is None else dataset.read.labels.names
+        strata = (*dataset.protected, *(() if dataset.read.number is not None else (dataset.target,)))
+        sampling = Sampling(recipe.seed, recipe.data.memory or MEMORY, None, dataset.group, strata)
+        reading = Reading.of(spec.format, recipe.values, "synthetic", dataset.metadata, sampling, dataset.histories, labels)
         table = read_table(path, what=what, reading=reading, told=told, faults=faults)
         present = [str(name) for name in table.columns]
+        made = dataset.histories.made(kind.name for kind in dataset.kinds)
         for role, names in (("input", [f.name for f in dataset.features]), ("target", [dataset.target])):
             for name in names:
+                if name not in present and name in made:
+                    faults.add(f"{what}: column '{name}' is missing, which data.join or data.pool makes of real rows", _GIVE_MADE)
+                    continue
                 with faults.gathering():
                     require_columns((name,), present, where=str(path), role=role)
         columns = tuple(name for name in dataset.synthesis_columns(sees_protected=True) if name in present)
@@ -55,7 +63,7 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotT
 def _check_release(rows: pd.DataFrame, dataset: Dataset, faults: Faults) -> None:
     what, where = faults.table, faults.where
     if dataset.target in rows and (missing := int(rows[dataset.target].isna().sum())):
-        faults.add(f"{what}: {missing} rows have no target '{dataset.target}'", "fill or drop those rows")
+        faults.add(f"{what}: {count_words(missing)} rows have no target '{dataset.target}'", "fill or drop those rows")
     check_seen(dataset.encoder, rows, table=what, where=where, faults=faults)
     for feature in dataset.features:
         if feature.kind == "text" and feature.name in rows and rows[feature.name].isna().mean() > MOST_EMPTY:
@@ -63,10 +71,10 @@ def _check_release(rows: pd.DataFrame, dataset: Dataset, faults: Faults) -> None
     faults.settle()
     try:
         dataset.encoder.transform(rows)
-        codes = dataset.target_codes(rows)
+        said = dataset.learnt(rows)
     except InputError as error:
         raise InputError(f"{what}: {error.what}", where=", ".join(filter(None, (where, error.where))), mend=error.mend) from None
-    if len(np.unique(codes)) < 2:
+    if len(np.unique(said)) < 2:
         mend = "a model cannot be trained on it; give another release"
         raise InputError(f"{what}: target '{dataset.target}' has one value only", where=where, mend=mend)
 

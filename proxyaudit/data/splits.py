@@ -14,12 +14,13 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
-from proxyaudit.data.encoding import check_like, spelling_notes
+from proxyaudit.data.encoding import check_like
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
 from proxyaudit.data.reading import Told
 from proxyaudit.data.sitting_out import NOTE, stay
 from proxyaudit.data.sources import Roles, Source
+from proxyaudit.data.spellings import spelling_notes
 from proxyaudit.data.tables import read_table, resolve_path
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
@@ -253,7 +254,7 @@ def read_holdout(
     for name in kinds:
         if name not in table.columns:
             faults.add(f"data.holdout lacks the column '{name}'", "it needs the columns of the real table")
-    notes.extend(told.notes(kinds, "data.holdout") + spelling_notes(table, kinds, "data.holdout"))
+    notes.extend(told.notes(kinds, "data.holdout") + spelling_notes(table, kinds, "data.holdout", source.roles.group))
     frame = coerce_rows(table, kinds, source.roles, faults, "holdout rows", notes)
     for name in source.roles.protected:
         known, held = (set(rows[name].dropna().unique()) if name in rows else set() for rows in (real, frame))
@@ -261,7 +262,7 @@ def read_holdout(
             faults.add(f"column '{name}' shares no value with the real table", "spell its values as the real table does")
     if faults.found:
         # What the encoder could not see belongs to the same message.
-        check_like(real, frame, [kinds[name] for name in features if name != source.roles.text], faults)
+        check_like(real, frame, [kinds[name] for name in features if name != source.roles.text], faults, source.roles.group)
     faults.settle(source.roles.exclude)
     return frame
 

@@ -1,5 +1,6 @@
 """Tables from disk: paths that cannot escape, CSV, parquet and saved data sets, and one clear line for every failure."""
 
+import errno
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from proxyaudit.data.csv_files import DECIMAL_COMMA, DOTS, read_csv, read_dotted
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import arrow_frame, is_saved_dataset, read_saved_dataset
 from proxyaudit.data.identifiers import INDEX_DROPPED, drop_index
-from proxyaudit.data.missing import settle_missing
+from proxyaudit.data.missing import check_text, settle_missing
 from proxyaudit.data.reading import Reading, Told
+from proxyaudit.data.several_labels import join_labels
 from proxyaudit.data.streaming import Sampling, read_batches
 from proxyaudit.errors import InputError
 
@@ -42,6 +44,8 @@ def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = 
         for candidate in inside:
             if candidate.exists():
                 return _existing_file(candidate, what, folders)
+            if candidate.is_symlink():
+                raise OSError(errno.ENOENT, "a link that leads nowhere")  # newer Pythons tell links in a circle apart no more
     except (OSError, RuntimeError) as error:  # a name of thousands of letters, links in a circle
         reason = getattr(error, "strerror", None) or "links in a circle"
         raise InputError(f"{what}: the path cannot be used ({reason})", where=text[:200], mend="check the path") from None
@@ -79,17 +83,20 @@ def read_table(
     elif path.is_dir() or name.endswith((".parquet", ".pq")):
         frame = _read_parquet(path, what, reading.sampling, told, own)
     else:
-        raise InputError(f"{what}: unknown kind of file", where=str(path), mend="use one of .csv, .csv.gz, .parquet")
-    frame = _check_names(drop_index(frame, told), own)
+        raise InputError(f"{what}: unknown kind of file", where=str(path), mend="use one of .csv, .tsv (both also as .gz), .parquet")
+    frame = _check_names(drop_index(frame, told.remarks), own)
+    if frame.empty:
+        own.settle()
+        raise InputError(f"{what}: the table has no rows", where=str(path), mend="give a table with a header line and at least one row")
+    frame = reading.histories.settle(settle_values(frame, reading, told, own, numbers=is_text), own, told.remarks)
     if faults is None:
         own.settle()
-    if frame.empty:
-        raise InputError(f"{what}: the table has no rows", where=str(path), mend="give a table with a header line and at least one row")
-    return settle_values(frame, reading, told, numbers=is_text)
+    return frame
 
 
-def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, *, numbers: bool = False) -> pd.DataFrame:
+def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, faults: Faults, *, numbers: bool = False) -> pd.DataFrame:
     """What values of a raw table mean, by one rule for every kind of it; columns of text become ``numbers`` where all of them are."""
+    check_text(frame, faults)
     frame, words = settle_missing(frame, reading.missing)
     told.words += words
     read = {name: read_numbers(frame[name], reading.format) for name in (frame.columns if numbers else ())}
@@ -102,7 +109,7 @@ def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, *, numbers:
             frame[name] = found
         if mark:
             told.marks.setdefault(mark, []).append(name)
-    return reading.metadata.with_dates(frame)
+    return join_labels(reading.metadata.with_dates(frame), reading.labels, reading.key)
 
 
 def _check_names(frame: pd.DataFrame, faults: Faults) -> pd.DataFrame:

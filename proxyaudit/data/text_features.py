@@ -4,19 +4,26 @@ A feature is a word, a pattern of characters within words, or a way of writing t
 person: a word or pattern is only named where at least eleven people use it, given names are counted together, digits are not looked at.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
 from proxyaudit.data.scrub_style import CONTRACTION, DRAWN_OUT, EMOTICON, spell_out
 from proxyaudit.data.scrubbing import AMBIGUOUS_NAMES, FUNCTION_WORDS, GENDERED, GIVEN_NAMES, MASK
+from proxyaudit.later import Later
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Later("pandas")  # slow to load, and needless for commands that read evidence
 
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?![^\W_])")
 _ELLIPSIS = re.compile(r"\.{2,}|\u2026")

@@ -147,7 +147,8 @@ def evidence_of(
 ) -> Evidence:
     """The whole of a decided ledger: its contrasts are published, then everything is concluded; ``facts`` where models were trained."""
     ledger.publish(contrasts(ledger, scope, facts))
-    names = {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}
+    names: dict[str, Any] = {"input_encoding": plan.get("input_encoding")}
+    names |= {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}
     return Evidence(
         run=RunInfo(status="partial" if scope.failures else "complete", **names),
         findings=conclude(ledger.estimates, ledger.controls, scope),

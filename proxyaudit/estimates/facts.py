@@ -12,9 +12,11 @@ from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.data.cures import Cure
 from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.estimates.task import UNIT_GAP, task_score, unit_for
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.recipe.selection import Selection
-from proxyaudit.types import AUDITED
+from proxyaudit.stats.intervals import Measured
+from proxyaudit.types import AUDITED, Task
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ class Facts:
     runs: tuple[Run, ...]  # the regimes in order, references among them
     inputs: Measurement = field(default_factory=Measurement)  # what was measured of the model's inputs
     labels_n: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # true labels
-    classes: tuple[str, ...] = ()  # names of the labels
+    classes: tuple[str, ...] = ()  # names of the labels; of a number those of its bands
+    outcomes: tuple[str, ...] = ()  # what each output speaks of; of classes they tell it
+    task: Task = "classes"  # what models predict
+    scale: tuple[float, float] | None = None  # mean and standard deviation of a number that they predict
+    true_nc: Floats | None = None  # of a number or several labels, what outputs would be if models knew it; of classes the labels tell it
     followed: Mapping[str, Followed] = field(default_factory=dict)  # what interventions compare, by attribute
     unprofiled: tuple[str, ...] = ()  # parts of the model that no profiled site covers
     placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # placebo labels (n, count) of each attribute
@@ -80,6 +86,29 @@ class Facts:
     cured: tuple[Cured, ...] = ()  # cures that were tried
     selection: Selection | None = None  # who counts as selected, where it was declared
     no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
+
+    @property
+    def truth_nc(self) -> Floats:
+        """What each output would be if models knew the target, ``(n, C)``."""
+        if self.true_nc is not None:
+            return self.true_nc
+        known = self.labels_n[:, None] == np.arange(len(self.classes))
+        return np.asarray(known[:, 1:] if len(self.classes) == 2 else known, dtype=np.float64)
+
+    @property
+    def gap_unit(self) -> str:
+        """The unit of differences of outputs."""
+        return unit_for(UNIT_GAP, self.task)
+
+    def outcome(self, column: int) -> str:
+        """What an output speaks of."""
+        named = self.outcomes or (self.classes[1:] if len(self.classes) == 2 else self.classes)
+        return named[column]
+
+    def score(self, outputs_nc: Floats) -> Measured:
+        """How well a model does its task."""
+        value, influence = task_score(outputs_nc, self.truth_nc, self.task)
+        return Measured(np.array([value]), influence, self.clusters_n)
 
     @property
     def protected(self) -> tuple[Attribute, ...]:

@@ -12,22 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.public_counts import TIMES, heaviest
 from proxyaudit.stats.intervals import Measured, cluster_sums
 
 _HIDDEN = 0.1  # share of people and of rows, at most, that are given another model's values
 _ALIKE = 0.1  # of the spread of all other rows, that two models differ by there, where they are one model but for few people
-_TIMES = 4.0  # the largest contribution of a person, that digits may not be finer than where few people carry the number
-
-
-def heaviest(squares_k: Floats) -> Ints:
-    """The ten people who carry more than half of a sum of squares, one for each person; empty where it takes more of them."""
-    total = float(squares_k.sum())
-    if not np.isfinite(total) or total <= 0:
-        return np.zeros(0, dtype=np.int64)
-    few = np.argsort(-squares_k, kind="stable")[: SMALLEST_CELL - 1]
-    few = few[squares_k[few] > 0]
-    return few if float(squares_k[few].sum()) > total / 2 else np.zeros(0, dtype=np.int64)
 
 
 def coarseness(measured: Measured) -> float:
@@ -35,7 +24,7 @@ def coarseness(measured: Measured) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         sums = cluster_sums(measured.influence_n, measured.clusters_n)
         few = heaviest(sums**2)
-    return _TIMES * float(np.abs(sums[few]).max()) if len(few) else 0.0
+    return TIMES * float(np.abs(sums[few]).max()) if len(few) else 0.0
 
 
 def hide_few(arrays: Sequence[NDArray[Any]], clusters_n: Ints) -> list[NDArray[Any]]:

@@ -8,13 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.encoding import NOT_SEEN
+from proxyaudit.data.columns import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates import rounding
 from proxyaudit.estimates.few_people import coarseness
 from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
 from proxyaudit.estimates.rounding import Grid
 from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
+from proxyaudit.estimates.task import UNIT_GAP
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds, next_interval, parts_of_variance
 from proxyaudit.types import Control, Estimate, Remedy, Role, State
 
@@ -23,15 +24,15 @@ UNSTABLE: Final = "the trained models differ: some lie above the margin and some
 TURNED: Final = "the gap has turned its direction"
 UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
-UNIT_GAP = "difference in mean predicted probability"
 UNIT_PROMPTS = "difference between groups in probability"
 UNIT_RATE = "rate, share of the group's rows"
 UNIT_RATES = "difference between groups in rate"
 UNIT_RATIO = "ratio of rates"
+UNIT_DISTANCE = "distance between distributions, largest difference of cumulative shares"
 # No share can exceed one: with few seeds a t interval would.
 _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     **dict.fromkeys((UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS, UNIT_RATES), (-1.0, 1.0)),
-    UNIT_RATE: (0.0, 1.0),
+    **dict.fromkeys((UNIT_RATE, UNIT_DISTANCE), (0.0, 1.0)),
     UNIT_RATIO: (0.0, float("inf")),
 }
 NO_LOOKS: Final[Mapping[str, int]] = MappingProxyType({})

@@ -46,9 +46,6 @@ def standing_notes(scope: Scope) -> tuple[NotTested, ...]:
     return tuple(NotTested(what=what, why=why) for what, why in (*_STANDING[scope.surface], *alone, *apart))
 
 
-NEAR_GUESSING: Final = 0.55  # AUROC on the task
-
-
 def learnt_question(regime: str) -> str:
     """What is open of a kind of training whose models hardly learnt the task."""
     return f"what quiet outputs after '{regime}' prove"

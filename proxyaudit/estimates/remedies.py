@@ -4,14 +4,13 @@ from math import isfinite, sqrt
 from statistics import variance
 from typing import Final
 
-from scipy.stats import norm
-
 from proxyaudit.estimates.states import Outcome
+from proxyaudit.stats.laws import normal_quantile
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 from proxyaudit.types import Estimate, Remedy
 
 Parts = tuple[float, float]
-_POWER: Final = float(norm.isf(0.05))  # in 95 of 100 audits the rows that are named would do
+_POWER: Final = -normal_quantile(0.05)  # in 95 of 100 audits the rows that are named would do
 _MOST_TIMES: Final = 25  # as many rows: beyond that a number lies too near its margin for any advice
 TOO_NEAR: Final = "so near the margin that more than 25 times the rows would be needed, were the effect as measured"
 
@@ -56,10 +55,10 @@ def lacks_models(e: Estimate, parts: Parts | None = None) -> bool:
         return False
     if parts is None:
         # Normal: with few models the interval is wider still, so rows get rather too much of it than too little.
-        total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, variance(values) / len(values)
+        total, between = ((high - low) / 2 / -normal_quantile(0.025)) ** 2, variance(values) / len(values)
         parts = max(total - between, 0.0), between
     rows, between = parts
-    return between > rows and (e.margin - max(values)) > float(norm.isf(ABSENT_AT)) * sqrt(rows)
+    return between > rows and (e.margin - max(values)) > -normal_quantile(ABSENT_AT) * sqrt(rows)
 
 
 def _rows_that_tell(e: Estimate, outcome: Outcome, adjusted: float) -> int | None:
@@ -68,7 +67,7 @@ def _rows_that_tell(e: Estimate, outcome: Outcome, adjusted: float) -> int | Non
     if p is None or not e.n:
         return None
     level = ABSENT_AT if outcome == "between" else PRESENT_AT * min(1.0, p / adjusted if adjusted > 0 else 1.0)
-    now, wanted = float(norm.isf(p)), float(norm.isf(max(level, 1e-300))) + _POWER
+    now, wanted = -normal_quantile(p), -normal_quantile(max(level, 1e-300)) + _POWER
     if not isfinite(now) or now <= 0:
         return None
     times = (wanted / now) ** 2

@@ -22,7 +22,7 @@ _NOISE: Final = 1e-9  # of summation order: nothing may depend on the side on wh
 _RATIO_STEP, _LOG_STEP = 0.01, 0.002
 _AREA_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 _RATIOS: Final = ("ratio", "standard deviations of the log-odds")
-_AREAS: Final = ("AUROC", "area", "rate")
+_AREAS: Final = ("AUROC", "area", "rate", "distance", "R squared of")
 _DIFFERENCES: Final = ("difference in mean", "difference between groups", "mean absolute change")
 _LEVELS: Final = (LEAST_P, 1e-5, 1e-4, 1e-3, 0.01, 0.025, 0.05, 1.0)  # at which something may be decided
 _SHARES: Final = ("share", "found_once", "found_twice")
@@ -119,6 +119,19 @@ class Grid:
         return found
 
 
+def coarse_step(e: Estimate) -> float | None:
+    """The step on which a published number that few people carry lies: the largest that its interval and repetitions fit, else ``None``.
+
+    Ten times what numbers of its kind are published in at least: less may be chance.
+    """
+    points, fine = [x for x in (e.low, e.high, *e.seed_values) if x], step_of(e.unit, e.margin)
+    if len(points) < 2:  # zero fits every step
+        return None
+    steps = [float(f"{fine * lead * 10**power:.9g}") for power in (1, 2, 3) for lead in (1, 2, 5)]
+    fitting = [step for step in steps if step <= max(map(abs, points)) and all(abs(x / step - round(x / step)) < 1e-6 for x in points)]
+    return max(fitting, default=None)
+
+
 def bound(value: float | None, step: float, margin: float | None) -> float | None:
     """The next point of the grid above; of a bound within the margin at most the margin."""
     found = Grid(step).above(value)
@@ -149,8 +162,13 @@ def is_rounded(e: Estimate) -> bool:
     ends = (e.low, e.high, *(e.next_model or ()))
     points = [(x, step) for x in (e.value, *ends, e.raw, e.bound, e.detection_limit, e.null_high, *e.seed_values)]
     points.append((e.auroc, area_step(e.n)))
-    on_grid = all(x is None or x == e.margin or abs(x / grid - round(x / grid)) < 1e-4 for x, grid in points)
+    on_grid = all(x is None or x == e.margin or _lies_on(grid, x) for x, grid in points)
     return on_grid and all(p is None or p == p_value(p) for p in (e.p_present, e.p_absent))
+
+
+def _lies_on(grid: float, x: float) -> bool:
+    steps = x / grid
+    return math.isfinite(steps) and abs(steps - round(steps)) < 1e-4
 
 
 def figures_of(figures: Mapping[str, float | None]) -> dict[str, float | None]:

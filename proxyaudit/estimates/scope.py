@@ -28,6 +28,8 @@ class Scope:
     margins: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None  # the column of people, where rows belong together
     max_rows: int | None = None  # the cap on rows, where the data hold more
+    target: str = ""
+    sd: float | None = None  # of a target that is a number, its standard deviation
     no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
 
@@ -59,7 +61,21 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         group=group if isinstance(group, str) else None,
         max_rows=_cap(plan, recipe),
         no_absence=names(plan, "no_absence"),
+        target=target_name(plan),
+        sd=standard_deviation(plan),
     )
+
+
+def target_name(plan: Mapping[str, Any]) -> str:
+    """What models predict."""
+    return str(mapping(plan, "target").get("name", ""))
+
+
+def standard_deviation(plan: Mapping[str, Any]) -> float | None:
+    """That of a target that is a number; ``None`` of one that has classes."""
+    target = mapping(plan, "target")
+    sd = target.get("sd")
+    return float(sd) if target.get("task") == "regression" and isinstance(sd, int | float) and not isinstance(sd, bool) else None
 
 
 def _role(said: Any) -> Role:

@@ -9,6 +9,7 @@ from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, 
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.rounding import significant
 from proxyaudit.estimates.states import Decision
+from proxyaudit.estimates.task import AUROC, YARDSTICKS, three_digits
 from proxyaudit.estimates.training import training_sentence
 from proxyaudit.names import in_short
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Training
@@ -64,11 +65,12 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
     if models == 0:
         why = next(iter(numbers.scope.failures.get(c.regime, ())), "no models")
         return f"'{c.attribute}' could not be audited for '{c.regime}': every model failed ({why})."
-    where = f"In {f'all {models} models' if models > 1 else 'the one model'} of regime '{c.regime}'"
+    count = {1: "the one model", 2: "both models"}.get(models, f"all {models} models")
+    where = f"In {count} of regime '{c.regime}'"
     inside, gap = _inside(c, numbers), numbers.gap(c.attribute, c.regime)
     shown = "its outputs were not measured"
     if gap is not None and gap.value is not None:
-        shown = f"predictions differ by {_span(gap, _number)} between groups ({gap.group})"
+        shown = f"predictions differ by {_span(gap, _number)}{_in_units(gap, numbers)} between groups ({gap.group})"
     if c.turned:
         beside = ", in the opposite direction to models trained on the real data"
     if decision.verdict == "exposed":
@@ -89,10 +91,18 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
         quiet = "neither shows in the outputs nor moves them when its trace is swapped"
         return f"{where}, '{c.attribute}' {quiet}, but is still inside: {place}."
     if decision.at_least == "hidden":
-        return f"{where}, '{c.attribute}' is still inside: {place}. Whether the model uses it is not settled; {shown}."
+        return f"{where}, '{c.attribute}' is at least hidden: {place}. Whether the model uses it is not settled; {shown}."
     known = _at_most(c)
     open_ = f"the data cannot tell whether '{c.attribute}' is still in the model{f': {known}' if known else ''}"
     return f"For regime '{c.regime}' {open_}; {shown}."
+
+
+def _in_units(gap: Estimate, numbers: Numbers) -> str:
+    """Of a number that the difference is in its standard deviations, and what that is in units of its own."""
+    sd = numbers.scope.sd
+    if sd is None or gap.value is None:
+        return ""
+    return f" standard deviations of '{numbers.scope.target}', {three_digits(abs(gap.value) * sd)} in its own units,"
 
 
 def _read_at(sites: Sequence[str]) -> str:
@@ -112,13 +122,15 @@ def _inside(c: Concluded, numbers: Numbers) -> str:
 def _learnt_little(numbers: Numbers, regime: str) -> str:
     """A warning where the models of a regime know much less of the task than those trained on real data."""
     own, real = (numbers.find("task", None, name) for name in (regime, "real"))
-    if own is None or own.value is None:
+    by = YARDSTICKS.get(own.measure) if own is not None else None
+    if own is None or own.value is None or by is None:
         return ""
-    reference = real.value if real is not None and real.value is not None else 1.0
-    if own.value - 0.5 >= (reference - 0.5) / 2 and own.value >= 0.55:
+    # Of nothing real the best AUROC there is; no number can be told as well as that.
+    reference = real.value if real is not None and real.value is not None else 1.0 if by is AUROC else by.guessing
+    if not by.is_little(own.value, reference):
         return ""
     beside = f" against {reference:.2f} with real data" if real is not None else ""
-    return f" Mind that these models learnt little of the task (AUROC {own.value:.2f}{beside}): quiet outputs prove little."
+    return f" Mind that these models learnt little of the task ({by.word} {own.value:.2f}{beside}): quiet outputs prove little."
 
 
 def _of_activations(c: Concluded, numbers: Numbers, beside: str) -> str:
@@ -139,7 +151,7 @@ def _of_activations(c: Concluded, numbers: Numbers, beside: str) -> str:
             return f"{where}, '{c.attribute}' is hidden: by themselves they tell nothing of it, but {how}{place}{_COLLIDER.format(known)}."
         if decision.verdict == "hidden":
             return f"{where}, '{c.attribute}' is hidden: a linear reader finds nothing, but {how}{place}."
-        return f"{where}, '{c.attribute}' is still inside: {how}{place}. Whether a linear reader finds it too is not settled."
+        return f"{where}, '{c.attribute}' is at least hidden: {how}{place}. Whether a linear reader finds it too is not settled."
     if decision.verdict == "removed":
         sites = len(numbers.scope.verdict_sites)
         looked = "the one site given" if sites == 1 else f"any of the {sites} sites given, each read by itself"

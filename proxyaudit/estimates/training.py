@@ -58,11 +58,12 @@ def times_before(gain: Estimate | None) -> str:
     """How many times as prominent as in the untrained network, with the interval; empty where it was not compared."""
     if gain is None or gain.value is None or gain.low is None or gain.high is None:
         return ""
-    value, low, high = (math.exp(max(min(end, _LONGEST), -_LONGEST)) for end in (gain.value, gain.low, gain.high))
-    return f"{_times(value)} times the untrained network, {_times(low)} to {_times(high)}"
+    return f"{times(gain.value)} times the untrained network, {times(gain.low)} to {times(gain.high)}"
 
 
-def _times(ratio: float) -> str:
+def times(log: float) -> str:
+    """A log ratio as how many times; beyond 99 it says no more."""
+    ratio = math.exp(max(min(log, _LONGEST), -_LONGEST))
     if ratio >= math.exp(_LONGEST):
         return "over 99"
     return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2f}"

@@ -1,6 +1,7 @@
 """Canonical JSON: one value, one sequence of bytes."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ def canonical_json(value: Any) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """Read JSON strictly (UTF-8, no NaN, no key given twice); ``ValueError`` for anything else."""
-    return json.loads(data.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_unique)
+    """Read JSON strictly (UTF-8, neither NaN nor infinite, no key given twice); ``ValueError`` for anything else."""
+    return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
 
 
 def _plain(value: Any) -> Any:
@@ -31,8 +32,12 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def _finite(text: str) -> float:
+    return value if math.isfinite(value := float(text)) else _refuse(text)  # 1e999 is read as infinite, without a word
+
+
 def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
+    raise ValueError(f"{word[:40]} is not JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

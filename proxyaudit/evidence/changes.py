@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from proxyaudit.errors import IntegrityError
+from proxyaudit.errors import IntegrityError, reason_of
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.pack import CURE_FILE, MITIGATION_FILE, is_run
 from proxyaudit.files import read_file
@@ -114,7 +114,7 @@ def read_change(folder: Path) -> ChangeRecord:
             raise ValueError("it is a link")
         return parse_change(read_file(path))
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{CHANGE_FILE} cannot be read ({str(error)[:160]}) [{folder}]; use an untouched copy") from None
+        raise IntegrityError(f"{CHANGE_FILE} cannot be read ({reason_of(error)[:160]}) [{folder}]; use an untouched copy") from None
 
 
 def is_change(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """The manifest of a run folder: sha256 of every file, written last, checked before anything is believed."""
 
+import errno
 import hashlib
 import os
 import re
@@ -13,8 +14,8 @@ from pathlib import Path
 from proxyaudit.digests import file_digest
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.receipts import purged_files
-from proxyaudit.evidence.tiers import BESIDE
-from proxyaudit.files import TEMPORARY, read_file, sync_folder, write_file
+from proxyaudit.evidence.tiers import AGE, BESIDE, is_restricted
+from proxyaudit.files import TEMPORARY, most_of, read_file, sync_folder, write_file
 
 MANIFEST = "manifest.json"
 ATTESTATION = "attestation.dsse.json"  # signs what the manifest lists, so the manifest cannot list it
@@ -28,12 +29,16 @@ _SOURCES = (
         "names.py",
         "evidence/pack.py",
         "evidence/changes.py",
+        "evidence/moments.py",
         "evidence/schema.py",
         "estimates/scope.py",
+        "estimates/task.py",
+        "estimates/rounding.py",
         "comparison/*.py",
     ),
     *("estimates/questions.py", "estimates/channel.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
-    *("estimates/numbers.py", "estimates/sentences.py", "estimates/training.py", "channels/cures/estimate.py", "evidence/seal.py"),
+    *("estimates/numbers.py", "estimates/sentences.py", "estimates/training.py", "evidence/seal.py"),
+    *("channels/cures/estimate.py", "data/cures.py"),
     *("controls/*.py", "controls/frameworks/*"),  # the section of policy controls
 )
 
@@ -48,7 +53,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         left_over.unlink()
     sync_folder(folder)
     for name in sorted(files):
-        write_file(folder / name, files[name])
+        # Plain restricted files help to infer attributes: they are their owner's.
+        write_file(folder / name, files[name], private=is_restricted(name) and not name.endswith(AGE))
     _write_manifest(folder, {name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
 
 
@@ -121,10 +127,12 @@ def _compare(path: Path, expected: str) -> str | None:
         # A link could point at a file that changes later, or outside the folder.
         if not _is_plain(path):
             return f"{path.name} is not a plain file"
-        same = file_digest(path) == expected
+        same = file_digest(path, most_of(path)) == expected
     except FileNotFoundError:
         return f"{path.name} is missing"
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return f"{path.name} is too large: {error.strerror}"
         same = False
     return None if same else f"{path.name} does not match its hash"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, StaleError
+from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, StaleError, located, reason_of
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, rendered_here, replace_files, write_files
 from proxyaudit.evidence.receipts import last_purge
@@ -99,7 +99,7 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     problems = check_manifest(folder, required=PACK_FILES, skip=skip)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise IntegrityError(f"{problems[0]}{more} [{folder}]; the run was changed after it was written: use an untouched copy")
+        raise IntegrityError(f"{located(problems[0] + more, folder)}; the run was changed after it was written: use an untouched copy")
     plan = _read_object(folder / "plan.json")
     evidence = _read_evidence(folder / "evidence.json", plan)
     recipe, environment = _read_object(folder / "recipe.yaml", parse_plain_yaml, MOST_YAML), _read_object(folder / "environment.json")
@@ -112,6 +112,7 @@ def find_run(path: Path) -> Path:
 
     ``InputError`` if there is none, or more than one; ``StaleError`` if a run below it was begun after the complete one had ended.
     """
+    check_is_no_recipe(path)
     if path.is_file():
         path = path.parent
     if not path.is_dir():
@@ -130,7 +131,19 @@ def find_run(path: Path) -> Path:
     if not complete:
         state = "only runs that did not end" if found else "no run"
         raise InputError(f"{state} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
-    raise InputError(f"{len(complete)} runs below this folder", where=str(path), mend=f"name one of them, e.g. {complete[0]}")
+    raise InputError(
+        f"{len(complete)} runs below this folder", where=str(path), mend=f"name one of them, e.g. {complete[0].relative_to(path)} in it"
+    )
+
+
+def check_is_no_recipe(path: Path) -> None:
+    """Refuse (``InputError``) a file that is none of a run's where a run is meant: one of the folder around it would be taken silently."""
+    if not path.is_file() or is_run(path.parent):
+        return
+    if path.suffix.lower() in (".yaml", ".yml"):
+        mend = "a recipe is run first ('proxyaudit run RECIPE'), a policy is named with --policy; name the folder that the run wrote"
+        raise InputError("this is a YAML file, not a run", where=str(path), mend=mend)
+    raise InputError("this is a file, not a run folder", where=str(path), mend="name the folder of the run; 'proxyaudit ls' lists the runs")
 
 
 def _touched(folder: Path) -> int:
@@ -161,7 +174,7 @@ def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json, most: i
     try:
         document = parse(read_file(path, most))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise IntegrityError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]}) [{path.parent}]") from None
+        raise IntegrityError(f"{path.name} cannot be read ({reason_of(error)[:200]}) [{path.parent}]") from None
     if not isinstance(document, dict):
         raise IntegrityError(f"{path.name} is not a mapping of keys to values [{path.parent}]")
     fault = misshapen(path.name, document)
@@ -179,7 +192,8 @@ def _read_evidence(path: Path, plan: dict[str, Any]) -> Evidence:
     if version == SCHEMAS[0] and (later := later_fields(document)):
         raise IntegrityError(f"{path.name} says schema {version}, which has no '{later[0][:40]}' [{path.parent}]")
     try:
-        evidence = Evidence.model_validate(document)
+        # Strictly, and as JSON: "off" would else be a control that failed here, and one that passed to whoever reads the file.
+        evidence = Evidence.model_validate_json(canonical_json(document), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -192,7 +206,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(read_file(path, MOST_ARRAYS))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise IntegrityError(f"{path.name} cannot be read ({error}) [{path.parent}]") from None
+        raise IntegrityError(f"{path.name} cannot be read ({reason_of(error)}) [{path.parent}]") from None
     return dict(sorted(loaded.items()))
 
 
@@ -220,8 +234,7 @@ def describe_run(folder: Path) -> RunLine:
         return _fallback(folder, "damaged")
     run, counts = pack.evidence.run, Counter(finding.verdict for finding in pack.evidence.findings)
     verdicts = {word: counts[word] for word in get_args(Verdict) if counts[word]}
-    day = pack.recipe.get("retain_until")
-    more = {"retain_until": day if isinstance(day, str) else None, "purged": last_purge(folder)}
+    more = {"retain_until": _day_of(pack.recipe), "purged": last_purge(folder)}
     return RunLine(folder, run.name, run.id, run.status, run_date(pack.environment), verdicts, **more)
 
 
@@ -236,4 +249,20 @@ def _fallback(folder: Path, status: str) -> RunLine:
     except (OSError, ValueError, RecursionError):
         plan = None
     plan = plan if isinstance(plan, dict) else {}
-    return RunLine(folder, str(plan.get("name", folder.parent.name)), str(plan.get("run_id", folder.name)), status, "", {})
+    # Until when it is kept is no less true of a run that is damaged.
+    more = {"retain_until": kept_until(folder / "recipe.yaml"), "purged": last_purge(folder)}
+    return RunLine(folder, str(plan.get("name", folder.parent.name)), str(plan.get("run_id", folder.name)), status, "", {}, **more)
+
+
+def kept_until(recipe: Path) -> str | None:
+    """The day that a recipe beside results names, as far as it can be read."""
+    try:
+        document = parse_plain_yaml(read_file(recipe, MOST_YAML))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return _day_of(document) if isinstance(document, dict) else None
+
+
+def _day_of(recipe: Mapping[str, Any]) -> str | None:
+    day = recipe.get("retain_until")
+    return None if day is None else str(day)

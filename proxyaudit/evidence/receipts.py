@@ -6,17 +6,17 @@ A file of the restricted tier that a receipt names, with the very digest that th
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from proxyaudit.errors import IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.moments import Moment
 from proxyaudit.evidence.tiers import RECEIPT, is_restricted
 from proxyaudit.files import read_file, write_file
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
-_Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
 
 
 class _Part(BaseModel):
@@ -31,12 +31,20 @@ class Removed(_Part):
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^(keyed:)?[0-9a-f]{64}$")
 
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> "Removed":
+        if self.what == "restricted file" and not is_restricted(self.name):
+            raise ValueError("a file that is not restricted is called deleted")
+        if self.what != "restricted file" and not self.sha256.startswith("keyed:"):
+            raise ValueError("the digest of what held rows is not keyed")
+        return self
+
 
 class Purge(_Part):
     """One call; ``ended`` is missing where it was interrupted, and some of it may be there still."""
 
-    began: _Moment
-    ended: _Moment | None
+    began: Moment
+    ended: Moment | None
     removed: tuple[Removed, ...]
 
 
@@ -88,12 +96,25 @@ def write_receipt(folder: Path, receipt: Receipt) -> None:
 
 
 def last_purge(folder: Path) -> str | None:
-    """Day of the last purge that a readable receipt names."""
+    """Day of the last purge that ended, by a readable receipt of this very folder."""
     try:
         receipt = read_receipt(folder)
     except IntegrityError:
         return None
-    return receipt.purges[-1].began[:10] if receipt is not None and receipt.purges else None
+    if receipt is None or receipt.plan_digest != plan_digest_of(folder) or not receipt.purges or receipt.purges[-1].ended is None:
+        return None
+    return receipt.purges[-1].began[:10]
+
+
+def sums_purged(folder: Path) -> bool:
+    """Whether a readable receipt of this very folder calls its row sums deleted."""
+    try:
+        receipt = read_receipt(folder)
+    except IntegrityError:
+        return False
+    if receipt is None or receipt.plan_digest != plan_digest_of(folder):
+        return False
+    return any(one.what == "row sums" for purge in receipt.purges for one in purge.removed)
 
 
 def purged_files(folder: Path) -> set[tuple[str, str]]:

@@ -26,9 +26,7 @@ def keep_row_sums(evidence: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         folder = own_folder() / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / _name(evidence)
-        write_file(path, data)
-        path.chmod(0o600)
+        write_file(folder / _name(evidence), data, private=True)
 
 
 def read_row_sums(evidence: Path) -> dict[str, NDArray[Any]]:

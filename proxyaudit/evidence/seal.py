@@ -4,17 +4,15 @@ A run keeps the seal in ``environment.json``, whole, so that its digest can be m
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.moments import Moment, is_moment
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"  # to the second, UTC: times compare as texts
-_Time = Annotated[str, Field(pattern=_TIME)]
 _TOLD = 4  # deviations of one kind that are named
 
 
@@ -32,7 +30,7 @@ class Seal(BaseModel):
     seed: int
     code: str
     versions: dict[str, str]
-    made: _Time  # by the clock of whoever made it
+    made: Moment  # by the clock of whoever made it
 
     @property
     def content(self) -> bytes:
@@ -53,7 +51,7 @@ class NamedSeal(BaseModel):
     sha256: _Digest
     document: Seal
     timestamp: str | None = None  # RFC 3161 answer over the file, base64 of its DER
-    time: _Time | None = None  # when that answer says that the seal was there
+    time: Moment | None = None  # when that answer says that the seal was there
     envelope: dict[str, Any] | None = None  # DSSE over the file, where it was signed
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,19 +87,23 @@ def named_seal(environment: Mapping[str, Any]) -> NamedSeal | None:
 
 def deviations(named: NamedSeal, plan: Mapping[str, Any], started: Any) -> list[str]:
     """What a run that began at ``started`` does otherwise than its seal says; empty where the plan is the sealed one, and came first."""
-    seal, found = named.document, []
+    seal = named.document
+    # What a seal says beside the plan's digest is read by people, so it must be that plan's too.
+    found = [
+        f"{key} {str(plan.get(key))[:80]} instead of {str(getattr(seal, key))[:80]}"
+        for key in ("name", "seed")
+        if plan.get(key) != getattr(seal, key)
+    ]
+    found += _differ("margin", plan.get("margins"), seal.margins)
+    found += _differ("digest of", plan.get("hashes"), seal.data)
+    found += _differ("version of", plan.get("versions"), seal.versions)
+    found += ["the program is another one"] if plan.get("code") != seal.code else []
     if plan.get("digest") != seal.plan:
-        found.append(f"the plan is {str(plan.get('digest'))[:12]}, the sealed one {seal.plan[:12]}")
-        differ = [key for key in ("name", "seed") if plan.get(key) != getattr(seal, key)]
-        found += [f"{key} {plan.get(key)} instead of {getattr(seal, key)}" for key in differ]
-        found += _differ("margin", plan.get("margins"), seal.margins)
-        found += _differ("digest of", plan.get("hashes"), seal.data)
-        found += _differ("version of", plan.get("versions"), seal.versions)
-        if plan.get("code") != seal.code:
-            found.append("the program is another one")
-        if len(found) == 1:
-            found.append("the recipe asks for something else")
-    began = started if isinstance(started, str) and re.fullmatch(_TIME, started) else None
+        found = [
+            f"the plan is {str(plan.get('digest'))[:12]}, the sealed one {seal.plan[:12]}",
+            *(found or ["the recipe asks for something else"]),
+        ]
+    began = started if is_moment(started) else None
     if began is None:
         found.append("when the run began is not told")
     for what, time in (("made", seal.made), ("time-stamped", named.time)):

@@ -90,11 +90,26 @@ class Environment(_Part):
     versions: dict[str, str] = _MISSING
 
 
+_LARGEST = 1e100
 _CHECKS: dict[str, type[_Part]] = {"plan.json": Plan, "recipe.yaml": Recipe, "environment.json": Environment}
+
+
+def _is_beyond(document: Any) -> bool:
+    """Whether a number of it cannot be squared or divided: sums would be infinite, and what counts with them would end in an error."""
+    waiting = [document]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict | list):
+            waiting += part.values() if isinstance(part, dict) else part
+        elif isinstance(part, int | float) and abs(part) > _LARGEST:
+            return True
+    return False
 
 
 def misshapen(name: str, document: dict[str, Any]) -> str | None:
     """What in a file of this name is not as it must be, or ``None``."""
+    if _is_beyond(document):
+        return f"a number is larger than {_LARGEST:g}"
     if name not in _CHECKS:
         return None
     try:

@@ -72,13 +72,13 @@ FIELDS: Final[dict[str, tuple[Tier, str]]] = {
         "cures sentence decided_by would_settle control_refs",
     ),
     "NotTested": ("public", "what why"),
-    "RunInfo": ("public", "id name status plan_digest versions seed"),
+    "RunInfo": ("public", "id name status plan_digest versions seed input_encoding"),
     "Evidence": ("public", "schema_version run findings estimates controls not_tested"),
     "Plan": (
         "public",
         "name seed seeds regimes references sites attributes proxies localisation columns rows audit_rows holdout target "
         "margins level cells permutations tasks notes hashes versions schema_version language_models no_absence repetitions "
-        "digest code estimated_minutes",
+        "digest code estimated_minutes input_encoding",
     ),
     "NamedRun": ("public", "name run_id plan_digest"),
     "Side": ("public", "value low high state"),

@@ -110,7 +110,7 @@ def gate(
     cases += [case for pair in asked if (case := _training_case(policy, *pair, findings.get(pair))) is not None]
     cases += [case for pair in asked for case in _selection_cases(pack, policy, *pair, roles.get(pair[0]))]
     left = tuple(NotJudged(*key) for f in evidence.findings if (key := (f.attribute, f.role, f.regime, f.verdict))[::2] not in asked)
-    notes = _notes(pack, left, attributes, regimes)
+    notes = _notes(pack, policy, left, attributes, regimes)
     notes += (other,) if (other := other_policy(pack, digest)) is not None else ()
     if policy.baseline is not None:
         if read is None:
@@ -118,6 +118,11 @@ def gate(
         before = read(policy.baseline.run)
         if before.evidence == pack.evidence:
             notes += ("the baseline is this very run: nothing can be worse than itself",)
+        cases += _baseline_plan(before, policy.baseline)
+        if policy.sealed is True and policy.baseline.plan is None:
+            notes += (
+                "the seal fixes what the policy says, not the run that lies in the folder of its baseline; 'plan' in 'baseline' does",
+            )
         comparison = compare_packs(before, pack, [f"{old}={new}" for old, new in policy.baseline.regimes.items()])
         cases += _baseline_cases(comparison, policy, attributes, regimes, _real(pack), where)
         notes += tuple(f"baseline: {note}" for note in comparison.notes)
@@ -143,14 +148,35 @@ def _real(pack: EvidencePack) -> str | None:
 
 
 def _expected_cases(pack: EvidencePack, policy: Policy, digest: str | None) -> list[GateCase]:
-    cases, sealed = [], {"seal": unsealed(pack, policy.sealed, digest)} if policy.sealed else {}
-    for what, other in {**unexpected(pack.plan, policy.expect), **sealed}.items():
-        answer: tuple[str, Outcome, str] = ("as expected", "pass", f"the {what} that the policy expects")
+    cases = []
+    for what, other in unexpected(pack.plan, policy.expect).items():
+        answer: tuple[str, Outcome, str] = (f"this very {what}", "pass", f"the {what} that the policy expects")
         if other is not None:
             answer = (f"another {what}", "fail", f"not the {what} that the policy expects: {other}")
         verdict, outcome, reason = answer
         cases.append(GateCase("expected", _RUN, what, verdict, None, (), outcome, reason))
-    return cases
+    return [*cases, *([_sealed_case(unsealed(pack, policy.sealed, digest), policy)] if policy.sealed else [])]
+
+
+def _sealed_case(other: str | None, policy: Policy) -> GateCase:
+    """Whether what the policy wants was fixed before the run."""
+    what = "the plan was" if policy.sealed == "plan" else "plan and policy were"
+    if other is None:
+        return GateCase("expected", _RUN, "seal", "sealed", None, (), "pass", f"{what} fixed before the run, as the policy asks")
+    return GateCase(
+        "expected", _RUN, "seal", "not sealed so", None, (), "fail", f"the policy asks that {what} fixed before the run: {other}"
+    )
+
+
+def _baseline_plan(before: EvidencePack, baseline: Baseline) -> list[GateCase]:
+    """Whether the baseline is the run that the policy means, where it says so."""
+    if baseline.plan is None:
+        return []
+    own = before.evidence.run.plan_digest
+    same = own.startswith(baseline.plan)
+    reason = "the baseline that the policy expects" if same else f"not the baseline that the policy expects: its plan is {own}"
+    verdict = "this very baseline" if same else "another baseline"
+    return [GateCase("expected", _RUN, "baseline", verdict, None, (), "pass" if same else "fail", reason)]
 
 
 def _name_cases(attributes: Iterable[str], regimes: Iterable[str]) -> list[GateCase]:
@@ -335,8 +361,14 @@ def _against(found: str, baseline: Baseline, *, waived: bool) -> tuple[Outcome, 
     return "pass", "better than the baseline" if found == "better" else "no worse than the baseline"
 
 
-def _notes(pack: EvidencePack, left: Sequence[NotJudged], attributes: Sequence[str], regimes: Sequence[str]) -> tuple[str, ...]:
+def _notes(
+    pack: EvidencePack, policy: Policy, left: Sequence[NotJudged], attributes: Sequence[str], regimes: Sequence[str]
+) -> tuple[str, ...]:
     notes = []
+    found = {finding.regime for finding in pack.evidence.findings}
+    if policy.regimes is None and found == {_real(pack)}:
+        only = "real" if has_kind(pack.plan, "activations") else "models of real rows"
+        notes.append(f"the run holds {only} alone, which is judged only where nothing else is: this says nothing of synthetic data")
     for role, word, key in (
         ("protected", "protected attributes", "attributes"),
         ("intersection", "intersections", "attributes"),

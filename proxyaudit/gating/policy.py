@@ -20,10 +20,11 @@ _Listed = BeforeValidator(lambda value: (value,) if isinstance(value, str) else 
 _Digest = Annotated[str, Field(pattern=r"^((keyed:)?[0-9a-f]{64}|[^\s@]+@[^\s@]+)$")]
 Digests = Annotated[tuple[_Digest, ...], Field(min_length=1), _Listed]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(lambda names: _of_one_script(names)), _Listed]
+_Judged = Annotated[Names, AfterValidator(lambda names: _some(names))]
 Verdicts = Annotated[tuple[Verdict, ...], _Listed]
 Sealed = Literal[True, False, "plan"]
 Done = Annotated[tuple[Literal["amplified", "left_alone", "suppressed"], ...], _Listed]
-_Margin = Annotated[float, Field(gt=0, lt=1)]
+_Margin = Annotated[float, Field(gt=0, lt=1, strict=True)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
 
@@ -46,7 +47,8 @@ class PolicyBounds(Filled):
     beyond: _Margin | None = None
 
 
-_Share = Annotated[float, Field(gt=0, le=1)]
+_Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+_Plan = Annotated[str, Field(pattern=r"^[0-9a-f]{12}([0-9a-f]{52})?$")]  # a digest, or its head, the run id
 
 
 class PolicySelection(Filled):
@@ -80,8 +82,8 @@ class PolicySelection(Filled):
 class Rule(Filled):
     """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
 
-    attributes: Names | None = None
-    regimes: Names | None = None
+    attributes: _Judged | None = None
+    regimes: _Judged | None = None
     allow: Verdicts | None = None
     inconclusive: Treatment | None = None
     bound: PolicyBounds | None = None
@@ -99,6 +101,7 @@ class Baseline(Filled):
     """A run that must not be got worse than."""
 
     run: Annotated[str, Field(min_length=1)]
+    plan: _Plan | None = None  # that it must have: what lies in its folder may change after the policy was fixed
     regimes: dict[str, str] = Field(default_factory=dict)
     worse: Literal["fail", "allow"] = "fail"
     cannot_tell: Treatment = "undecided"
@@ -116,13 +119,18 @@ def _of_one_script(names: Names) -> Names:
     return names
 
 
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    refuse(not names, "the list is empty, and nothing would be judged: name some, 'all', or leave the key out")
+    return names
+
+
 class Expect(Filled):
     """The very run that the policy is about: digests as its plan and report list them; of a file as ``sha256sum`` prints it.
 
     Tables of people's rows have a keyed digest in the plan; the plain one may stand in its place where the auditor's secret is at hand.
     """
 
-    plan: Annotated[str, Field(pattern=r"^[0-9a-f]{12}([0-9a-f]{52})?$")] | None = None  # or its head, the run id
+    plan: _Plan | None = None
     data: Digests | None = None  # of every table, card and release that the run read
     model: Digests | None = None  # of every checkpoint, factory, file of a transformer, or file of activations
 
@@ -130,8 +138,8 @@ class Expect(Filled):
 class Policy(Filled):
     """What a release must meet; the last of the rules that fit holds for a pair."""
 
-    attributes: Names | None = None  # or "all" for proxies too; every protected one and intersection if not given
-    regimes: Names | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
+    attributes: _Judged | None = None  # or "all" for proxies too; every protected one and intersection if not given
+    regimes: _Judged | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
     allow: Verdicts = ("removed",)
     inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
     # What must be certified, at level .01; it settles inconclusive verdicts that only these leave open.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from proxyaudit.estimates.scope import listed, mapping
+from proxyaudit.estimates.scope import listed, mapping, standard_deviation
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating.policy import PolicySelection
 from proxyaudit.types import AUDITED, Estimate
@@ -14,6 +14,8 @@ _CHANNEL = "selection"
 _RANK: dict[Outcome, int] = {"pass": 0, "undecided": 1, "fail": 2}
 _UNCOUNTED = ("rare levels", "rare combinations")  # notes on groups of an attribute, or of an intersection, that were left out
 _UNMEASURED = "the run counted none; 'selection: {threshold: 0.5}' in its recipe does"
+
+_OF_NUMBER = "rates do not apply: the target is a number and nobody is selected; 'data: {target_threshold: ...}' in its recipe cuts it"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def judge_selection(pack: EvidencePack, asked: PolicySelection, attribute: str, 
         own = [e for e in pack.evidence.estimates if (e.channel, e.measure, e.attribute, e.regime) == wanted]
         told = f"{'at most' if measure in asked.AT_MOST else 'at least'} {limit:g}"
         answers = [_judged(e, limit, at_most=measure in asked.AT_MOST) for e in own]
-        outcome, said, reason = max(answers, key=lambda one: _RANK[one[0]], default=("undecided", "not counted", _UNMEASURED))
+        none = _UNMEASURED if standard_deviation(pack.plan) is None else _OF_NUMBER
+        outcome, said, reason = max(answers, key=lambda one: _RANK[one[0]], default=("undecided", "not counted", none))
         if rare is not None and outcome == "pass":
             outcome, reason = "undecided", f"rare groups were not counted: {rare}"
         if other is not None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from proxyaudit.attestation.signing import signers_of
 from proxyaudit.comparison.records import cited, reads_change
-from proxyaudit.errors import IntegrityError
-from proxyaudit.evidence.changes import CHANGE_FILE, list_changes
+from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.evidence.changes import CHANGE_FILE, is_change, list_changes
 from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.reporting.change import change_words, signed_words
 from proxyaudit.reporting.history import RecordedChange
@@ -34,11 +34,15 @@ def recorded_changes(folder: Path, packs: Sequence[EvidencePack]) -> tuple[list[
 def cited_changes(after: EvidencePack, runs: Iterable[Path], named: Sequence[Path] = ()) -> tuple[tuple[dict[str, Any], ...], list[str]]:
     """The recorded changes whose outcome the run ``after`` audits, as JSON and as lines.
 
-    Looked for beside both runs, where ``mitigate`` and ``cure`` write; ``named`` are folders that the caller gave. ``IntegrityError``: one
-    of these was altered, or is no change; one that was found by itself is told and not cited then.
+    Looked for beside both runs, where ``mitigate`` and ``cure`` write; ``named`` are folders that the caller gave. ``InputError``: one of
+    these is no change. ``IntegrityError``: it was altered; one that was found by itself is told and not cited then.
     """
     told: dict[str, dict[str, Any]] = {}
     lines: list[str] = []
+    for path in named:
+        if not is_change(path):
+            what = "no such folder" if not path.exists() else "this is no folder of 'mitigate' or 'cure'"
+            raise InputError(what, where=f"--change {path}", mend="name the folder that one of them wrote: it holds change.json")
     given = [path.resolve() for path in named]
     for path in dict.fromkeys([*given, *(found for run in runs for found in _near(find_run(run).resolve()))]):
         try:

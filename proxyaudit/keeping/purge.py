@@ -16,11 +16,12 @@ from pathlib import Path
 from proxyaudit.cache import CLAIMS, LOCKS, OLD_CACHE, RUNS, Cache, is_cache, is_entry, remove
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.evidence.alone import alone_in
 from proxyaudit.evidence.manifest import MANIFEST, read_manifest
 from proxyaudit.evidence.receipts import Purge, Receipt, Removed, plan_digest_of, read_receipt, run_id_of, write_receipt
 from proxyaudit.evidence.row_store import row_sums_file
 from proxyaudit.evidence.tiers import BESIDE, RUN_ENCRYPTED, RUN_RESTRICTED, SIGNED_RECEIPT, is_restricted
-from proxyaudit.files import TEMPORARY, is_left_over, open_plain
+from proxyaudit.files import TEMPORARY, is_left_over, most_of, open_plain
 from proxyaudit.keeping.room import size_of
 from proxyaudit.secret import KEYED, keyed
 
@@ -69,12 +70,18 @@ def purge(path: Path, cache: Cache, *, dry_run: bool = False) -> tuple[Purged, .
         removed = tuple(one.removed for one in several)
         if not dry_run:
             # Nobody begins the run meanwhile; where there is no cache none is made for that.
-            with Cache(cache.root, run_id_of(folder) or "").hold(folder) if cache.root.is_dir() else contextlib.nullcontext():
+            lock = Cache(cache.root, run_id_of(folder) or "").hold(folder) if cache.root.is_dir() else contextlib.nullcontext()
+            with lock, alone_in(folder):
                 if several:
                     _delete(folder, several, removed)
                 _clear_away(folder, cache)
         done.append(Purged(folder, removed))
     return tuple(done)
+
+
+def kept_folders(path: Path) -> list[Path]:
+    """The folders of runs, mitigations and cures at or below a folder."""
+    return [path] if _is_folder(path) else _folders(path)
 
 
 def old_cache(folder: Path) -> Path | None:
@@ -136,9 +143,9 @@ def _restricted(folder: Path) -> Iterable[Found]:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
             raise InputError("a restricted file is no plain file", where=str(path), mend=_OURS)
-        digest = file_digest(path)
         if complete and path.name not in hashes:
             raise InputError(f"{MANIFEST} does not list this file", where=str(path), mend=_OURS)
+        digest = file_digest(path, most_of(path))
         if complete and hashes[path.name] != digest:
             raise IntegrityError(f"{path.name} does not match its hash [{folder}]; {_OURS}")
         yield Found(path, Removed(what="restricted file", name=path.name, bytes=found.st_size, sha256=digest))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from proxyaudit.arrays import Floats
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.files import read_file
 from proxyaudit.language.pretrained import (
     WEIGHTS,
     adapter_base,
@@ -169,8 +170,8 @@ def _shape(source: PretrainedSpec, base: Path) -> dict[str, Any] | None:
     if source.hub or file is not None or not path.is_file():
         return None
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        config = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
         return None
     return {key: config[key] for key in _SHAPE_KEYS if key in config} if isinstance(config, dict) else None
 

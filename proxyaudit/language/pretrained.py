@@ -18,6 +18,7 @@ from proxyaudit.data.shards import INDEX, read_shards
 from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.fence import limited_time, network_words
 from proxyaudit.files import read_file
 from proxyaudit.language.adapters import find_base, is_adapter, load_adapted
 from proxyaudit.recipe.models import PretrainedSpec
@@ -29,6 +30,7 @@ _VOCABULARY = re.compile(r"tokenizer\.json|vocab\.txt|tekken\.json|.+\.(?:model|
 _HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py", ".jinja", ".spm", ".tiktoken", ".vocab", ".bpe")
 _ADAPTED = "adapter_of"
 _PAIR = {"vocab.json", "merges.txt"}
+_WIDENED = ("fp8",)  # stored in fewer digits; without its accelerator transformers widens them as it reads, exactly
 
 
 def import_transformers() -> Any:
@@ -103,9 +105,29 @@ def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse (``InputError``) a folder whose files send a loader elsewhere: nobody would have looked at, or hashed, what lies there."""
+    """Refuse (``InputError``) a folder whose files send a loader elsewhere, where nobody looked, or whose weights cannot be read here."""
     for index in sorted(folder.glob(f"*{INDEX}")):
         read_shards(index)
+    if (method := _quantised_by(folder)) is not None and method not in _WIDENED:
+        mend = "save it in full precision (where its library runs: model.dequantize(), then save_pretrained)"
+        what = f"the model is quantised with {method or 'a method that it does not name'}, which cannot be read here"
+        raise InputError(what, where=str(folder), mend=f"{mend}; {', '.join(_WIDENED)} and GGUF are read as they are")
+
+
+def _quantised_by(folder: Path) -> str | None:
+    """How the weights of a folder are quantised, as its config says; ``None`` where they are not."""
+    try:
+        said = json.loads(read_file(folder / "config.json")).get("quantization_config")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None  # whoever loads it will say so
+    if said is None:
+        return None
+    return str(said.get("quant_method") or "")[:40] if isinstance(said, dict) else ""
+
+
+def is_widened(folder: Path) -> bool:
+    """Whether a folder's weights are stored in fewer digits and widened as they are read."""
+    return _quantised_by(folder) in _WIDENED
 
 
 def model_files(folder: Path, adapted: Path | None = None) -> dict[str, str]:
@@ -134,23 +156,12 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
     except InputError:
         raise
     except ImportError as error:
-        if (method := _quantised_by(Path(place))) is not None:
-            fault = f"{what} is quantised with {method}, which cannot be read here ({one_line(error)})"
-            raise InputError(fault, where=place, mend="save it in full precision (model.dequantize(), then save_pretrained)") from None
         raise InputError(f"{what} needs another package ({one_line(error)})", where=place, mend=INSTALL) from None
     except Exception as error:
         if "trust_remote_code" in str(error):
             mend = "this model brings code of its own; set trust_remote_code: true to execute it"
+        mend = network_words(error) or mend
         raise InputError(f"{what} cannot be loaded ({one_line(error)})", where=place, mend=mend) from None
-
-
-def _quantised_by(folder: Path) -> str | None:
-    """How the weights of a folder are quantised, as its config says."""
-    try:
-        said = json.loads(read_file(folder / "config.json")).get("quantization_config")
-        return str(said["quant_method"])[:40] if isinstance(said, dict) and "quant_method" in said else None
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
 
 
 def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str | tuple[str, ...] = "") -> Any:
@@ -170,7 +181,7 @@ def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str |
         return load_adapted(auto, Path(place), load)
     # Of a GGUF file every tensor would be counted on standard error.
     quiet, safe = (redirect_stderr(io.StringIO()), {}) if "gguf_file" in options else (nullcontext(), {"use_safetensors": True})
-    with quiet:
+    with quiet, limited_time(_own_code(place, options)):
         asked = {**options, **safe, "dtype": torch.float32, "attn_implementation": "eager"}
         if options["local_files_only"] and "gguf_file" not in options and _is_wrapped(Path(place)):
             asked["key_mapping"] = {WRAPPERS: ""}
@@ -188,6 +199,11 @@ def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str |
     # Torch declares every attribute of a module as a tensor or a module.
     model.unread = tuple(sorted(told["unexpected_keys"]))  # type: ignore[assignment]
     return model
+
+
+def _own_code(place: str, options: Mapping[str, Any]) -> str:
+    """Where code that comes with a model lies; empty where none is executed, or it is fetched first, however long that takes."""
+    return f"model '{place}'" if options["trust_remote_code"] and options["local_files_only"] else ""
 
 
 def _is_wrapped(folder: Path) -> bool:
@@ -220,7 +236,8 @@ def load_tokenizer(place: str, options: Mapping[str, Any]) -> Any:
     if adapted is not None and not any(_VOCABULARY.fullmatch(path.name) for path in Path(place).iterdir()):
         place = adapted
     try:
-        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **options)
+        with limited_time(_own_code(place, options)):
+            tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
         if local and "trust_remote_code" not in str(error):
             _check_vocabulary(Path(place), set())

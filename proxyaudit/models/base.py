@@ -2,6 +2,7 @@
 
 import copy
 import random
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 from proxyaudit.models.sae import SparseAutoencoder
+from proxyaudit.types import Task
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class TrainedModel:
     """A torch module with the places where an audit looks into it; immutable: training and loading return new objects."""
 
     module: nn.Module  # on the CPU and in eval mode
-    n_classes: int  # number of target classes K; outputs have one column for K = 2 and K columns otherwise
+    n_classes: int  # number of target classes K; outputs have one column for K = 2 and K columns otherwise; 1 for a number
     sites: tuple[str, ...]  # profiled hidden sites in forward order; contains ``verdict_sites``
     verdict_sites: tuple[str, ...]  # the sites that decide the verdict
     taps: dict[str, Tap]  # where each site is read, by site name
@@ -47,13 +49,29 @@ class TrainedModel:
     unprofiled: tuple[str, ...] = ()  # blocks that no site looks at
     unread: str = ""  # in words, what inside the blocks could be read and is not
     saes: tuple[SparseAutoencoder, ...] = ()  # sparse autoencoders that read some of its places
+    task: Task = "classes"  # what it predicts
+    scale: tuple[float, float] | None = None  # mean and standard deviation of a number that it predicts
+    in_units: bool = False  # whether its module predicts the number in the number's own units
+
+    def logits(self, raw: Any, n_rows: int, *, what: str = "the model") -> Tensor:
+        """What its module returned as logits of shape ``(n, C)``, or as numbers in standard deviations; raises as :func:`to_logits`."""
+        found = to_logits(raw, self.n_classes, n_rows, what=what, task=self.task)
+        return (found - self.scale[0]) / self.scale[1] if self.in_units and self.scale is not None else found
+
+    def outputs(self, logits: Tensor) -> NDArray[np.float64]:
+        """Logits as what the audit reads, of the same shape: probabilities, or numbers as they are."""
+        return probabilities(logits, self.task)
 
 
 class TabularModule(nn.Module):
     """Base of the package's own architectures: they can run their last part alone."""
 
     batch_limit: int | None = None
-    no_block: str = ""  # why no part of it can be trained again, where that is so of all its kind
+
+    @property
+    def no_block(self) -> str:
+        """Why no part of it can be trained again; empty where one can."""
+        return ""
 
     def tail(self, site: str, value: Tensor) -> Tensor:
         """Return the raw output from the value at ``site``: the forward pass without what lies before the site."""
@@ -83,8 +101,11 @@ class TabularModule(nn.Module):
         """Return where what each residual branch adds can be read, in forward order; none where values are never added."""
         return {}
 
-    def read_own(self, path: Path, *, what: str) -> bool:
-        """Fill it in place from a file in a format of its kind; ``False`` where it is none (``InputError``: it cannot be used)."""
+    def read_own(self, path: Path, *, what: str, scale: tuple[float, float] | None = None) -> bool:
+        """Fill it in place from a file in a format of its kind; ``False`` where it is none (``InputError``: it cannot be used).
+
+        What predicts a number is brought to its ``scale``, from units to standard deviations from the mean.
+        """
         return False
 
     def last_block(self) -> tuple[Tap | None, nn.Module]:
@@ -102,6 +123,11 @@ class TabularModule(nn.Module):
     @property
     def fixed(self) -> frozenset[str]:
         """Names of state that no training changes."""
+        return frozenset()
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """Names of state that a checkpoint may lack; it then stays as it is built."""
         return frozenset()
 
     def batches(self, x: NDArray[np.float32], size: int) -> Iterator[NDArray[np.int64]]:
@@ -131,47 +157,55 @@ def _in_order(n: int, size: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, min(start + size, n))
 
 
-def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
-    """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.
+def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model", task: Task = "classes") -> Tensor:
+    """Bring what a module returned into logits of shape (n, 1) for two classes or a number, or (n, K) for more.
 
     Of two classes the logits may be ``(n,)``, ``(n, 1)`` or ``(n, 2)``: the two-column softmax keeps its second column, which equals the
     sigmoid of the difference of the columns. Raises ``InputError``: anything else came back; ``what`` is what it calls the model.
     """
-    wanted = f"({n_rows},), ({n_rows}, 1) or ({n_rows}, 2)" if n_classes == 2 else f"({n_rows}, {n_classes})"
-    mend = f"forward must return one float tensor of logits of shape {wanted}"
+    two, alone = n_classes == 2 and task == "classes", columns_of(n_classes, task) == 1
+    wanted = f"({n_rows},), ({n_rows}, 1)" if alone else f"({n_rows}, {n_classes})"
+    wanted = wanted.replace(", (", " or (") if task == "number" else f"{wanted} or ({n_rows}, 2)" if two else wanted
+    mend = f"forward must return one float tensor of {'predictions' if task == 'number' else 'logits'} of shape {wanted}"
     if not isinstance(raw, Tensor):
         raise InputError(f"{what} returned a {type(raw).__name__}, not a tensor", mend=mend)
     shape = tuple(raw.shape)
     if raw.is_complex() or raw.dtype == torch.bool:
         raise InputError(f"{what} returned {str(raw.dtype).removeprefix('torch.')} values", mend=mend)
     values: Tensor = raw if raw.is_floating_point() else raw.to(torch.float32)
-    if n_classes == 2 and shape == (n_rows,):
+    if alone and shape == (n_rows,):
         return values[:, None]
-    if n_classes == 2 and shape == (n_rows, 2):
+    if two and shape == (n_rows, 2):
         return values[:, 1:] - values[:, :1]
-    if shape == (n_rows, columns_of(n_classes)):
+    if shape == (n_rows, columns_of(n_classes, task)):
         return values
-    raise InputError(f"{what} returned shape {shape} for {n_rows} rows and {n_classes} classes", mend=mend)
+    asked = {"classes": f"{n_classes} classes", "number": "a number", "labels": f"{n_classes} labels"}[task]
+    raise InputError(f"{what} returned shape {shape} for {n_rows} rows and {asked}", mend=mend)
 
 
-def log_odds(logits: Tensor, output: int) -> Tensor:
-    """Log-odds ``(n,)`` of one output against all others."""
-    if logits.shape[1] == 1:
-        return logits[:, 0]
+def log_odds(logits: Tensor, output: int, task: Task = "classes") -> Tensor:
+    """Log-odds ``(n,)`` of one output against all others; of a number itself."""
+    if logits.shape[1] == 1 or task == "labels":
+        return logits[:, output]
     others = torch.cat([logits[:, :output], logits[:, output + 1 :]], dim=1)
     return logits[:, output] - torch.logsumexp(others, dim=1)
 
 
-def columns_of(n_classes: int) -> int:
-    """Return the number C of output columns: 1 for two classes, K otherwise."""
-    return 1 if n_classes == 2 else n_classes
+def columns_of(n_classes: int, task: Task = "classes") -> int:
+    """Return the number C of output columns: 1 for two classes or a number, K otherwise."""
+    return 1 if n_classes == 2 and task != "labels" else n_classes
 
 
-def probabilities(logits: Tensor) -> NDArray[np.float64]:
-    """Turn logits (n, 1) or (n, K) into float64 probabilities of the same shape."""
-    wide = logits.detach().to(torch.float64)
-    probs = torch.sigmoid(wide) if wide.shape[1] == 1 else torch.softmax(wide, dim=1)
-    return np.asarray(probs.numpy(), dtype=np.float64)
+def predictions(logits: Tensor, task: Task = "classes") -> Tensor:
+    """Probabilities of classes or labels, or a number as it is, of the same shape; can be differentiated."""
+    if task == "number":
+        return logits
+    return torch.sigmoid(logits) if logits.shape[1] == 1 or task == "labels" else torch.softmax(logits, dim=1)
+
+
+def probabilities(logits: Tensor, task: Task = "classes") -> NDArray[np.float64]:
+    """Turn logits (n, 1) or (n, K) into float64 probabilities of the same shape; a number stays as it is."""
+    return np.asarray(predictions(logits.detach().to(torch.float64), task).numpy(), dtype=np.float64)
 
 
 def as_tensor(array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -213,12 +247,20 @@ def seeded(seed: int) -> Iterator[None]:
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Use only deterministic algorithms, then restore the setting."""
-    before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True)
+    before = torch.get_deterministic_debug_mode()
+    _set_determinism(2)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        _set_determinism(before)
+
+
+def _set_determinism(mode: int) -> None:
+    """Set the flag of torch's kernels, and the compiler's own where a model uses that: else it would be imported, which takes seconds."""
+    if "torch._dynamo" in sys.modules:
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
+    else:
+        torch.set_deterministic_debug_mode(mode)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
 from proxyaudit.models.hooks import Run, SiteHook, recorded, tapped
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.trees import TreeEnsemble
 from proxyaudit.types import PENULTIMATE
 
 _CHECKED_ROWS = 64
@@ -36,6 +37,8 @@ class LastBlock:
     text: str  # what the block is, in words
     read: NDArray[np.float32] | None = None  # ``(n, d)`` what of ``values`` a plain reader reads, where that is not their mean over tokens
     row_work: float | None = None  # weights times tokens that one row runs through, where they are not the block's own
+    # Of trees, on which more are grown: which leaf each row reaches in each, and how many leaves each has.
+    leaves: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def vectors(self) -> NDArray[np.float32]:
         """The block's input as one vector a row."""
@@ -77,8 +80,17 @@ def last_block(model: TrainedModel, x: NDArray[np.float32], acts: Mapping[str, N
         return _found(model, x)
     if model.module.no_block:
         raise NoBlockError(model.module.no_block, applies=False)
+    if isinstance(model.module, TreeEnsemble):
+        return _grown_on(model.module, x)
     tap, module = model.module.last_block()
     return _all_free(copy_module(module).eval(), as_tensor(x) if tap is None else _values(model, x, tap), "the architecture's last block")
+
+
+def _grown_on(module: TreeEnsemble, x: NDArray[np.float32]) -> LastBlock:
+    """Frozen trees: what they say of each row, and which leaves it reaches."""
+    with inference(module):
+        margins = module.trees(as_tensor(x))
+    return LastBlock(nn.Identity(), margins, (), "more trees grown on the leaves of those there are", leaves=module.ranks(x))
 
 
 def _all_free(module: nn.Module, values: Tensor, text: str) -> LastBlock:

@@ -29,7 +29,7 @@ def save_weights(model: TrainedModel, path: Path) -> None:
     """Write, whole or not at all, everything but what no training changes; tied tensors are written under each of their names."""
     fixed = _fixed(model.module)
     tensors = {name: value.detach().contiguous().clone() for name, value in _state(model.module, "the model").items() if name not in fixed}
-    write_file(path, save(tensors))
+    write_file(path, save(tensors), private=True)
 
 
 def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
@@ -45,14 +45,14 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
     where = str(path)
     module = copy_module(model.module)
     told = {**model.details, "origin": "checkpoint", "checkpoint": path.name}
-    if isinstance(module, TabularModule) and module.read_own(path, what=what):
+    if isinstance(module, TabularModule) and module.read_own(path, what=what, scale=model.scale):
         return replace(model, module=module.eval(), details=told)
     state, fixed = _state(module, what), _fixed(module)
     buffers = {name for name, _ in module.named_buffers()}
     with _opened(path, what) as file:
         stored = _by_own_name(list(file.keys()), state)
         names = list(stored)
-        _check_names(names, state, what, where, fixed)
+        _check_names(names, state, what, where, fixed | (module.optional if isinstance(module, TabularModule) else frozenset()))
         for name in names:
             shape = tuple(file.get_slice(stored[name]).get_shape())
             if shape != tuple(state[name].shape):
@@ -170,9 +170,9 @@ def _by_own_name(names: list[str], state: dict[str, Tensor]) -> dict[str, str]:
     return plain if wrapped else {name: name for name in names}
 
 
-def _check_names(names: list[str], state: dict[str, Tensor], what: str, where: str, fixed: frozenset[str]) -> None:
+def _check_names(names: list[str], state: dict[str, Tensor], what: str, where: str, unneeded: frozenset[str]) -> None:
     tied = {_memory(state[name]) for name in names if name in state and state[name].numel()}
-    spare = {name for name in state if name in fixed or name.endswith("num_batches_tracked")}
+    spare = {name for name in state if name in unneeded or name.endswith("num_batches_tracked")}
     missing = [name for name in state if name not in set(names) and name not in spare and _memory(state[name]) not in tied]
     extra = [name for name in names if name not in state]
     if missing:

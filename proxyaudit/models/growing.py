@@ -1,6 +1,7 @@
 """Training of trees: a library grows them, and they are taken over as plain arrays and held against its own outputs."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,14 @@ _CHECKED_ROWS = 2000
 _RANGE_ROWS = 2000  # that completely random trees are grown on
 
 
-def train_trees(
-    model: TrainedModel, x: Singles, y: NDArray[np.int64], weight: NDArray[np.float32], spec: TreeSpec, seed: int
-) -> TrainedModel:
+def train_trees(model: TrainedModel, x: Singles, y: NDArray[Any], weight: NDArray[np.float32], spec: TreeSpec, seed: int) -> TrainedModel:
     """Grow the trees of a copy of ``model`` with their library, on one thread; the same bytes for one seed.
 
-    ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` and ``weight`` non-negative ``(n,)``. All rows train. Raises
-    ``TaskError``: a class has no training row, or this version of the library keeps its trees in another way than is read here.
+    ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)``, or numbers, and ``weight`` non-negative ``(n,)``. All rows train.
+    Raises ``TaskError``: a class has no training row, or this version of the library keeps its trees in another way than is read here.
     """
     present = np.unique(y[weight > 0])
-    if len(present) < model.n_classes:
+    if model.task == "classes" and len(present) < model.n_classes:
         lacking = model.n_classes - len(present)
         raise TaskError(f"{lacking} of {model.n_classes} target classes have no training row, and trees need them all")
     kept = weight > 0
@@ -52,5 +51,5 @@ def random_ensemble(model: TrainedModel, x: Singles, spec: TreeSpec, seed: int) 
     assert isinstance(module, TreeEnsemble)
     rng = stream(seed, "random trees")
     rows = np.sort(rng.permutation(len(x))[:_RANGE_ROWS])
-    module.fill(random_nodes(module.shape, x[rows], spec, rng), np.zeros(module.head.columns))
+    module.fill(random_nodes(module.shape, x[rows], spec, rng, votes=module.head.votes), np.zeros(module.head.columns))
     return replace(model, module=module.eval())

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.parts import projections
 from proxyaudit.language.pretrained import (
     adapter_base,
     fetch_options,
     import_transformers,
+    is_widened,
     layer_list,
     load_body,
     load_tokenizer,
@@ -29,7 +32,7 @@ from proxyaudit.language.pretrained import (
 )
 from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.hooks import recorded
-from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
+from proxyaudit.models.kinds.huggingface import POOLINGS, HeadSpec, HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, TextClassifier, pool
 from proxyaudit.names import in_short
 from proxyaudit.recipe.patterns import Span, compile_spans
@@ -60,7 +63,13 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
         with loading(place, "the model's configuration", mend=MEND):
             config = import_transformers().AutoConfig.from_pretrained(place, **fetch_options(spec, file))
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
-    return {f"model {name}": digest for name, digest in model_files(Path(place), adapter_base(spec, place, base)).items()}
+    head = {} if (own := head_path(spec, base)) is None else {"model head": file_digest(own)}
+    return {f"model {name}": digest for name, digest in model_files(Path(place), adapter_base(spec, place, base)).items()} | head
+
+
+def head_path(spec: HuggingFaceSpec, base: Path) -> Path | None:
+    """The file of a head that comes in one. Raises ``InputError``: it is not there."""
+    return resolve_path(spec.head.path, base=base, what="model.head") if isinstance(spec.head, HeadSpec) else None
 
 
 @lru_cache(maxsize=2)
@@ -102,13 +111,17 @@ def check_length(body: nn.Module, spec: HuggingFaceSpec) -> None:
         raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
 
 
-def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
-    """The classifier, its head drawn from the global generators; ``InputError``: it cannot be loaded, takes fewer tokens, has no layers."""
-    place, body = _body(spec, base)
-    body = copy_module(body)
-    config: Any = body.config
+def open_body(spec: HuggingFaceSpec, base: Path) -> tuple[nn.Module, tuple[Layer, ...], int, bool]:
+    """A copy of a model's body, and what :func:`find_layers` finds. ``InputError``: it cannot be loaded, or takes too few tokens."""
+    place, kept = _body(spec, base)
+    body = copy_module(kept)
     check_length(body, spec)
-    layers, width, last = find_layers(body, config, place)
+    return body, *find_layers(body, body.config, place)
+
+
+def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
+    """The classifier, its head drawn from the global generators; raises as :func:`open_body`."""
+    body, layers, width, last = open_body(spec, base)
     module = TextClassifier(body, layers, spec, width=width, n_outputs=columns_of(n_classes))
     module.same_as_last = last and spec.pooling == spec.site_pooling
     if spec.precision == "bfloat16":
@@ -252,6 +265,9 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     elif unread:
         why = f"its body has no place for them ({', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}), and a head is trained here"
         notes.append(NotTested(what=f"{len(unread)} tensors of the model's files", why=why))
+    if not recipe.model.hub and is_widened(Path(locate(recipe.model, base)[0])):
+        why = "weights stored in 8 bits are widened to float32 as they are read; what runs in 8 bits rounds values inside too"
+        notes.append(NotTested(what="the model's arithmetic in fewer digits", why=why))
     if recipe.model.trust_remote_code:
         why = "the recipe has it executed (model.trust_remote_code); it could do anything, and its forward pass is taken as it is"
         notes.append(NotTested(what="code that comes with the model", why=why))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.models.base import TrainedModel, as_tensor, inference, probabilities, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, inference
 from proxyaudit.models.sae import SparseAutoencoder, moved
 from proxyaudit.models.text import TextClassifier, placed
 from proxyaudit.models.text_parts import find_places, tapped_places
@@ -68,4 +68,4 @@ class LatentParts:
         return found
 
     def _probabilities(self, table: Singles) -> Floats:
-        return probabilities(to_logits(self._module(as_tensor(table)), self._model.n_classes, len(table)).cpu())
+        return self._model.outputs(self._model.logits(self._module(as_tensor(table)), len(table)).cpu())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, gradients, inference, probabilities, to_logits
+from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, gradients, inference, predictions
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import Handle, Run, recorded, tail_of, tapped
 
@@ -213,8 +213,8 @@ class Patching:
 
             table = as_tensor(self._x[rows[start : start + size]])
             with inference(self._model.module), torch.enable_grad(), locations_tapped(self._model, moved, locations):
-                logits = to_logits(self._model.module(table), self._model.n_classes, len(table))
-                p = torch.sigmoid(logits[:, 0]) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, output]
+                logits = self._model.logits(self._model.module(table), len(table))
+                p = predictions(logits, self._model.task)[:, output]
                 found = gradients(p.sum(), [shifts[location.name] for location in locations], of_site=False)
             for location, gradient in zip(locations, found, strict=True):
                 parts[location.name].append(gradient)
@@ -251,4 +251,4 @@ class Patching:
         else:
             with locations_tapped(self._model, lambda _, value: given.to(value.dtype), [location]):
                 raw = self._model.module(as_tensor(self._x[rows.numpy()]))
-        return probabilities(to_logits(raw, self._model.n_classes, len(rows)))
+        return self._model.outputs(self._model.logits(raw, len(rows)))

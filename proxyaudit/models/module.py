@@ -3,7 +3,6 @@
 The factory runs with the rights of the user; it must lie in the recipe's folder, so that a recipe cannot reach for other files.
 """
 
-import contextlib
 import hashlib
 import inspect
 import json
@@ -20,6 +19,8 @@ from torch import nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.fence import network_words
+from proxyaudit.files import read_file
 from proxyaudit.language.pretrained import locate, one_line
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
@@ -95,6 +96,8 @@ def _execute(path: Path, where: str) -> ModuleType:
 def _mend(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return f"correct line {error.lineno or '?'} of {path.name}"
+    if words := network_words(error):
+        return words
     if isinstance(error, ModuleNotFoundError):
         return f"install '{error.name}'; helpers of one's own belong into the same file or an installed package"
     return f"'python {path.name}' must run through"
@@ -106,7 +109,8 @@ def _call(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str
         return factory(*args)
     except (Exception, SystemExit) as error:
         what = f"calling it with ({', '.join(map(str, args))}) raised {one_line(error)}"
-        raise InputError(what, where=where, mend="mend the function; it is called as make(n_inputs)") from error
+        mend = network_words(error) or "mend the function; it is called as make(n_inputs)"
+        raise InputError(what, where=where, mend=mend) from error
 
 
 def _arguments(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str) -> tuple[int, ...]:
@@ -139,6 +143,12 @@ def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
     return found
 
 
+def network_of(recipe: Recipe) -> str:
+    """What the audit of a recipe itself needs a network for, in words; empty where it needs none."""
+    models = [recipe.model, *(entry.synthetic.language_model for entry in recipe.regimes if entry.synthetic is not None)]
+    return "the recipe names a model on a hub" if any(getattr(model, "hub", False) for model in models) else ""
+
+
 def model_code(what: str, folder: Path | None) -> dict[str, Path | None]:
     """Code of a model that is trusted: its Python files, and ``None`` where it lies on a hub or may lie anywhere but in these files."""
     if folder is None:
@@ -150,12 +160,17 @@ def model_code(what: str, folder: Path | None) -> dict[str, Path | None]:
         named.update(str(one) for value in (given.values() if isinstance(given, dict) else ()) for one in np.atleast_1d(value))
         return part
 
+    seen = True
     for path in sorted(folder.rglob("*.json")):
-        with contextlib.suppress(ValueError):
-            json.loads(path.read_bytes(), object_hook=collect)
+        try:
+            json.loads(read_file(path), object_hook=collect)
+        except ValueError:
+            continue  # no loader can read it either
+        except (OSError, RecursionError):
+            seen = False
     # A module is named by its place in the folder. What a link, another model's name or a path leads to cannot be looked at here.
     own = all(_MODULE.fullmatch(name) and (folder / f"{name.split('.')[0]}.py").is_file() for name in named)
     linked = any(path.is_symlink() and path.is_dir() for path in folder.rglob("*"))
-    elsewhere: dict[str, Path | None] = {what: None} if linked or not own else {}
+    elsewhere: dict[str, Path | None] = {} if seen and own and not linked else {what: None}
     files = sorted(path for path in folder.rglob("*.py") if path.is_file())
     return {**elsewhere, **{f"{what}: {path.relative_to(folder)}": path for path in files}}

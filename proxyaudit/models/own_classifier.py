@@ -15,23 +15,43 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from proxyaudit.data.target import Target
 from proxyaudit.errors import InputError
 from proxyaudit.language.adapters import is_adapter
 from proxyaudit.language.pretrained import adapter_base, fetch_options, import_transformers, load_body, loading, locate
-from proxyaudit.models.base import TrainedModel, columns_of, copy_module, inference, seeded
+from proxyaudit.models.base import TrainedModel, copy_module, inference, seeded
 from proxyaudit.models.hooks import recorded
-from proxyaudit.models.huggingface import MEND, PROBE, check_length, find_layers, fingerprint_of, make_text, probe_batch
-from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.huggingface import (
+    MEND,
+    PROBE,
+    check_length,
+    find_layers,
+    fingerprint_of,
+    head_path,
+    make_text,
+    open_body,
+    probe_batch,
+)
+from proxyaudit.models.kinds.huggingface import HeadSpec, HuggingFaceSpec
+from proxyaudit.models.pipeline_head import Fitted, read_head
+from proxyaudit.models.pipeline_head import Layer as Affine
 from proxyaudit.models.text import Layer, TextClassifier
-from proxyaudit.types import NotTested
+from proxyaudit.types import NotTested, Task
 
 _AUTO = "AutoModelForSequenceClassification"
 _UNNAMED = re.compile(r"LABEL_(\d+)")  # what transformers calls outputs that nobody named
 _YAML_WORDS = ("yes", "no", "true", "false", "on", "off", "null", "y", "n")
 _CLOSE = 1e-4  # of logits
-_KINDS = {
-    "multi_label_classification": "says yes or no to each label by itself (multi-label)",
-    "regression": "predicts a number (regression)",
+_KINDS: dict[str, Task] = {"multi_label_classification": "labels", "regression": "number"}
+_SAID: dict[Task, str] = {
+    "classes": "chooses one of several classes",
+    "labels": "says yes or no to each label by itself (multi-label)",
+    "number": "predicts a number (regression)",
+}
+_WANTED: dict[Task, str] = {
+    "classes": "data.target is a column of classes",
+    "labels": "data.target names several labels: [a, b]",
+    "number": "data.target is a number (data: {task: regression})",
 }
 
 
@@ -42,9 +62,72 @@ class Head:
     name: str  # of the last linear layer, within the model
     outputs: tuple[str, ...]  # ``id2label`` in the order of the outputs
     late: tuple[str, ...]  # parameters that play a part after the last layer and before the head
+    task: Task = "classes"
 
 
-class OwnClassifier(TextClassifier):
+class GivenClassifier(TextClassifier):
+    """A classifier of texts whose head was fitted elsewhere."""
+
+    own: Head
+
+    def ordered(self, order: Sequence[int]) -> Self:
+        """The same with one column for each class or label, in this ``order`` of the outputs; of two classes the second's log-odds."""
+        made = copy_module(self)
+        assert isinstance(made, type(self))
+        weight, bias = (value.detach()[list(order)] for value in (self.head.weight, self.head.bias))
+        if len(order) == 2 and self.own.task == "classes":
+            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        made.head = nn.Linear(weight.shape[1], len(weight))
+        with torch.no_grad():
+            made.head.weight.copy_(weight)
+            made.head.bias.copy_(bias)
+        return made.eval()
+
+    def drawn_anew(self, spec: HuggingFaceSpec) -> Self:
+        """What it was before it was fitted, drawn from the global generators."""
+        raise NotImplementedError
+
+
+class PipelineClassifier(GivenClassifier):
+    """A pretrained transformer, its hidden states pooled, under a pipeline of scikit-learn."""
+
+    def __init__(self, body: nn.Module, layers: tuple[Layer, ...], spec: HuggingFaceSpec, fitted: Fitted) -> None:
+        super().__init__(body, layers, spec, width=fitted.width, n_outputs=len(fitted.last.bias_o))
+        self.own = Head("head", fitted.classes or ("number",), (), fitted.task)
+        if fitted.normalised:
+            self.add_module("pooled", _Normalised())
+        self.dense = nn.ModuleList(nn.Sequential(_affine(one), _THEN[one.then]()) for one in fitted.hidden)
+        self.head = _affine(fitted.last)
+
+    def drawn_anew(self, spec: HuggingFaceSpec) -> Self:
+        """The same transformer under a head of random weights."""
+        made = copy_module(self)
+        assert isinstance(made, type(self))
+        for part in (*(block[0] for block in made.dense), made.head):  # type: ignore[index]
+            part.reset_parameters()
+        return made.eval()
+
+
+class _Normalised(nn.Module):
+    """Rows of length one; a row of zeros stays as it is, as scikit-learn has it."""
+
+    def forward(self, value: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(value, dim=-1, keepdim=True)
+        return value / torch.where(length == 0, torch.ones_like(length), length)
+
+
+_THEN: dict[str, type[nn.Module]] = {"identity": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "logistic": nn.Sigmoid}
+
+
+def _affine(layer: Affine) -> nn.Linear:
+    made = nn.Linear(*layer.weight_io.shape)
+    with torch.no_grad():
+        made.weight.copy_(torch.tensor(layer.weight_io.T))
+        made.bias.copy_(torch.tensor(layer.bias_o))
+    return made
+
+
+class OwnClassifier(GivenClassifier):
     """A ``...ForSequenceClassification`` whose last linear layer is the head; the rest is the backbone and ends in what the head reads."""
 
     def __init__(self, model: nn.Module, layers: tuple[Layer, ...], spec: HuggingFaceSpec, own: Head) -> None:
@@ -74,19 +157,6 @@ class OwnClassifier(TextClassifier):
         known = (token for token in (config.eos_token_id, config.bos_token_id) if isinstance(token, int))
         return next((token for token in known if 0 <= token < config.vocab_size and token != self._pad), self._pad)
 
-    def ordered(self, order: Sequence[int]) -> Self:
-        """The same with one column for each class (of two classes one: the second's log-odds); ``order`` are the outputs of the classes."""
-        made = copy_module(self)
-        assert isinstance(made, type(self))
-        weight, bias = (value.detach()[list(order)] for value in (self.head.weight, self.head.bias))
-        if len(order) == 2:
-            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
-        made.head = nn.Linear(weight.shape[1], columns_of(len(order)))
-        with torch.no_grad():
-            made.head.weight.copy_(weight)
-            made.head.bias.copy_(bias)
-        return made.eval()
-
     def drawn_anew(self, spec: HuggingFaceSpec) -> Self:
         """The same architecture with initial weights, drawn from the global generators."""
         config: Any = copy.deepcopy(self.backbone.config)
@@ -95,12 +165,29 @@ class OwnClassifier(TextClassifier):
 
 
 def make_classifier(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
-    """A pretrained transformer under a new head, or a folder's own classifier; raises as :func:`make_text` and :func:`make_own`."""
+    """A pretrained transformer under a new head or that of a file, or a folder's own classifier; raises as what makes each."""
+    if isinstance(spec.head, HeadSpec):
+        return make_headed(spec, base)
     return make_own(spec, base) if spec.given else make_text(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
 
 
+def make_headed(spec: HuggingFaceSpec, base: Path) -> PipelineClassifier:
+    """A transformer under the pipeline of a file. Raises ``InputError``: it cannot be read, or reads embeddings of another width."""
+    path = head_path(spec, base)
+    assert path is not None
+    assert isinstance(spec.head, HeadSpec)
+    fitted = read_head(path, spec.head.trusted, what="the head")
+    body, layers, width, last = open_body(spec, base)
+    if fitted.width != width:
+        mend = "take the transformer whose pooled hidden states it was fitted on"
+        raise InputError(f"the head reads embeddings of {fitted.width} numbers, the transformer gives {width}", where=str(path), mend=mend)
+    made = PipelineClassifier(body, layers, spec, fitted)
+    made.same_as_last = last and spec.pooling == spec.site_pooling and not fitted.normalised
+    return made.eval()
+
+
 def make_own(spec: HuggingFaceSpec, base: Path) -> OwnClassifier:
-    """The classifier of a folder, one column for each output of its head. Raises ``InputError``: it is none, or not of single labels."""
+    """The classifier of a folder, one column for each output of its head. Raises ``InputError``: it is none."""
     place, file = locate(spec, base)
     adapted = adapter_base(spec, place, base)
     kept, layers, own = _loaded(place, tuple(fetch_options(spec, file, adapted).items()), fingerprint_of(spec, base))
@@ -127,7 +214,7 @@ def _loaded(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str) 
 
 
 def check_config(config: Any, place: str) -> None:
-    """Refuse (``InputError``) what is no classifier of single labels."""
+    """Refuse (``InputError``) what has no head of its own that could be read."""
     names = [str(name) for name in config.architectures or ()]
     if not any(name.endswith("ForSequenceClassification") for name in names):
         what = f"the folder holds {names[0] if names else 'a transformer'}, which has no classification head of its own"
@@ -135,10 +222,16 @@ def check_config(config: Any, place: str) -> None:
     if config.is_encoder_decoder:
         mend = "take an encoder or a decoder, or leave out 'head: own': a head is then trained on its encoder"
         raise InputError("'head: own' does not read models of an encoder and a decoder", where=place, mend=mend)
-    kind = "regression" if config.num_labels == 1 else config.problem_type
-    if kind in _KINDS:
-        mend = "take a classifier that chooses one of several labels (num_labels of 2 or more, problem_type single_label_classification)"
-        raise InputError(f"the folder's head {_KINDS[kind]}, which is not audited in this version", where=place, mend=mend)
+    if task_of(config) == "number" and config.num_labels > 1:
+        mend = "take a model with one output (num_labels: 1), for each number one"
+        what = f"the folder's head predicts a number for each of {config.num_labels} outputs"
+        raise InputError(what, where=place, mend=mend)
+
+
+def task_of(config: Any) -> Task:
+    """What the head of a folder predicts, as its config says: one output is a number, several are classes unless it says otherwise."""
+    told = _KINDS.get(str(config.problem_type), "classes")
+    return "number" if config.num_labels == 1 and told == "classes" else told
 
 
 def _within(layer: Layer, prefix: str) -> Layer:
@@ -162,6 +255,7 @@ def _find_head(model: nn.Module, layers: tuple[Layer, ...], place: str) -> Head:
         head.name,
         tuple(str(config.id2label[number]) for number in range(config.num_labels)),
         tuple(f"{name}.{key}" for name in dict.fromkeys(late) for key, _ in parts[name].named_parameters(recurse=False)),
+        task_of(config),
     )
     copied = copy_module(model)
     copied.set_submodule(head.name, nn.Identity())
@@ -175,14 +269,22 @@ def _find_head(model: nn.Module, layers: tuple[Layer, ...], place: str) -> Head:
     return own
 
 
-def settled(model: TrainedModel, spec: HuggingFaceSpec, classes: Sequence[str], *, initial: int | None = None) -> TrainedModel:
-    """The classifier with its outputs in the order of the table's classes; with a seed ``initial`` of initial weights.
+def settled(model: TrainedModel, spec: HuggingFaceSpec, aim: Target, *, initial: int | None = None) -> TrainedModel:
+    """The classifier with its outputs in the order of the table's classes or labels; with a seed ``initial`` of initial weights.
 
-    Raises ``InputError``: the head's outputs are not the table's classes.
+    Raises ``InputError``: the head predicts something else than the target is, or its outputs are not the table's classes.
     """
-    module = model.module
-    assert isinstance(module, OwnClassifier)
-    order = head_order(module.own.outputs, classes, spec.labels, where=f"model '{spec.path}'")
+    module, where = model.module, f"model '{spec.path}'"
+    assert isinstance(module, GivenClassifier)
+    if module.own.task != aim.task:
+        mend = f"it is audited where {_WANTED[module.own.task]}"
+        if (module.own.task, aim.task) == ("classes", "labels"):
+            mend = "if it does say yes or no to each, write problem_type: multi_label_classification into its config.json"
+        elif module.own.task == "labels":
+            mend = f"name all of its labels: data: {{target: [{', '.join(module.own.outputs[:3])}, ...]}}"
+        named = "the folder's head" if isinstance(module, OwnClassifier) else "the head"
+        raise InputError(f"{named} {_SAID[module.own.task]}, and the target {_SAID_OF[aim.task]}", where=where, mend=mend)
+    order = _order(module.own, aim, spec, where)
     if initial is None:
         return replace(model, module=module.ordered(order))
     with seeded(initial):
@@ -190,22 +292,43 @@ def settled(model: TrainedModel, spec: HuggingFaceSpec, classes: Sequence[str], 
     return replace(model, module=drawn.ordered(order), details={**model.details, "origin": "initial"})
 
 
-def own_notes(model: TrainedModel, spec: HuggingFaceSpec, classes: Sequence[str]) -> list[NotTested]:
+def _order(own: Head, aim: Target, spec: HuggingFaceSpec, where: str) -> tuple[int, ...]:
+    """The output of each class or label; of a head that knows more labels those that the target names."""
+    if aim.task == "number":
+        return (0,)
+    known = {name: place for place, name in enumerate(spec.labels or own.outputs)}
+    if aim.labels is not None and len(known) == len(own.outputs) and set(aim.labels.names) <= set(known):
+        return tuple(known[name] for name in aim.labels.names)
+    return head_order(own.outputs, _told(aim), spec.labels, where=where)
+
+
+_SAID_OF: dict[Task, str] = {"classes": "is one of several classes", "labels": "is several labels", "number": "is a number"}
+
+
+def _told(aim: Target) -> tuple[str, ...]:
+    return aim.classes if aim.labels is None else aim.labels.names
+
+
+def own_notes(model: TrainedModel, spec: HuggingFaceSpec, aim: Target) -> list[NotTested]:
     """What is taken as given of a folder's own classifier; nothing of another model."""
-    if not isinstance(model.module, OwnClassifier):
+    if not isinstance(model.module, GivenClassifier):
         return []
+    classes = _told(aim)
     notes = [
         NotTested(
             what="which texts the given classifiers were trained on",
             why="they are audited as they are, also one that is called 'real'; audit texts that they were trained on would flatter them",
         ),
-        NotTested(
-            what="what the pretrained transformer told before it was made a classifier",
-            why="the folder does not hold it; what training did is measured from the same architecture with initial weights",
-        ),
     ]
+    if isinstance(model.module, OwnClassifier):
+        what = "what the pretrained transformer told before it was made a classifier"
+        why = "the folder does not hold it; what training did is measured from the same architecture with initial weights"
+        notes.append(NotTested(what=what, why=why))
     outputs = model.module.own.outputs
-    if _places(outputs, classes) is None:
+    if aim.task == "number":
+        why = "it is taken to predict the target in the units of the table; a bad R² would show that it does not"
+        notes.append(NotTested(what="in which units the folder's head predicts", why=why))
+    elif _places(outputs, classes) is None:
         names = spec.labels or tuple(name.removeprefix("LABEL_") for name in outputs)
         meant = ", ".join(f"{output} is {name}" for output, name in zip(outputs, names, strict=True))
         source = "the order is that of model.labels" if spec.labels else "its numbers are taken for the classes"

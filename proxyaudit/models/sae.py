@@ -6,6 +6,7 @@ nothing of the model.
 """
 
 import json
+import re
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +19,13 @@ from torch import Tensor
 from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.files import read_file
 from proxyaudit.recipe.circuits import SaeSpec
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 ARCHITECTURES = ("standard", "topk", "jumprelu")
 _NORMS = ("none", "layer_norm", "constant_norm_rescale")
+_HOOK = re.compile(r"blocks\.(\d{1,3})\.(?:hook_(resid_pre|resid_post|attn_out|mlp_out)|(?:attn|mlp)\.hook_out)")  # TransformerLens
 _MOST_CONFIG = 2**20
 _MEND = "take one of architecture standard, topk or jumprelu as SAELens saves it"
 
@@ -134,6 +137,11 @@ def _loaded(folder: str, at: str, fingerprint: str) -> SparseAutoencoder:
             raise InputError(f"{name} has shape {tuple(tensors[name].shape)}, not {shapes[name]}", where=where, mend=_MEND)
         if not bool(torch.isfinite(tensors[name]).all()):
             raise InputError(f"{name} holds NaN or infinite values", where=where, mend="save the autoencoder again")
+    by_norm = _flag(config, "rescale_acts_by_decoder_norm", False, where) and architecture == "topk"
+    if by_norm and bool((silent := tensors["W_dec"].norm(dim=1) == 0).any()):
+        what = f"W_dec has {int(silent.sum())} rows of zeros, and latents are told by the norm of what they write"
+        raise InputError(what, where=where, mend="leave latents that write nothing out of every tensor, and save it again")
+    _check_hook(config, at, where)
     scaling = tensors.get("scaling_factor")
     if scaling is not None and not bool(torch.allclose(scaling, torch.ones_like(scaling))):
         raise InputError("its outputs are scaled by a 'scaling_factor', which is not read", where=where, mend=_MEND)
@@ -147,17 +155,15 @@ def _loaded(folder: str, at: str, fingerprint: str) -> SparseAutoencoder:
         tensors["b_dec"],
         threshold_m=tensors["threshold"] if architecture == "jumprelu" else None,
         k=_k(config, m, where) if architecture == "topk" else 0,
-        by_decoder_norm=architecture == "topk" and bool(config.get("rescale_acts_by_decoder_norm", False)),
-        centred=bool(config.get("apply_b_dec_to_input", True)),
+        by_decoder_norm=by_norm,
+        centred=_flag(config, "apply_b_dec_to_input", True, where),
         norm=str(config.get("normalize_activations") or "none"),
     )
 
 
 def _config(path: Path, where: str) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MOST_CONFIG:
-            raise ValueError
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_file(path, _MOST_CONFIG))
     except (OSError, ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
@@ -179,9 +185,37 @@ def _architecture(config: dict[str, Any], where: str) -> str:
     if norm not in _NORMS:
         mend = "fold the scaling into the weights (fold_activation_norm_scaling_factor) and save it again"
         raise InputError(f"its inputs are normalised by '{norm[:40]}', which is not in the file", where=where, mend=mend)
-    if shape != "none" or "hook_z" in str(config.get("hook_name", "")):
+    if shape != "none" or any("hook_z" in name for name in _hooks(config)):
         raise InputError("it reads single heads ('hook_z'), which is not read", where=where, mend="take one of a layer's output")
     return found
+
+
+def _flag(config: dict[str, Any], key: str, default: bool, where: str) -> bool:
+    """A truth value of the configuration; anything else that is written there would count as one."""
+    found = config.get(key, default)
+    if not isinstance(found, bool):
+        raise InputError(f"{CONFIG} says {key}: {str(found)[:40]!r}, which is no truth value", where=where, mend="write true or false")
+    return found
+
+
+def _hooks(config: dict[str, Any]) -> list[str]:
+    """The places that a configuration names, wherever a version of SAELens writes them."""
+    held = [one for one in (config, config.get("metadata")) if isinstance(one, dict)]
+    return [str(name)[:80] for one in held for key in ("hook_name", "hook_point") if (name := one.get(key))]
+
+
+def _check_hook(config: dict[str, Any], at: str, where: str) -> None:
+    """Refuse an autoencoder whose own configuration names another place; names of other libraries tell nothing."""
+    for name in _hooks(config):
+        found = _HOOK.fullmatch(name)
+        if found is None:
+            continue
+        layer, kind = int(found[1]), found[2] or ("attn_out" if ".attn." in name else "mlp_out")
+        before = f"layer{layer - 1}" if layer else "embeddings"
+        place = {"resid_pre": before, "resid_post": f"layer{layer}", "attn_out": f"layer{layer}.attention", "mlp_out": f"layer{layer}.mlp"}
+        if place[kind] != at:
+            mend = f"write 'at: {place[kind].replace('layer', 'layer.', 1)}', or take the autoencoder of that place"
+            raise InputError(f"{CONFIG} names the place '{name}', which is not '{at}'", where=where, mend=mend)
 
 
 def _k(config: dict[str, Any], m: int, where: str) -> int:
@@ -195,7 +229,10 @@ def _k(config: dict[str, Any], m: int, where: str) -> int:
 def _tensors(path: Path, where: str) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name).to(torch.float32) for name in file.keys()}  # noqa: SIM118
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())[:120]
         raise InputError(f"{WEIGHTS} cannot be read ({line})", where=where, mend="copy it again") from None
+    if unreal := next((name for name, tensor in found.items() if tensor.is_complex()), None):
+        raise InputError(f"{unreal} holds complex numbers", where=where, mend=_MEND)
+    return {name: tensor.to(torch.float32) for name, tensor in found.items()}

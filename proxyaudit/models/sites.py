@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
+from proxyaudit.fence import network_words
 from proxyaudit.models.base import Tap, inference, seeded, to_logits
 from proxyaudit.models.hooks import Run, recorded
 from proxyaudit.recipe.recipe import SitesSpec
-from proxyaudit.types import PENULTIMATE
+from proxyaudit.types import PENULTIMATE, Task
 
 # A prime, so that a leading dimension that equals it is the batch and hardly ever a width or a token count.
 _PROBE_ROWS = 11
@@ -74,7 +75,7 @@ def nearest_sites(name: str, taps: Iterable[str], aliases: Iterable[str]) -> str
     return f"nearest sites: {', '.join(near) or 'none'}"
 
 
-def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) -> Candidates:
+def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str, task: Task = "classes") -> Candidates:
     """Find the candidates of a user's module, which is put in eval mode, by running it on a small random table.
 
     Raises ``InputError``: forward raises, returns something other than logits, or a row's output is not a function of the row alone (drawn
@@ -86,10 +87,10 @@ def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) 
             _forward(module, table[:2].clone(), what)  # lets lazy modules take their shapes before hooks are set
             with recorded(module) as runs:
                 raw = _forward(module, table.clone(), what)
-        logits = to_logits(raw, n_classes, _PROBE_ROWS, what=what)
+        logits = to_logits(raw, n_classes, _PROBE_ROWS, what=what, task=task)
         half = _PROBE_ROWS // 2
         with seeded(1):
-            again = to_logits(_forward(module, table[:half].clone(), what), n_classes, half, what=what)
+            again = to_logits(_forward(module, table[:half].clone(), what), n_classes, half, what=what, task=task)
     if torch.isfinite(logits).all() and not torch.allclose(logits[:half], again, rtol=1e-3, atol=1e-4):
         mend = "in eval mode forward must draw nothing at random and must not mix rows"
         raise InputError(f"{what} gives a row another output from call to call or with other rows in its batch", mend=mend)
@@ -101,7 +102,7 @@ def _forward(module: nn.Module, table: Tensor, what: str) -> Any:
         return module(table)
     except Exception as error:
         shape = tuple(table.shape)
-        mend = "forward takes the encoded table, float32 of shape (rows, columns), alone"
+        mend = network_words(error) or "forward takes the encoded table, float32 of shape (rows, columns), alone"
         raise InputError(f"{what} fails on a table of shape {shape}: {type(error).__name__}: {str(error)[:200]}", mend=mend) from error
 
 

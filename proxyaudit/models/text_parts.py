@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import Tap, TrainedModel, as_tensor, gradients, inference, probabilities, to_logits
+from proxyaudit.models.base import Tap, TrainedModel, as_tensor, gradients, inference, predictions
 from proxyaudit.models.hooks import Handle, SiteHook
 from proxyaudit.models.sae import SparseAutoencoder, load_sae
 from proxyaudit.models.sites import nearest_sites
@@ -183,8 +183,8 @@ class TextParts:
                     return value + shifts[name]
 
                 with tapped_places(self._module, places, moved):
-                    logits = to_logits(self._module(as_tensor(table)), self._model.n_classes, len(table))
-                    p = torch.sigmoid(logits[:, 0]) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, output]
+                    logits = self._model.logits(self._module(as_tensor(table)), len(table))
+                    p = predictions(logits, self._model.task)[:, output]
                     by_token = gradients(p.sum(), [shifts[place.name] for place in places], of_site=False)
                 for place, gradient in zip(places, by_token, strict=True):
                     found[place.name][batch] = (masks @ gradient.float()).cpu().numpy()
@@ -236,7 +236,7 @@ class TextParts:
         return torch.from_numpy(position_masks(table)).to(self._module.head.weight.device, torch.float32)
 
     def _probabilities(self, table: Singles) -> Floats:
-        return probabilities(to_logits(self._module(as_tensor(table)), self._model.n_classes, len(table)).cpu())
+        return self._model.outputs(self._model.logits(self._module(as_tensor(table)), len(table)).cpu())
 
 
 class _Skipped:

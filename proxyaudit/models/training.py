@@ -1,4 +1,4 @@
-"""Training: AdamW, weighted cross-entropy, early stopping on a part of the given training rows."""
+"""Training: AdamW, weighted cross-entropy (of numbers, squared error), early stopping on a part of the given training rows."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from proxyaudit.adam import Adam
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
-from proxyaudit.models.base import TabularModule, TrainedModel, batch_rows, copy_module, deterministic, inference, seeded, to_logits
+from proxyaudit.models.base import TabularModule, TrainedModel, batch_rows, copy_module, deterministic, inference, seeded
 from proxyaudit.models.huggingface import adapters
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
@@ -27,7 +27,7 @@ _EVAL_ROWS = 8192
 
 
 def train_model(
-    model: TrainedModel, x: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float32], spec: KindSpec, seed: int
+    model: TrainedModel, x: NDArray[np.float32], y: NDArray[Any], weight: NDArray[np.float32], spec: KindSpec, seed: int
 ) -> TrainedModel:
     """Train a copy of ``model``; the argument itself is not changed. What follows is true of networks; other kinds have their own trainer.
 
@@ -35,18 +35,18 @@ def train_model(
     With ``spec.patience`` a stratified ``validation_share`` of rows is held out and the best epoch's weights are kept; without, all rows
     train and the last weights are kept. Deterministic for one seed and one number of torch threads (the caller sets the threads).
 
-    ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` in 0..K-1 and ``weight`` non-negative ``(n,)``. The ``details`` gain
-    ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``, ``validation_loss`` (None without a validation part), ``training_rows`` and
-    ``validation_rows``. Raises ``InputError``: values that cannot be trained on (NaN, weights that are negative or all zero);
-    ``TaskError``: the loss became NaN or infinite, or a user's module failed in training mode.
+    ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` in 0..K-1 (or numbers, standardised) and ``weight`` non-negative
+    ``(n,)``. The ``details`` gain ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``, ``validation_loss`` (None without a
+    validation part), ``training_rows`` and ``validation_rows``. Raises ``InputError``: values that cannot be trained on (NaN, weights that
+    are negative or all zero); ``TaskError``: the loss became NaN or infinite, or a user's module failed in training mode.
     """
-    x, y, weight = _checked(x, y, weight, model.n_classes)
+    x, y, weight = _checked(x, y, weight, model, gaps=spec.native)
     weight = _class_weighted(y, weight, model.n_classes) if spec.class_weight == "balanced" else weight
     own = model_kind(spec).trainer
     if own is not None:
         return _by_its_kind(own, model, x, y, weight, spec, seed)
     assert isinstance(spec, TrainingSpec)
-    train_rows, validation_rows = _split(y, spec, seed)
+    train_rows, validation_rows = _split(y if model.task == "classes" else np.zeros(len(y)), spec, seed)
     scale = float(weight[train_rows].mean())
     if scale <= 0:
         raise InputError("all training weights are zero", mend="check the reweighing")
@@ -58,7 +58,7 @@ def train_model(
     fit, held = ((torch.tensor(x[rows]), torch.tensor(y[rows]), torch.tensor(weight[rows] / scale)) for rows in parts)
     try:
         with deterministic(), seeded(integer_seed(seed, "dropout")), tuned, placed(module):
-            details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
+            details = _fit(replace(model, module=module), fit, held, spec, integer_seed(seed, "batches"))
     except ProxyauditError:
         raise
     except Exception as error:
@@ -87,10 +87,8 @@ def _by_its_kind(own: str, model: TrainedModel, *given: Any) -> TrainedModel:
     return trained
 
 
-def _fit(
-    module: nn.Module, n_classes: int, fit: tuple[Tensor, ...], held: tuple[Tensor, ...], spec: TrainingSpec, seed: int
-) -> dict[str, Any]:
-    x, y, weight = fit
+def _fit(model: TrainedModel, fit: tuple[Tensor, ...], held: tuple[Tensor, ...], spec: TrainingSpec, seed: int) -> dict[str, Any]:
+    (x, y, weight), module = fit, model.module
     optimizer = _optimizer(module, spec)
     generator = torch.Generator().manual_seed(seed)
     best_loss, best_epoch, best_state, epoch, train_loss = math.inf, 0, None, 0, math.nan
@@ -98,7 +96,7 @@ def _fit(
         module.train()
         total = torch.zeros((), dtype=torch.float64)
         for rows in _batches(len(x), spec.batch_size, generator):
-            loss = (_losses(module(x[rows]), y[rows], n_classes) * weight[rows]).mean()
+            loss = (_losses(module(x[rows]), y[rows], model) * weight[rows]).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -108,7 +106,7 @@ def _fit(
             raise TaskError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower model.learning_rate")
         if not len(held[0]):
             continue
-        held_loss = _held_loss(module, n_classes, held)
+        held_loss = _held_loss(model, held)
         if not math.isfinite(held_loss):
             raise TaskError(f"training diverged in epoch {epoch}: the validation loss is {held_loss}; lower model.learning_rate")
         if held_loss < best_loss:
@@ -123,21 +121,25 @@ def _fit(
     return {**told, "best_epoch": best_epoch, "validation_loss": best_loss}
 
 
-def _losses(raw: Any, y: Tensor, n_classes: int) -> Tensor:
-    """Cross-entropy per row in nats."""
-    logits = to_logits(raw, n_classes, len(y))
-    if n_classes == 2:
+def _losses(raw: Any, y: Tensor, model: TrainedModel) -> Tensor:
+    """Cross-entropy per row in nats, of labels their mean; of a number the squared error."""
+    logits = model.logits(raw, len(y))
+    if model.task == "number":
+        return (logits[:, 0] - y.to(logits.dtype)) ** 2
+    if model.task == "labels":
+        return functional.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction="none").mean(dim=1)
+    if model.n_classes == 2:
         return functional.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype), reduction="none")
     return functional.cross_entropy(logits, y, reduction="none")
 
 
-def _held_loss(module: nn.Module, n_classes: int, held: tuple[Tensor, ...]) -> float:
-    x, y, weight = held
+def _held_loss(model: TrainedModel, held: tuple[Tensor, ...]) -> float:
+    (x, y, weight), module = held, model.module
     size = batch_rows(module, _EVAL_ROWS)
     total = 0.0
     with inference(module):
         for i in range(0, len(x), size):
-            losses = _losses(module(x[i : i + size]), y[i : i + size], n_classes)
+            losses = _losses(module(x[i : i + size]), y[i : i + size], model)
             total += float((losses * weight[i : i + size]).sum(dtype=torch.float64))
     mass = float(weight.sum(dtype=torch.float64))
     return total / mass if mass > 0 else total
@@ -163,8 +165,8 @@ def _optimizer(module: nn.Module, spec: TrainingSpec) -> Adam:
     return Adam([g for g in groups if g["params"]], lr=spec.learning_rate, decoupled=True)
 
 
-def _split(y: NDArray[np.int64], spec: TrainingSpec, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows for training and for validation, stratified by class; every class keeps at least one training row."""
+def _split(y: NDArray[Any], spec: TrainingSpec, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows for training and for validation, stratified by class (a number is one); every class keeps at least one training row."""
     everything = np.arange(len(y), dtype=np.int64)
     if spec.patience is None:
         return everything, everything[:0]
@@ -185,17 +187,18 @@ def _class_weighted(y: NDArray[np.int64], weight: NDArray[np.float32], n_classes
 
 
 def _checked(
-    x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], n_classes: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    x, y, weight = np.asarray(x, dtype=np.float32), np.asarray(y, dtype=np.int64), np.asarray(weight, dtype=np.float32)
-    if x.ndim != 2 or y.shape != (len(x),) or weight.shape != (len(x),):
+    x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], model: TrainedModel, *, gaps: bool
+) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+    kind = np.int64 if model.task == "classes" else np.float64
+    x, y, weight = np.asarray(x, dtype=np.float32), np.asarray(y, dtype=kind), np.asarray(weight, dtype=np.float32)
+    if x.ndim != 2 or y.shape != ((len(x), model.n_classes) if model.task == "labels" else (len(x),)) or weight.shape != (len(x),):
         raise ValueError(f"x {x.shape}, y {y.shape} and weight {weight.shape} do not belong together")
     if len(x) < 2:
         raise InputError(f"{len(x)} training rows are too few", mend="give at least two")
-    if not np.isfinite(x).all():
+    if np.isinf(x).any() or (np.isnan(x).any() and not gaps):
         raise InputError("the encoded training table holds NaN or infinite values", mend="check the columns' values")
     if not np.isfinite(weight).all() or (weight < 0).any():
         raise InputError("training weights must be finite and not negative", mend="check the reweighing")
-    if y.min() < 0 or y.max() >= n_classes:
+    if model.task == "classes" and (y.min() < 0 or y.max() >= model.n_classes):
         raise ValueError("class codes must lie in 0..n_classes-1")
     return x, y, weight

@@ -1,14 +1,19 @@
 """Model files of the libraries of trees: read as data, and held against the table that the audit hands them."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.encoding import NOTED, REFUSED, Encoder, Unseen
 from proxyaudit.data.tables import resolve_path
-from proxyaudit.errors import InputError, ProxyauditError, safe_line
+from proxyaudit.errors import InputError, safe_line
+from proxyaudit.files import read_file
 from proxyaudit.models.kinds.trees import TreeSpec
-from proxyaudit.models.libraries import Unfit, imported, library_of
-from proxyaudit.models.tree_nodes import Ensemble
+from proxyaudit.models.libraries import Unfit, imported, library_of, refusing
+from proxyaudit.models.tree_nodes import MOST_CODES, Ensemble
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
@@ -28,7 +33,7 @@ def read_trees(spec: TreeSpec, path: Path, *, what: str, shape: tuple[int, int, 
     if path.suffix.lower() == _OWN:
         return None
     found, where = _read(spec, path, what=what), str(path)
-    if len(found.baseline) != columns:
+    if len(found.baseline) != columns and not found.is_number:
         theirs, ours = (n + 1 if n == 1 or spec.votes else n for n in (len(found.baseline), columns))
         mend = "take the target that the model was trained for"
         raise InputError(f"{what} tells {theirs} classes apart, and the target has {ours}", where=where, mend=mend)
@@ -44,14 +49,15 @@ def read_trees(spec: TreeSpec, path: Path, *, what: str, shape: tuple[int, int, 
 _SAME_COLUMNS = "hand it the columns that it was trained on, in the same order: see data.exclude, and the order of the table's columns"
 
 
-def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, tuple[NotTested, ...]]:
-    """The recipe with room for the largest model file that it names, and what is taken as given of the files; every file is checked.
+def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, Dataset, tuple[NotTested, ...]]:
+    """The recipe with room for the largest model file that it names, the data coded as the files have it, and what is taken as given.
 
-    Raises ``InputError``: a library is not installed, or a file cannot be read, is no data, or was trained on other columns or classes.
+    Every file is checked. Raises ``InputError``: a library is not installed, or a file cannot be read, is no data, or was trained on other
+    columns or classes.
     """
     spec = recipe.model
     if not isinstance(spec, TreeSpec):
-        return recipe, ()
+        return recipe, dataset, ()
     named = [(regime.name, text) for regime in recipe.regimes for text in regime.checkpoints or ()]
     paths = [(name, resolve_path(text, base=base, what=f"checkpoint of regime '{name}'")) for name, text in named]
     files = [(name, path) for name, path in paths if path.suffix.lower() != _OWN]
@@ -62,15 +68,78 @@ def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, tup
         what = f"checkpoint of regime '{name}'"
         found = check_given(recipe, path, dataset.encoder.columns, what=what)
         assert found is not None
+        check_task(found, dataset.read.task == "number", what, str(path))
         _check_classes(found.classes, dataset.classes, what, str(path))
         read.append(found)
+    dataset, asked = _coded(spec, read, dataset, [(f"checkpoint of regime '{name}'", str(path)) for name, path in files])
+    spec = spec.model_copy(update={"codes": asked})
+    recipe = recipe.model_copy(update={"model": spec})
     if not read:
-        return recipe, ()
+        return recipe, dataset, ()
     # What is trained here, or kept in the audit's own layout, is of the size that the keys say.
     others = any(not regime.given for regime in recipe.regimes) or len(files) < len(paths)
     trees, leaves = zip(*(found.size for found in read), *([spec.size] if others else []), strict=True)
     sized = recipe.model_copy(update={"model": spec.model_copy(update={"room": (max(trees), max(leaves))})})
-    return sized, _given(read, dataset)
+    return sized, dataset, _given(read, dataset)
+
+
+def _coded(spec: TreeSpec, read: Sequence[Ensemble], dataset: Dataset, named: Sequence[tuple[str, str]]) -> tuple[Dataset, tuple[int, ...]]:
+    """The data with categories coded as model files have them, and the numbers of all columns that hold codes.
+
+    Raises ``InputError``: files differ in their categories, or one reads numbers where the table has words.
+    """
+    encoder = dataset.encoder
+    if not isinstance(encoder, Encoder) or not encoder.native:
+        return dataset, ()
+    levels: list[tuple[Any, ...] | None] = [None] * len(encoder.columns)
+    for found, (what, where) in zip(read, named, strict=True):
+        for column, own in enumerate(_named_levels(spec, found, dataset)):
+            if own is None and column in encoder.categories:
+                mend = "train it on pandas' categories, whose names it keeps, or hand it over in numbers"
+                raise InputError(f"{what} reads numbers in column '{encoder.columns[column]}', which holds words", where=where, mend=mend)
+            if levels[column] not in (None, own):
+                mend = "audit models whose categories differ in runs of their own"
+                raise InputError(f"{what} has other categories in '{encoder.columns[column]}' than another model", where=where, mend=mend)
+            levels[column] = own
+    encoder, unseen = encoder.with_codes(levels), () if any(found.hashed for found in read) else _unseen(dataset, levels)
+    notes = (*dataset.notes, *(found.note() for found in unseen))
+    dataset = replace(dataset, encoder=encoder, unseen=(*dataset.unseen, *unseen), notes=notes)
+    return dataset, tuple(sorted({*encoder.categories}.union(*(found.codes for found in read))))
+
+
+def _unseen(dataset: Dataset, levels: Sequence[tuple[Any, ...] | None]) -> tuple[Unseen, ...]:
+    """Columns of which many audit rows hold what no category of the given models stands for, so that these take it for missing."""
+    found = []
+    for name, own in zip(dataset.encoder.columns, levels, strict=True):
+        column = dataset.audit[name]
+        share = 0.0 if own is None else float((column.notna() & ~column.isin(own)).mean())
+        if share > REFUSED:
+            what = f"column '{name}' hardly holds a category that the given models know (they know {', '.join(map(str, own or ()))[:80]})"
+            raise InputError(what, where="the audit rows", mend="write its values as they were in training")
+        if share > NOTED:
+            found.append(Unseen("the audit rows", name, share, len(column)))
+    return tuple(found)
+
+
+def _named_levels(spec: TreeSpec, found: Ensemble, dataset: Dataset) -> list[tuple[Any, ...] | None]:
+    """What the codes of each column stand for, as the table writes it; nothing stands for a category that the table lacks."""
+    levels: list[tuple[Any, ...] | None] = []
+    for name, own in zip(dataset.encoder.columns, found.levels or [None] * found.n_inputs, strict=True):
+        words = next(kind for kind in dataset.kinds if kind.name == name).kind == "categorical"
+        if own is not None and found.hashed:
+            known = {str(level) for rows in (dataset.train, dataset.audit) for level in rows[name].dropna().unique()}
+            hashes = library_of(spec).hashes_of(sorted(known))
+            own = tuple(hashes.get(one, "") for one in own)
+        levels.append(own if own is None else tuple(map(str if words else _number, own)))
+    return levels
+
+
+def _number(value: Any) -> float:
+    """A category of a column of numbers; those that are none occur in no row."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def check_given(recipe: Recipe, path: Path, columns: Sequence[str], *, what: str) -> Ensemble | None:
@@ -82,11 +151,21 @@ def check_given(recipe: Recipe, path: Path, columns: Sequence[str], *, what: str
     if not isinstance(spec, TreeSpec) or path.suffix.lower() == _OWN:
         return None
     if recipe.data.encode != "none":
-        mend = "write 'encode: none' under data: columns of numbers are then handed over unchanged, in the order of the table"
+        mend = "write 'encode: none' under data: columns are then handed over unchanged, in the order of the table"
         raise InputError(f"{what} reads columns as they are, and this audit encodes them", where=str(path), mend=mend)
     found = _read(spec, path, what=what)
     _check_columns(found, columns, what, str(path))
     return found
+
+
+def check_task(found: Ensemble, is_number: bool, what: str, where: str) -> None:
+    """Refuse (``InputError``) trees of a number where there are classes, and trees of classes where there is a number."""
+    if found.is_number == is_number:
+        return
+    of = {True: "predicts a number", False: "tells classes apart"}
+    mend = "write 'task: regression' under data" if found.is_number else "leave out 'task: regression', or cut the target: target_threshold"
+    said = "the target is a number" if is_number else "the target has classes"
+    raise InputError(f"{what} {of[found.is_number]}, and {said}", where=where, mend=f"{mend}; or take a model of the other kind")
 
 
 def _given(read: Sequence[Ensemble], dataset: Dataset) -> tuple[NotTested, ...]:
@@ -95,7 +174,7 @@ def _given(read: Sequence[Ensemble], dataset: Dataset) -> tuple[NotTested, ...]:
     if any(not _named(found) for found in read):
         why = "a model file names none of them; they are taken in the order of the table"
         notes.append(NotTested(what="whether the columns are those that the given models were trained on", why=why))
-    if any(tuple(found.classes) != tuple(dataset.classes) for found in read):
+    if dataset.read.number is None and any(tuple(found.classes) != tuple(dataset.classes) for found in read):
         order = ", ".join(f"{number} is {name}" for number, name in enumerate(dataset.classes[:6]))
         why = f"a model file does not name them; its numbers are taken for the classes of the target in their order ({order})"
         notes.append(NotTested(what="whether the classes of the given models are named right", why=why))
@@ -110,12 +189,12 @@ def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(f"{what} is larger than 1 GiB", where=where, mend="take a model with fewer trees")
-        data = path.read_bytes()
+        data = read_file(path, _MOST_BYTES)
     except OSError as error:
         raise InputError(f"{what} cannot be read ({safe_line(error)})", where=where, mend="check the path and its permissions") from None
     if data[:1] == b"\x80":
         raise InputError(f"{what} holds a pickle, which can run code and is not read", where=where, mend=mend)
-    try:
+    with refusing(what, where=where, mend=mend):
         found: Ensemble = library.read(spec, data)
         trees, leaves = len(found.trees), found.size[1]
         if trees * leaves > _MOST_LEAVES:
@@ -124,13 +203,9 @@ def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
         if trees * leaves * values > _MOST_VALUES:
             what_of = f"{trees:,} trees of up to {leaves:,} leaves for {values + 1:,} classes"
             raise Unfit(f"has {what_of}, too many for this audit", "bound the leaves or the depth")
-        found.nodes((trees, 2 * leaves - 1, values))
-    except Unfit as error:
-        raise InputError(f"{what} {error.what}", where=where, mend=error.mend) from None
-    except ProxyauditError:
-        raise
-    except Exception as error:
-        raise InputError(f"{what} cannot be read: it is damaged ({safe_line(error)[:160]})", where=where, mend=mend) from error
+        if found.codes and not spec.native:
+            raise Unfit("splits by categories, which 'encoding: one_hot' hands over as columns of numbers", "leave 'model.encoding' out")
+        found.nodes((trees, 2 * leaves - 1, values), MOST_CODES // 64 if found.codes else 0)
     return found
 
 

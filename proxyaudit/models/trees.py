@@ -2,8 +2,9 @@
 
 Every tree is a row of node arrays; a row of the table walks from node 0 until it stays where it is. What the trees say of a row, side by
 side, is the site ``margins``: of boosted trees one coordinate for each iteration (and class), whose sum plus the baseline is the logit; of
-a forest one for each tree (and class but the first), whose sum is the probability. Where each tree speaks of every class (CatBoost) it has
-a coordinate for each. No library is asked and nothing is unpickled, so a checkpoint of trees is a safetensors file like any other.
+a forest one for each tree (and class but the first), whose sum is the probability; of a number the sum is the number itself. Where each
+tree speaks of every class (CatBoost) it has a coordinate for each. No library is asked and nothing is unpickled, so a checkpoint of trees
+is a safetensors file like any other.
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,15 +20,18 @@ from proxyaudit.arrays import Floats, Singles
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, Tap, columns_of, inference, probabilities
 from proxyaudit.models.kinds.trees import TreeSpec
-from proxyaudit.models.tree_files import read_trees
-from proxyaudit.models.tree_nodes import Ensemble, Nodes
+from proxyaudit.models.tree_files import check_task, read_trees
+from proxyaudit.models.tree_nodes import PARTS, Ensemble, Nodes
+from proxyaudit.models.tree_walk import Walk
 from proxyaudit.types import PENULTIMATE
 
 MARGINS, FIRST_HALF, LEAVES = "margins", "margins.first_half", "leaves"
 _SKETCH = 128  # units of the site ``leaves``, or as many as there are leaves
 _AT_ONCE = 16  # trees whose part of the matrix is made at once
 _EQUAL = 1e-6  # largest difference of a probability from the library's own
+_OF_NUMBER = 10.0  # as much more of a number, as a share of it
 _CHECKED_ROWS = 500
+_RANKED_ROWS = 4096
 _LEAST = 1e-7  # of a probability of a forest, whose log-odds would else be infinite
 
 
@@ -66,12 +71,17 @@ class Trees(nn.Module):
     threshold: Tensor
     left: Tensor
     right: Tensor
+    missing_left: Tensor
+    by_category: Tensor
+    sets: Tensor
+    cover: Tensor
 
     def __init__(self, nodes: Nodes, n_inputs: int) -> None:
         super().__init__()
         self.n_inputs = n_inputs
-        for name in ("feature", "threshold", "left", "right"):
+        for name in (*PARTS, "cover"):
             self.register_buffer(name, torch.tensor(getattr(nodes, f"{name}_gm")))
+        self.register_buffer("sets", torch.tensor(nodes.sets_gmw))
         self.value = nn.Parameter(torch.tensor(nodes.value_gmv))
         self.sketch = LeafSketch(*nodes.left_gm.shape)
 
@@ -84,17 +94,11 @@ class Trees(nn.Module):
 
     def leaves(self, x: Tensor) -> Tensor:
         """Return the node ``(n, g)`` at which each row ends in each tree."""
-        trees, nodes = self.left.shape
-        first = torch.arange(trees) * nodes
-        feature, threshold, left, right = (part.flatten() for part in (self.feature, self.threshold, self.left, self.right))
-        exact, at = x.detach().to(torch.float64), torch.zeros(len(x), trees, dtype=torch.int64)
-        while True:
-            place = at + first
-            goes_left = exact.gather(1, feature[place]) <= threshold[place]
-            after = torch.where(goes_left, left[place], right[place])
-            if torch.equal(after, at):
-                return at
-            at = after
+        return torch.from_numpy(self.walk(x.detach().cpu().numpy()).leaves()).to(x.device)
+
+    def walk(self, x_np: NDArray[np.floating]) -> Walk:
+        """Return rows of a table on their way through the trees."""
+        return Walk({name: getattr(self, name).cpu().numpy() for name in (*PARTS, "sets")}, x_np.astype(np.float64))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
         """Refuse arrays in which a row could get lost or walk for ever: a checkpoint may come from anywhere."""
@@ -120,9 +124,25 @@ class MarginSum(nn.Module):
         self.columns, self.votes = columns, votes
         self.baseline = nn.Parameter(torch.zeros(columns, dtype=torch.float64))
 
+    @property
+    def adds_up(self) -> str:
+        """What the margins add up to for one output, in words."""
+        return "share of votes" if self.votes else "log-odds" if self.columns == 1 else "score of the class"
+
+    def _sums(self, margins: Tensor) -> Tensor:
+        total: Tensor = margins.to(torch.float64).reshape(len(margins), -1, self.columns).sum(dim=1) + self.baseline
+        return total
+
+    def total(self, margins: Tensor, output: int) -> Tensor:
+        """Return what the margins add up to for one output ``(n,)``: its logit, of several classes its score; of votes their share."""
+        sums = self._sums(margins)
+        if not self.votes or self.columns == 1:
+            return sums[:, output]
+        return sums[:, output - 1] if output else 1 - sums.sum(dim=1)
+
     def forward(self, margins: Tensor) -> Tensor:
         """Return logits ``(n, 1)`` or ``(n, K)``, in double precision."""
-        total: Tensor = margins.to(torch.float64).reshape(len(margins), -1, self.columns).sum(dim=1) + self.baseline
+        total = self._sums(margins)
         if not self.votes:
             return total
         logs = torch.cat([1 - total.sum(dim=1, keepdim=True), total], dim=1).clamp_min(_LEAST).log()
@@ -132,15 +152,15 @@ class MarginSum(nn.Module):
 class TreeEnsemble(TabularModule):
     """Trees and the sum of what they say."""
 
-    no_block = "trees are not trained further in this version: new ones would have to be grown on the attribute, beside those there are"
-
     def __init__(self, spec: TreeSpec, *, n_inputs: int, n_classes: int) -> None:
         super().__init__()
         self.spec = spec
-        columns = n_classes - 1 if spec.votes else columns_of(n_classes)
+        # Of a number there are no votes: what the trees say adds up to it.
+        self.is_number, votes = n_classes == 1, spec.votes and n_classes > 1
+        columns = n_classes - 1 if votes else columns_of(n_classes)
         outputs, (trees, leaves) = columns if spec.joint else 1, spec.size
-        self.trees = Trees(Nodes.empty(trees * columns // outputs, 2 * leaves - 1, outputs), n_inputs)
-        self.head = MarginSum(columns, votes=spec.votes)
+        self.trees = Trees(Nodes.empty(trees * columns // outputs, 2 * leaves - 1, outputs, spec.words), n_inputs)
+        self.head = MarginSum(columns, votes=votes)
         self.first_units = max(trees // 2, 1) * columns
 
     @property
@@ -149,23 +169,42 @@ class TreeEnsemble(TabularModule):
         trees, nodes, outputs = self.trees.value.shape
         return trees, nodes, outputs
 
+    @property
+    def no_block(self) -> str:
+        """Why no trees can be grown on those there are; empty where they can."""
+        splits = bool((self.trees.left[:, 0] != self.trees.right[:, 0]).any())
+        return "" if splits else "none of its trees splits, so every row reaches the same leaves and no tree can be grown on them"
+
+    def ranks(self, x: Singles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which leaf rows reach in each tree that splits ``(n, T)``, counted by what the leaves say, and the number of leaves ``(T,)``."""
+        own = torch.arange(self.trees.left.shape[1])
+        splits = (self.trees.left[:, 0] != self.trees.right[:, 0]).numpy()
+        reached = np.concatenate([self.trees.leaves(torch.tensor(x[i : i + _RANKED_ROWS])).numpy() for i in range(0, len(x), _RANKED_ROWS)])
+        said, leaf = self.trees.value.detach().numpy()[splits, :, 0], (self.trees.left == own).numpy()[splits]
+        used = np.stack([np.isin(own.numpy(), reached[:, tree]) for tree in np.flatnonzero(splits)]) & leaf
+        rank = np.argsort(np.argsort(np.where(used, said, np.inf), axis=1, kind="stable"), axis=1, kind="stable")
+        return np.take_along_axis(rank.T, reached[:, splits], axis=0).astype(np.int64), used.sum(axis=1).astype(np.int64)
+
     def fill(self, nodes: Nodes, baseline: Floats) -> None:
         """Put trees in, in place."""
         with torch.no_grad():
-            for name in ("feature", "threshold", "left", "right"):
+            for name in (*PARTS, "cover"):
                 getattr(self.trees, name).copy_(torch.tensor(getattr(nodes, f"{name}_gm")))
+            self.trees.sets.copy_(torch.tensor(nodes.sets_gmw))
             self.trees.value.copy_(torch.tensor(nodes.value_gmv))
             self.head.baseline.copy_(torch.tensor(baseline))
 
     def take_over(self, grown: Ensemble) -> None:
         """Put in trees that a library grew; raises as :meth:`Ensemble.nodes`."""
-        self.fill(grown.nodes(self.shape), grown.baseline)
+        self.fill(grown.nodes(self.shape, self.spec.words), grown.baseline)
 
-    def read_own(self, path: Path, *, what: str) -> bool:
+    def read_own(self, path: Path, *, what: str, scale: tuple[float, float] | None = None) -> bool:
         """Take over a model file in its library's own format; others are left to the caller. Raises as :func:`read_trees`."""
         grown = read_trees(self.spec, path, what=what, shape=self.shape, columns=self.head.columns, n_inputs=self.trees.n_inputs)
         if grown is None:
             return False
+        check_task(grown, self.is_number, what, str(path))
+        grown = grown.scaled(*scale) if scale is not None and grown.is_number else grown
         self.take_over(grown)
         if self.strays(grown, self._rows_about_splits()):
             what += f" gives other outputs here than in {self.spec.package}: this version of its format is not supported"
@@ -178,8 +217,11 @@ class TreeEnsemble(TabularModule):
             return False
         expected = grown.predict(x)
         with inference(self):
-            found = probabilities(self(torch.tensor(x)))
-        return bool(np.abs(found - (expected[:, 1:] if expected.shape[1] == 2 else expected)).max() > _EQUAL)
+            found = probabilities(self(torch.tensor(x)), "number" if self.is_number else "classes")
+        expected = expected[:, 1:] if expected.shape[1] == 2 else expected
+        # Numbers have no bound: what single precision leaves of them grows with them.
+        size = np.maximum(1.0, np.abs(expected)) * (_OF_NUMBER if self.is_number else 1.0)
+        return bool((np.abs(found - expected) / size).max() > _EQUAL)
 
     def _rows_about_splits(self) -> Singles:
         """Rows whose values lie on either side of splits of their columns."""
@@ -187,6 +229,9 @@ class TreeEnsemble(TabularModule):
         feature, threshold = (part[self.trees.left != own].numpy() for part in (self.trees.feature, self.trees.threshold))
         rows = rng.normal(size=(_CHECKED_ROWS, self.trees.n_inputs))
         for column in np.unique(feature):
+            if column in self.spec.codes:
+                rows[:, column] = rng.integers(0, 64 * self.spec.words, _CHECKED_ROWS)
+                continue
             split = threshold[feature == column]
             at = rng.choice(split[np.isfinite(split)], _CHECKED_ROWS) if np.isfinite(split).any() else 0
             rows[:, column] = at + rows[:, column] * max(float(np.std(at)), 1e-3) * rng.integers(0, 2, _CHECKED_ROWS)
@@ -212,6 +257,11 @@ class TreeEnsemble(TabularModule):
     def is_vector(self, site: str) -> bool:
         """Every site is one vector a row."""
         return True
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """What weights that were kept before trees knew of categories and missing values lack."""
+        return frozenset({"trees.missing_left", "trees.by_category", "trees.sets", "trees.cover"})
 
 
 def make_trees(spec: TreeSpec, *, n_inputs: int, n_classes: int, base: Path) -> TreeEnsemble:

@@ -1,8 +1,9 @@
 """Versions of all that a number may depend on, as the plan fixes them."""
 
 import platform
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib import metadata
 
 from proxyaudit.models.text import device_name
@@ -16,10 +17,20 @@ def versions(*more: str, text: bool = False) -> dict[str, str]:
     """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
     found = {"python": platform.python_version(), **own_version()}
     for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
+        version = _version_on(tuple(sys.path), metadata.version, package)
+        if version is not None:
+            found[package] = version
     device = device_name() if text else None
     return found if device is None else {**found, "device": device}
+
+
+@lru_cache
+def _version_on(path: tuple[str, ...], read: Callable[[str], str], package: str) -> str | None:
+    """Version of a package, if it is there; kept for one ``sys.path``, since every look reads a file of many lines."""
+    try:
+        return read(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def differing(planned: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,13 @@ Seconds of one core, from shapes alone, so that they depend on no clock. Constan
 from typing import Final
 
 from proxyaudit.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, Task
+from proxyaudit.causal.proxy_use import DONORS
+from proxyaudit.channels.cures import cases
+from proxyaudit.channels.proxies.measure import swapped_rows
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.cures import SCRUBBED
+from proxyaudit.data.many_levels import most_rows
+from proxyaudit.models.erasing import can_erase
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.pipeline.prepared import Inputs, Prepared
 from proxyaudit.recipe.circuits import circuits_of
@@ -21,7 +27,6 @@ _CELL: Final = 0.4  # beside the linear leak, of each attribute at each site, ho
 _FIRST, _OTHERS, _EVERYTHING = 6.0, 1.6, 9.0
 _CURED: Final = 0.2  # to read a model that was trained on altered rows
 _EXCHANGES: Final = (250, 140)  # passes for each text that parts of a transformer are exchanged in: of a regime's model, of the untrained
-_TRIALS: Final = 9  # for each verdict: five cures with one model, two of them with two more
 
 
 def task_seconds(prepared: Prepared, task: Task) -> float:
@@ -32,7 +37,8 @@ def task_seconds(prepared: Prepared, task: Task) -> float:
         return _pass(prepared) * (prepared.size + len(prepared.dataset.audit)) / 1000
     regime = prepared.regime(task.regime)
     if task.kind == CURE:
-        return _training(prepared, regime) + _CURED
+        scrubbed = _pass(prepared) * prepared.size / 1000 if task.cure is not None and task.cure.way == SCRUBBED else 0.0
+        return _CURED + scrubbed + (0.0 if task.cure is not None and not task.cure.alters_rows else _training(prepared, regime))
     if task.kind == SYNTHESIZE:
         return _synthesis(prepared, regime)
     return _measuring(prepared, len(prepared.model.sites), regime, task.seed) if task.kind == MEASURE else _training(prepared, regime)
@@ -46,14 +52,22 @@ def minutes(inputs: Inputs, sites: int) -> float:
         for repetition in range(inputs.seeds_of(regime)):
             table = _synthesis(inputs, regime) if inputs.repetitions.designs[regime.name].is_first_of_table(repetition) else 0.0
             seconds += table + _training(inputs, regime) + _measuring(inputs, sites, regime, repetition)
-        if recipe.tries_cures and regime.kind in ("real", "synthetic", "release", "mixed"):
-            seconds += _TRIALS * len(inputs.dataset.protected) * (_training(inputs, regime) + _CURED)
+        trained, erased = trials_of(inputs, regime)
+        scrubbed = _pass(inputs) * inputs.size / 2000 if inputs.dataset.text is not None else 0.0  # of half of them
+        seconds += trained * (_training(inputs, regime) + scrubbed + _CURED) + erased * _CURED
     ways = 1 + sum(
         bool(regime.scrub or regime.quantise or regime.folder or regime.kind in ("synthetic", "release")) for regime in inputs.regimes
     )
     passes = recipe.model.passes(ways, max(map(inputs.seeds_of, inputs.regimes)))
     seconds += passes * (inputs.size + len(inputs.dataset.audit)) / 1000 * _pass(inputs)
     return round(seconds / 60 / CORES, 1)
+
+
+def trials_of(inputs: Inputs, regime: Regime) -> tuple[int, int]:
+    """Models that are trained to try cures of a regime, and those that get an eraser."""
+    attributes = len(inputs.dataset.protected) if inputs.recipe.tries_cures else 0
+    texts = inputs.dataset.text is not None
+    return cases.trials_of(regime, inputs.regimes, attributes, erasable=can_erase(inputs.recipe.model) and not texts, texts=texts)
 
 
 def _synthesis(inputs: Inputs, regime: Regime) -> float:
@@ -78,8 +92,8 @@ def _inputs(inputs: Inputs) -> float:
 
 def _linear(inputs: Inputs, attribute: Attribute) -> float:
     """Seconds of the linear leak of one attribute at one site: plants of several classes are dear."""
-    classes = len(attribute.levels)
-    return 0.25 + (0.08 * classes if classes > 2 else 0.04) * len(inputs.dataset.audit) / 1000
+    rows = len(attribute.codes) if inputs.recipe.effort == "everything" else most_rows(attribute)
+    return 0.25 + (0.08 * attribute.classes if attribute.classes > 2 else 0.04) * rows / 1000
 
 
 def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> float:
@@ -87,6 +101,7 @@ def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> f
     linear = [_linear(inputs, attribute) for attribute in inputs.dataset.attributes]
     spec = circuits_of(inputs.recipe.circuits, inputs.recipe.effort, repetition) if regime.kind != "reweighed" else None
     passes = 0 if spec is None else len(inputs.dataset.protected) * spec.texts * _EXCHANGES[regime.is_reference]
+    passes += 0 if inputs.dataset.text is not None else DONORS * swapped_rows(columns := len(inputs.dataset.features)) * columns
     if regime.is_reference:
         return (sites + 1) * sum(linear) + passes / 1000 * _pass(inputs)
     everything = inputs.recipe.effort == "everything"

@@ -48,8 +48,13 @@ def audit_source(regime: Regime, prepared: Prepared) -> str | None:
     original = prepared.regime(str(regime.of)) if regime.quantise is not None else regime
     if original.checkpoints:
         return None
-    name = "texts scrubbed of " + ", ".join(regime.scrub) if regime.scrub else "real texts"
+    name = scrubbed_source(regime.scrub) if regime.scrub else "real texts"
     return name if regime.quantise is None else f"{name}, {regime.quantise}"
+
+
+def scrubbed_source(rules: tuple[str, ...]) -> str:
+    """Name of the real texts scrubbed by rules."""
+    return "texts scrubbed of " + ", ".join(rules)
 
 
 def sources_of(regime: Regime, prepared: Prepared) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     x = dataset.encoder.features(dataset.audit)
     unfinished = Unfinished(cache, task.digest)
     out = unfinished.out
-    probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
+    probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False, every_row=recipe.effort == "everything")
     measure_site(x, dataset, probing, site=INPUT_SITE, placebos={}, out=out)
     placebos = plant_placebos(x, dataset, prepared.audit_labels(), recipe.references.placebos, recipe.seed)
     measure_association(dataset.audit, dataset, prepared.proxies, recipe.seed, out, rows=True)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from proxyaudit.access.age import check_recipients
 from proxyaudit.channels.localisation.measure import describe_localisation
@@ -10,20 +9,22 @@ from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures import check_contexts
 from proxyaudit.consent import Consent
+from proxyaudit.data.odd_releases import odd_releases
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.row_sums import rows_digest
+from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.models.kinds import model_hashes, model_kind
-from proxyaudit.models.module import code_of
+from proxyaudit.models.module import code_of, network_of
 from proxyaudit.models.versions import versions
 from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
-from proxyaudit.recipe.plan import Plan
-from proxyaudit.recipe.recipe import Recipe, file_name, load_recipe
-from proxyaudit.regimes import Regime, few_steps, lone_tables
+from proxyaudit.recipe.plan import UNEVEN, Plan
+from proxyaudit.recipe.recipe import Recipe, load_recipe
+from proxyaudit.regimes import few_steps, lone_tables
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION, NotTested
@@ -46,7 +47,7 @@ def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Co
     recipe, base = load_recipe(recipe_path, overrides), Path(recipe_path).resolve().parent
     check_recipients(recipe.access.recipients if recipe.access is not None else ())
     if consent is not None:
-        consent.require(code_of(recipe, base), delivered=False)
+        consent.require(code_of(recipe, base), delivered=is_complete(base), network=network_of(recipe))
     return prepare(recipe, base)
 
 
@@ -61,15 +62,15 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     lineage = trace_language_models(recipe, dataset, inputs.base)
     cells = len(dataset.attributes) * (len(model.sites) + 3)
     effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
-    most = minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(model.sites))
+    most = round(UNEVEN * minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(model.sites)), 1)
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
-    notes = (*few_steps(recipe, size), *_unread(inputs, model), *dataset.notes, *release_notes(dataset, inputs.releases))
-    notes = (*notes, *lineage.notes, *effort, *lone_tables(recipe, regimes))
+    notes = (*few_steps(recipe, size), *odd_releases(dataset, inputs.releases), *_unread(inputs, model), *dataset.notes)
+    notes = (*notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort, *lone_tables(recipe, regimes))
     plan = Plan(
         name=recipe.name,
         seed=recipe.seed,
         seeds=recipe.seeds if isinstance(recipe.seeds, int) else recipe.seeds.model_dump(exclude_none=True),
-        regimes=[_describe(regime, size) for regime in regimes if not regime.is_reference],
+        regimes=[regime.describe(size) for regime in regimes if not regime.is_reference],
         references=[*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
         sites={"verdict": list(model.verdict_sites), "profile": list(model.sites)},
         attributes=[a.describe() for a in dataset.attributes],
@@ -79,7 +80,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         rows={name: public_count(n) for name, n in rows.items()},
         audit_rows=rows_digest(dataset.clusters, dataset.hashes["audit"]),
         holdout=dataset.holdout,
-        target={"name": dataset.target, "classes": list(dataset.classes)},
+        target=dataset.read.describe(dataset.target),
         margins=recipe.margins.model_dump(),
         level=LEVEL,
         cells=cells,
@@ -92,12 +93,13 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         schema_version=SCHEMA_VERSION,
         language_models=lineage.described,
         no_absence=_without_absence(inputs),
+        input_encoding=recipe.model.input_encoding,
         repetitions={} if isinstance(recipe.seeds, int) else {"regimes": inputs.repetitions.describe(), "minutes_at_most": most},
     )
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     code, settings = code_digest(), recipe.published()
     digest = digest_of({"plan": plan.content(), "recipe": settings, "code": code})
-    return replace(plan, digest=digest, code=code, estimated_minutes=minutes(inputs, len(model.sites)))
+    return replace(plan, digest=digest, code=code, estimated_minutes=round(UNEVEN * minutes(inputs, len(model.sites)), 1))
 
 
 def _unread(inputs: Inputs, model: TrainedModel) -> list[NotTested]:
@@ -120,12 +122,3 @@ def _without_absence(inputs: Inputs) -> list[str]:
         if everywhere or not {regime.name, regime.of}.isdisjoint({*blind, *barred}):
             barred.append(regime.name)
     return barred
-
-
-def _describe(regime: Regime, size: int) -> dict[str, Any]:
-    sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
-    found: dict[str, Any] = {"name": regime.name, "kind": regime.kind, "of": regime.of, "ratio": regime.ratio, "sees_protected": sees}
-    found["training_rows"] = public_count(size) if regime.needs_training else None
-    more: dict[str, Any] = {"erase": list(regime.erase), "scrub": list(regime.scrub), "quantise": regime.quantise}
-    more["folder"] = file_name(regime.folder or "")
-    return {**found, **{key: value for key, value in more.items() if value}}

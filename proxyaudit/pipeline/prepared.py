@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from proxyaudit.activations.first_pass import check_texts
@@ -22,7 +21,7 @@ from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.own_classifier import OwnClassifier, settled
+from proxyaudit.models.own_classifier import GivenClassifier, settled
 from proxyaudit.models.tree_files import with_room
 from proxyaudit.models.versions import differing
 from proxyaudit.recipe.plan import Plan
@@ -72,14 +71,16 @@ class Inputs:
             spec := self.recipe.model if folder is None else self.recipe.model.at(folder),
             self.recipe.sites,
             n_inputs=len(self.dataset.encoder.columns),
-            n_classes=len(self.dataset.classes),
+            n_classes=(aim := self.dataset.read).n_classes,
             base=self.base,
             seed=drawn,
             erase=erase,
+            scale=aim.scale,
+            several=aim.labels is not None,
         )
-        if not (isinstance(model.module, OwnClassifier) and isinstance(spec, HuggingFaceSpec)):
+        if not (isinstance(model.module, GivenClassifier) and isinstance(spec, HuggingFaceSpec)):
             return model
-        return settled(model, spec, self.dataset.classes, initial=drawn if initial else None)
+        return settled(model, spec, aim, initial=drawn if initial else None)
 
     def audit_inputs(self, regime: Regime) -> Singles:
         """Encoded inputs of the audit rows ``(n, p)``, as a regime's models meet them: a scrubbing pipeline scrubs here too."""
@@ -92,8 +93,7 @@ class Inputs:
 
     def compared_groups(self) -> dict[str, Followed]:
         """Groups compared by interventions: chosen from the true labels, so that they are the same in every model."""
-        labels, classes = self.audit_labels(), len(self.dataset.classes)
-        truth = (labels == 1)[:, None].astype(np.float64) if classes == 2 else (labels[:, None] == np.arange(classes)).astype(np.float64)
+        truth = self.dataset.truth(self.dataset.audit)
         return {a.name: Followed(*a.compared_groups(truth)) for a in self.dataset.attributes}
 
 
@@ -124,16 +124,14 @@ class Prepared(Inputs):
 def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     """All that a recipe names, checkpoints too, loaded and checked (``InputError``); beside it the model with its first initial weights."""
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
-    recipe, taken = with_room(recipe, base, dataset)
+    recipe, dataset, taken = with_room(recipe.of_target(dataset.read.task), base, dataset)
     regimes = make_regimes(recipe, base)
     left: list[NotTested] = []
     releases = load_releases(recipe, dataset, base, left)
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
     inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(left), Repetitions.planned(recipe, regimes))
     model = inputs.build(0)
-    others = {
-        one.name: (one.folder, partial(inputs.build_of, one, 0)) for one in regimes if one.folder is not None and one.quantise is None
-    }
+    others = {one.name: (one.folder, partial(inputs.build_of, one, 0)) for one in regimes if one.folder is not None and not one.quantise}
     notes = check_texts(recipe.model, dataset, base, model, others)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model

@@ -25,10 +25,12 @@ from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.evidence.pack import EvidencePack, write_plan
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.stages import Progress, one_thread, run_stages
+from proxyaudit.pipeline.stages import run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.pipeline.try_cures import Runner, Trials, try_cures
+from proxyaudit.progress import Progress
 from proxyaudit.publication import check_out, environment_of, finished, publish
+from proxyaudit.threads import one_thread
 from proxyaudit.types import Evidence, NotTested
 from proxyaudit.unfinished import SHARED
 from proxyaudit.workers import Workers

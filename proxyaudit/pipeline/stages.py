@@ -1,13 +1,9 @@
 """The workers: every unfinished task of a run, stage by stage, in one process or in many."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
-
-import torch
-from threadpoolctl import threadpool_limits
 
 from proxyaudit.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.clusters.calls import Lost
@@ -15,6 +11,8 @@ from proxyaudit.errors import MachineError, TaskError, safe_line
 from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.tasks import STAGES
+from proxyaudit.progress import Progress, ProgressEvent
+from proxyaudit.threads import one_thread
 from proxyaudit.workers import Workers
 
 _RUNS = {
@@ -27,17 +25,6 @@ _RUNS = {
 }
 
 
-@dataclass(frozen=True)
-class ProgressEvent:
-    """What is done of a command's work."""
-
-    stage: str
-    done: float  # predicted seconds of the finished tasks, or steps where all of them are of one size
-    total: float
-    detail: str
-
-
-Progress = Callable[[ProgressEvent], None]
 Outcome = tuple[Task, str | None]  # a task, and why it failed
 
 
@@ -52,18 +39,6 @@ def run_task(task: Task, prepared: Prepared, cache: Cache) -> Outcome:
     except Exception as error:
         return task, safe_line(error)[:500]
     return task, None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Fix the threads of one task, whatever the number of workers: bytes must not depend on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def run_stages(

@@ -3,18 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from proxyaudit.cache import CURE, SYNTHESIZE, Cache, Task
+from proxyaudit.cache import CURE, ENCODE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.channels.cures.cases import cases_of, is_chosen
-from proxyaudit.data.cures import Cure
+from proxyaudit.data.cures import RULES, SCRUBBED, Cure
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.facts import Cured, Facts
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
+from proxyaudit.models.erasing import can_erase
 from proxyaudit.pipeline.cost import task_seconds
+from proxyaudit.pipeline.encode import scrubbed_source
 from proxyaudit.pipeline.facts import Tasks
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.stages import Progress, ProgressEvent, run_parallel
+from proxyaudit.pipeline.stages import run_parallel
+from proxyaudit.progress import Progress, ProgressEvent
 from proxyaudit.regimes import Regime
 from proxyaudit.types import NotTested
 from proxyaudit.workers import Workers
@@ -31,26 +34,18 @@ class Trials:
 
 
 def try_cures(run: "Runner", facts: Facts, ledger: Ledger, scope: Scope) -> Trials:
-    """Try cures for every protected attribute that a trained regime did not remove; of tables only: texts have no columns to treat."""
+    """Try cures for every protected attribute that a trained regime did not remove; of texts where the transformer stays as it is."""
     prepared = run.prepared
     if not prepared.recipe.tries_cures:
         return Trials()
-    known = {regime.name: frozenset(_held(prepared, regime)) for regime in prepared.regimes}
-    cases = cases_of(prepared.dataset, prepared.regimes, known, facts, ledger, scope)
+    erasable = can_erase(prepared.recipe.model) and prepared.dataset.text is None
+    cases = cases_of(prepared.dataset, prepared.regimes, prepared.releases, facts, ledger, scope, erasable=erasable)
     first = run.cured(cases, range(1))
     # What is confirmed depends on what was screened, which is the same for any number of workers.
-    more = range(1, min([CONFIRMED_WITH, *(prepared.seeds_of(regime) for regime, _ in cases)]))
+    asked = {name for regime, cure in cases for name in (regime.name, cure.source) if name}
+    more = range(1, min([CONFIRMED_WITH, *map(prepared.repetitions.of, asked)]))
     chosen = [case for case in cases if len(more) and is_chosen(*case, first, facts, ledger)]
     return Trials(run.cured(chosen, more, first), tuple(run.notes))
-
-
-def _held(prepared: Prepared, regime: Regime) -> Iterable[str]:
-    """Attributes that the rows of a regime hold."""
-    source = prepared.regime(regime.of) if regime.of else regime
-    if source.name in prepared.releases:
-        return map(str, prepared.releases[source.name].columns)
-    blind = source.synthetic is not None and not source.synthetic.sees_protected
-    return () if blind else prepared.dataset.protected
 
 
 @dataclass
@@ -93,8 +88,20 @@ class Runner:
         self.notes.sort(key=lambda note: note.what)
 
     def _task(self, regime: Regime, cure: Cure, seed: int) -> Task:
-        trained = next(task for task in self.tasks["train"] if (task.regime, task.seed) == (regime.name, seed))
+        made = {task.regime: task for task in self.tasks["train"] if task.seed == seed}
+        trained, source = made[regime.name], made.get(cure.source)
         plan, recipe = self.prepared.plan, self.prepared.recipe
         own = {"trained": trained.digest, "cure": asdict(cure), "margins": recipe.margins.model_dump(), "permutations": plan.permutations}
+        own["source"] = None if source is None else source.digest
         digest = digest_of({"code": code_digest("cure"), "attributes": plan.attributes, **own})
-        return Task(CURE, regime.name, seed, digest, tuple(need for need in trained.needs if need[0] == SYNTHESIZE), cure=cure)
+        # An eraser reads the model that was trained; altered rows are made of the tables that models were trained on.
+        needs = _tables(trained) if cure.alters_rows else ((TRAIN, trained.digest),)
+        if cure.way == SCRUBBED:
+            same = scrubbed_source(RULES)  # where a regime scrubs real texts alike, the transformer has met them
+            needs += tuple((task.kind, task.digest) for task in self.tasks["synthesize"] if (task.kind, task.regime) == (ENCODE, same))
+        return Task(CURE, regime.name, seed, digest, needs, cure=cure, beside=() if source is None else _tables(source))
+
+
+def _tables(trained: Task) -> tuple[tuple[str, str], ...]:
+    """What training rows are made of, and what a frozen transformer makes of their texts."""
+    return tuple(need for need in trained.needs if need[0] in (SYNTHESIZE, ENCODE))

@@ -23,7 +23,7 @@ _SHARE, _FEWEST = 12, 24  # at most a twelfth of the rows are neighbours; of few
 _TELLING_RANK = 8  # in fewer dimensions what bends sharply looks the same
 _MANY = 640  # rows; of fewer only very close likeness is told from what a few categories tell
 _QUERIES = 4000
-_AT_ONCE, _SETS_AT_ONCE = 300, 64  # rows; more sets than that leave the processor's cache
+_AT_ONCE, _SETS_AT_ONCE = 250, 64  # rows; more sets than that leave the processor's cache
 _FIRST = 1000  # rows asked about first; the others where these hint at anything, and where what is asked is within reach
 _HINT, _REACH = 1.0, 2.0  # standard errors
 _SAME = 1e-4  # squared distance per dimension below which rows are copies; those that count as one are asked about elsewhere
@@ -34,34 +34,71 @@ _FEWEST_DIMENSIONS = 4  # with fewer, rows near one another are no sign, and few
 _LARGEST_RESIDUAL = 3.0  # standard deviations of the attribute; near singular fits leave more
 
 
-@dataclass(frozen=True)
+@dataclass
 class Neighbours:
-    """Rows asked about ``(q,)`` and their nearest neighbours ``(q, k)``, the nearest first; features ``(n, p)`` of the smooth reader.
+    """Rows asked about ``(q,)`` and their nearest neighbours, looked for when they are asked for; features ``(n, p)`` of the smooth reader.
 
     These are scaled so that their inner products are the hat matrix of a ridge regression.
     """
 
     rows_q: Ints
-    near_qk: Ints
+    count: int  # neighbours of each
+    z_nr: torch.Tensor
+    groups_n: torch.Tensor | None
     features_np: Floats
     singles_np: torch.Tensor  # the same in single precision
-    rank: int  # dimensions that distances are of
+    among_copies: bool = False  # whether rows that repeat one another are neighbours, too; else they are passed over
     copies: bool = False  # whether rows were passed over that repeat one asked about, and count as other people's
+    near: list[Ints] = field(default_factory=list)  # of the rows asked about, as far as anybody asked
     without: dict[int, torch.Tensor] = field(default_factory=dict)  # by place, what turns residuals into those of a fit without these rows
+
+    @property
+    def rank(self) -> int:
+        """Dimensions that distances are of."""
+        return int(self.z_nr.shape[1])
+
+    def near_qk(self, stop: int | None = None) -> Ints:
+        """The nearest neighbours ``(q, k)`` of the first rows asked about, the nearest first."""
+        stop = len(self.rows_q) if stop is None else min(stop, len(self.rows_q))
+        # In blocks that do not hang on who asks: products of other shapes round otherwise.
+        for start in range(_AT_ONCE * len(self.near), stop, _AT_ONCE):
+            self.near.append(self._nearest(torch.as_tensor(self.rows_q[start : start + _AT_ONCE])))
+        return np.concatenate(self.near)[:stop]
+
+    def _nearest(self, part: torch.Tensor) -> Ints:
+        length = (self.z_nr**2).sum(1)
+        distance = length[part, None] + length - 2 * self.z_nr[part] @ self.z_nr.T
+        distance[torch.arange(len(part)), part] = torch.inf
+        if self.groups_n is not None:
+            distance[self.groups_n[part, None] == self.groups_n] = torch.inf
+        if not self.among_copies:
+            same = distance < _SAME * self.rank
+            self.copies = self.copies or bool(same.any())
+            distance[same] = torch.inf
+        return np.asarray(distance.topk(self.count, dim=1, largest=False).indices.numpy())
 
     def sets(self, start: int, stop: int) -> tuple[Ints, torch.Tensor]:
         """Rows asked about with their neighbours ``(s, 1 + k)``, and the matrices ``(s, 1 + k, 1 + k)`` that leave them out of the fit."""
-        sets = np.concatenate([self.rows_q[start:stop, None], self.near_qk[start:stop]], axis=1)
+        sets = np.concatenate([self.rows_q[start:stop, None], self.near_qk(stop)[start:]], axis=1)
         if start not in self.without:
             part = self.singles_np[torch.as_tensor(sets)]
-            self.without[start] = torch.linalg.inv(torch.eye(sets.shape[1]) - part @ part.transpose(1, 2))
+            self.without[start] = _inverses(torch.eye(sets.shape[1]) - part @ part.transpose(1, 2))
         return sets, self.without[start]
 
 
-def find_neighbours(z_nr: Floats, clusters_n: Ints | None, *, without_copies: Neighbours | None = None) -> Neighbours | None:
+def _inverses(matrices_skk: torch.Tensor) -> torch.Tensor:
+    """Inverses of symmetric matrices, by their Cholesky factors where rounding leaves these: a third of the time."""
+    factors, failed = torch.linalg.cholesky_ex(matrices_skk)
+    found = torch.cholesky_inverse(factors)
+    if bool(failed.any()):
+        found[failed > 0] = torch.linalg.inv(matrices_skk[failed > 0])
+    return found
+
+
+def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
     """Neighbours in other clusters, in whitened coordinates of shortened rows; ``None`` where rows or dimensions are too few.
 
-    Rows that repeat one another are passed over; the answer ``without_copies`` of the same rows is made whole by them.
+    Rows that repeat one another are passed over.
     """
     n, rank = z_nr.shape
     count = min(NEIGHBOURS, n // _SHARE)
@@ -69,26 +106,17 @@ def find_neighbours(z_nr: Floats, clusters_n: Ints | None, *, without_copies: Ne
         return None
     z = torch.as_tensor(shortened(z_nr), dtype=torch.float32)
     rows = np.sort(stream(0, "neighbours", n).permutation(n)[:_QUERIES])
-    length, groups = (z**2).sum(1), None if clusters_n is None else torch.as_tensor(clusters_n)
-    near, passed = [], False
-    for start in range(0, len(rows), _AT_ONCE):
-        part = torch.as_tensor(rows[start : start + _AT_ONCE])
-        distance = length[part, None] + length - 2 * z[part] @ z.T
-        distance[torch.arange(len(part)), part] = torch.inf
-        if groups is not None:
-            distance[groups[part, None] == groups] = torch.inf
-        if without_copies is None:
-            same = distance < _SAME * rank
-            passed = passed or bool(same.any())
-            distance[same] = torch.inf
-        near.append(distance.topk(count, dim=1, largest=False).indices.numpy())
-    if without_copies is not None:
-        return replace(without_copies, near_qk=np.concatenate(near), copies=False, without={})
     features = _smooth_features(z_nr)
     penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
     gram = features.T @ features + n * np.diag(penalty)
     scaled = np.asarray(np.linalg.solve(np.linalg.cholesky(gram), features.T).T, dtype=np.float64)
-    return Neighbours(rows, np.concatenate(near), scaled, torch.as_tensor(scaled, dtype=torch.float32), rank, passed)
+    groups = None if clusters_n is None else torch.as_tensor(clusters_n)
+    return Neighbours(rows, count, z, groups, scaled, torch.as_tensor(scaled, dtype=torch.float32))
+
+
+def with_copies(neighbours: Neighbours) -> Neighbours:
+    """The same, with rows that repeat one another among the neighbours."""
+    return replace(neighbours, among_copies=True, copies=False, near=[], without={})
 
 
 def _smooth_features(z_nr: Floats) -> Floats:
@@ -155,7 +183,7 @@ def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: in
     fit with all (Cook & Weisberg 1982).
     """
     excess, several, missed = [], [], []
-    far = slice(1 + neighbours.near_qk.shape[1] // 2, None)
+    far = slice(1 + neighbours.count // 2, None)
     left = torch.as_tensor(left_nk, dtype=torch.float32)
     first, last, _ = queries.indices(len(neighbours.rows_q))
     for start in range(first, last, _SETS_AT_ONCE):
@@ -175,10 +203,10 @@ def near_share(statistic: ScoreStatistic, columns: Sequence[Singles], weights_k:
     """
     if score <= 0:
         return 1.0
-    z, rows = statistic.factors.z_nr, neighbours.rows_q
+    z, rows, near_qk = statistic.factors.z_nr, neighbours.rows_q, neighbours.near_qk()
     total = 0.0
     for start in range(0, len(rows), _AT_ONCE):
-        own, near = rows[start : start + _AT_ONCE], neighbours.near_qk[start : start + _AT_ONCE]
+        own, near = rows[start : start + _AT_ONCE], near_qk[start : start + _AT_ONCE]
         kernel = np.matmul(z[near], z[own][:, :, None])[:, :, 0]
         if statistic.channel == "nonlinear":
             kernel = kernel**2

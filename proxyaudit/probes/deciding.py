@@ -107,8 +107,8 @@ class _Known:
     def of(self, which: Ints, leaks: Floats) -> _Solved:
         """Laws at pairs of a direction and a leak, whether it is carried, how much of it is, and how surely labels rule it out."""
         keys = list(zip(which.tolist(), leaks.tolist(), strict=True))
-        for low, high in pairwise((0.0, *_RISING)):
-            # Weak ones first: what is not carried costs most, and need not be asked again of stronger ones.
+        # Weak ones first: what is not carried costs most, and need not be asked again of stronger ones. Of products nothing is spared.
+        for low, high in pairwise((0.0, *_RISING) if self.linear else (0.0, np.inf)):
             self._solve([key for key in dict.fromkeys(keys) if low < key[1] <= high and key not in self.found])
         mean, sd, skew, carried, told, sure = np.array([self.found[key] for key in keys]).T
         return ScoreLaw(mean, sd, skew), carried > 0, told, sure

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
-from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.whitening import Whitened, last_digits
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.probes.last_digits import last_digits
+from proxyaudit.probes.whitening import Whitened
 from proxyaudit.seeding import stream
 
 TELLS = 1e-4  # p-value from which on this is said to tell the attribute
@@ -23,6 +24,7 @@ _WORK = 2e9  # operations of the products of one attribute at one site; rows bey
 _MOST_TOGETHER = 256  # digits and axes that are asked in products with one another
 _LAST = 2  # places of digits that are asked in products with one another
 _EXAMINED = 64  # largest sums that clusters are counted for
+_DROWNED = 1e-6  # of a unit's spread: what lies so near to zero is one value to readers
 _DIGIT_ROWS = 4e7  # digits times rows that are held
 _CHUNK = 512
 _MOST_PRODUCTS = 2_500_000  # of finer digits with units; more of them would take seconds
@@ -39,33 +41,56 @@ class Unseen:
 
 
 def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
-    """Axes that may be rounding noise, rare units (presence, then size), and digits of every unit; shared by all attributes of a site."""
+    """What no reader of a site is given, shared by all its attributes.
+
+    Axes that may be rounding noise, rare units (presence, then size), what is told close to zero, and digits of every unit.
+    """
     n = len(acts_nd)
     faint = np.clip(white.dropped_nm, -_CLIP, _CLIP).astype(np.float32)
     rare = _rare_units(white.x_nd[:, white.rare_d])
     digits: list[NDArray[np.int8]] = []
     last: list[NDArray[np.int8]] = []
-    units = np.asarray(acts_nd)[:, white.moving_d]
-    most = max(_LAST, int(_DIGIT_ROWS / max(units.size, 1)))
-    for place, signs in last_digits(units, most):
+    most = max(_LAST, int(_DIGIT_ROWS / max(n * int(white.moving_d.sum()), 1)))
+    for place, signs in last_digits(np.asarray(acts_nd)[:, white.moving_d], most):
         (last if place < _LAST else digits).append(signs)
-    together = [faint, rare, *([np.stack(last, axis=1).astype(np.float32)] if last else [])]
+    together = [faint, rare, _near_zero(np.asarray(acts_nd)), *([np.stack(last, axis=1).astype(np.float32)] if last else [])]
     alone = np.stack(digits, axis=1) if digits else np.zeros((n, 0), dtype=np.int8)
     return Unseen(alone, np.concatenate(together, axis=1), np.clip(white.x_nd, -_CLIP, _CLIP).astype(np.float32))
 
 
 def _rare_units(rare_nk: Floats) -> Singles:
     """Of units that are constant on nearly all rows: whether a row moves them, and how far among those that do."""
+    from scipy.stats import rankdata  # slow to import, and needed where something is measured alone
+
     columns = []
     for unit in rare_nk.T:
         moves = unit != np.median(unit)
         columns.append((moves - moves.mean()).astype(np.float32))
         if len(np.unique(unit[moves])) > 1:
-            size = np.zeros(len(unit), dtype=np.float32)
-            ranks = stats.rankdata(unit[moves])
-            size[moves] = 2 * (ranks - ranks.mean()) / len(ranks)
-            columns.append(size)
+            columns.append(_among(moves, rankdata(unit[moves])))
     return np.stack(columns, axis=1) if columns else np.zeros((len(rare_nk), 0), dtype=np.float32)
+
+
+def _near_zero(acts_nd: NDArray[np.generic]) -> Singles:
+    """Of units with values that their spread drowns (signs of zeros too): their order. Floats tell apart as much there as anywhere."""
+    from scipy.stats import rankdata
+
+    columns = []
+    for unit in acts_nd.T if acts_nd.dtype.kind == "f" else ():
+        close = np.abs(unit) <= _DROWNED * float(np.std(unit, dtype=np.float64))
+        below = np.signbit(unit[close])
+        if int(close.sum()) < _FEWEST_ROWS or (below.all() == below.any() and len(np.unique(unit[close])) == 1):
+            continue
+        # A zero that is below comes before one that is above.
+        columns.append(_among(close, rankdata(unit[close]) + rankdata(~below)))
+    return np.stack(columns, axis=1) if columns else np.zeros((len(acts_nd), 0), dtype=np.float32)
+
+
+def _among(rows_n: Bools, ranks_k: Floats) -> Singles:
+    """Ranks of some rows between about -1 and 1, with zero for all others."""
+    out = np.zeros(len(rows_n), dtype=np.float32)
+    out[rows_n] = 2 * (ranks_k - ranks_k.mean()) / len(ranks_k)
+    return out
 
 
 def dropped_axes_p(
@@ -117,7 +142,7 @@ def _smallest_p(pairs: Sequence[_Pair], e_nk: Singles, traces_k: Floats, cluster
         for column, least in zip(e_nk.T, traces_k, strict=True):
             best = max(best, _largest(one[part].astype(np.float32), other[part], column[part], groups, float(least)))
     asked = e_nk.shape[1] * sum(one.shape[1] * other.shape[1] for one, other, _ in pairs)
-    return float(min(1.0, asked * stats.chi2.sf(best, 1)))
+    return float(min(1.0, asked * float(special.chdtrc(1, best))))
 
 
 def _some_rows(n: int, features: int, clusters_n: Ints | None) -> Ints:

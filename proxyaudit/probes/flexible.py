@@ -12,19 +12,17 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.probes.blending import Problem, blend, log_softmax, losses
 from proxyaudit.probes.crossfit import FEWEST_ROWS, balanced, balanced_mean, share_of
 from proxyaudit.probes.flexible_readers import READERS as _READERS
-from proxyaudit.probes.flexible_readers import Problem
 from proxyaudit.probes.logistic import fit_logistic, one_hot
 from proxyaudit.probes.results import Gain
 from proxyaudit.stats.group_gaps import auroc_of_classes
 
 MAX_ROWS = 6000
 BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together
-_SCALES = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1, 1.3, 1.7, 2.2])
 _SHADOW_RIDGE = 0.1
 _CALIBRATION_RIDGE = 1e-4
 _FEWEST_FOLDS = 3
@@ -72,7 +70,7 @@ def flexible_gains(
         target, offset = (values - mean) / scale, (offset - mean) / scale
     units = None if units_nd is None else np.asarray(units_nd[rows], dtype=np.float64)
     problem = _pose(np.asarray(z_nr[rows], dtype=np.float64), target, classes, folds, offset, units)
-    sparse = [_blend(problem, _sparse(problem, x)) for x in (problem.z_nr, problem.units_nd) if x.shape[1]]
+    sparse = [blend(problem, _sparse(problem, x)) for x in (problem.z_nr, problem.units_nd) if x.shape[1]]
     linear = (offset, problem.base_fnk[folds, np.arange(len(target))], *sparse)
     gains = []
     for name in readers:
@@ -88,12 +86,12 @@ def flexible_gains(
 
 def _gain_of(name: str, problem: Problem, directions_cfnk: Floats, linear: Sequence[Floats], rows_n: Bools) -> Gain:
     """Gain of a reader's directions over the best linear reader, its own shadow among them."""
-    found, shadow = _blend(problem, directions_cfnk), _blend(problem, _shadow(problem, directions_cfnk))
+    found, shadow = blend(problem, directions_cfnk), blend(problem, _shadow(problem, directions_cfnk))
     gain, influence = _gain(problem, found, (*linear, shadow))
     spread, area = np.zeros(len(rows_n)), None
     spread[rows_n] = influence
     if problem.classes:
-        area = auroc_of_classes(log_softmax(found, axis=1) / np.log(2), problem.target_n.astype(np.int64), problem.classes)
+        area = auroc_of_classes(log_softmax(found) / np.log(2), problem.target_n.astype(np.int64), problem.classes)
     return Gain(name, gain, spread, area)
 
 
@@ -163,27 +161,6 @@ def _calibrate(target_n: NDArray[np.generic], classes: int, offset_nk: Floats, w
     return np.concatenate([-logits / 2, logits / 2], axis=2) if classes == 2 else np.asarray(logits)
 
 
-def _losses(logits_nk: Floats, target_n: NDArray[np.generic], classes: int) -> Floats:
-    """Surprisal in bits or squared error along the last axis but one, shape ``(..., n)``."""
-    if not classes:
-        return np.asarray((logits_nk[..., 0] - target_n.astype(np.float64)) ** 2)
-    log_p = log_softmax(logits_nk, axis=-1)
-    return np.asarray(-log_p[..., np.arange(len(target_n)), target_n.astype(np.int64)] / np.log(2))
-
-
-def _blend(problem: Problem, directions_cfnk: Floats) -> Floats:
-    """Add to each row's offset the candidate and scale that are best on the inner fold of its outer fold, shape ``(n, K)``."""
-    blended = np.empty(problem.base_fnk.shape[1:])
-    for o in range(problem.folds):
-        inner, held = problem.folds_n == problem.inner(o), problem.folds_n == o
-        base, target = problem.base_fnk[o, inner], problem.target_n[inner]
-        weights = balanced(target, problem.classes)
-        losses = [[_losses(base + scale * d, target, problem.classes) @ weights for scale in _SCALES] for d in directions_cfnk[:, o, inner]]
-        best, scale = np.unravel_index(int(np.argmin(losses)), np.shape(losses))
-        blended[held] = problem.base_fnk[o, held] + _SCALES[scale] * directions_cfnk[best, o, held]
-    return blended
-
-
 def _sparse(problem: Problem, x_nm: Floats) -> Floats:
     """Linear readers of the few most associated columns (Fan & Lv 2008), minus the offset; shape ``(C, F, n, K)``."""
     r, classes = x_nm.shape[1], problem.classes
@@ -234,8 +211,8 @@ def _gain(problem: Problem, found_nk: Floats, linear: Sequence[Floats]) -> tuple
     """Gain over the best linear reader and its row influences (convention of ``ProbeScore.influence_n``)."""
     target, classes = problem.target_n, problem.classes
     weights = balanced(target, classes)
-    losses = min((_losses(logits, target, classes) for logits in linear), key=lambda loss: float(loss @ weights))
-    saved = losses - _losses(found_nk, target, classes)
+    least = min((losses(logits, target, classes) for logits in linear), key=lambda loss: float(loss @ weights))
+    saved = least - losses(found_nk, target, classes)
     if classes:
         return balanced_mean(saved / np.log2(classes), target.astype(np.int64), classes)
     return share_of(saved, (target.astype(np.float64) - float(np.mean(target.astype(np.float64)))) ** 2)

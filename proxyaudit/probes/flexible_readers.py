@@ -7,8 +7,6 @@ Its ``cost_*`` twin predicts seconds at a nominal speed from shapes only: what r
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +16,7 @@ from scipy.special import softmax
 
 from proxyaudit.adam import Adam
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.probes.blending import Problem, hint_of
 from proxyaudit.probes.crossfit import balanced
 from proxyaudit.seeding import integer_seed, stream
 
@@ -28,37 +27,10 @@ _LONGEST = 6.0  # median lengths of a row: one row must not outweigh all others
 _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
 _RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
 _STAGES = (5, 10, 20, 40, 80)
-_MOST_ROUNDS_OF_SEVERAL = 20
+_FIRST_ROUNDS, _PROMISING = 20, 2.0  # what trees find in all rounds has shown after these; where nothing is there, one in eight goes on
 _LEAVES, _BINS, _SCREENED, _ENDS = 31, 63, 32, 16
 NEIGHBOURS = (5, 15, 50, 150)
 _PRIOR = 2.0  # pseudo-neighbours at the base rate: a unanimous vote of five is not certainty
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One attribute at one site, ready for the readers."""
-
-    z_nr: Floats
-    target_n: NDArray[np.generic]  # classes 0..K-1 as integers, or standardised values as floats
-    classes: int  # K, or 0 for a continuous attribute
-    folds_n: Ints
-    base_fnk: Floats  # calibrated linear logits (predictions) of each outer fold, K = 1 if continuous
-    weights_fn: Floats  # of the rows that learn, class-balanced, with mean one over them; zero elsewhere
-    units_nd: Floats  # the units themselves, which whitening turns: a tree splits along axes only; may have no columns
-
-    @property
-    def folds(self) -> int:
-        """Number of outer folds F."""
-        return len(self.base_fnk)
-
-    @cached_property
-    def grams(self) -> tuple[Floats, ...]:
-        """Inner products ``(r, r)`` of the columns on the rows of each fold."""
-        return tuple(z.T @ z for z in (self.z_nr[self.folds_n == fold] for fold in range(self.folds)))
-
-    def inner(self, fold: int) -> int:
-        """The fold on which an outer fold makes its choices."""
-        return (fold + 1) % self.folds
 
 
 def _learning_rows(n: int, folds: int) -> int:
@@ -220,44 +192,54 @@ def cost_trees(n: int, r: int, outputs: int, folds: int) -> float:
 
 def _rounds(outputs: int) -> tuple[int, ...]:
     """Rounds after which trees are tried; fewer for several classes, each of which grows a tree a round."""
-    return _STAGES if outputs <= 2 else tuple(stage for stage in _STAGES if stage <= _MOST_ROUNDS_OF_SEVERAL)
+    return _STAGES if outputs <= 2 else tuple(stage for stage in _STAGES if stage <= _FIRST_ROUNDS)
 
 
 def grow_trees(problem: Problem, seed: int) -> Floats:
-    """Boost histogram trees (Friedman 2001) with a candidate for each of 5 to 80 rounds.
+    """Boost histogram trees (Friedman 2001) with a candidate for each of 5 to 80 rounds, to 20 where these show no hint of anything.
 
     They see at most 64 whitened columns and 64 units (a gate on one unit is a staircase along whitened axes), the length of the row and
     the linear logits.
     The trees learn without weights, which cost more than the trees; subtracting the log base rates makes their logits class-balanced.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # slow to import, and often not needed
+    rounds = _rounds(problem.base_fnk.shape[2])
+    grown = [_Boosted(problem, fold, integer_seed(seed, "trees", fold)) for fold in range(problem.folds)]
+    first = tuple(stage for stage in rounds if stage <= _FIRST_ROUNDS)
+    directions = np.stack([one.directions(first) for one in grown], axis=1)
+    if rounds == first or hint_of(problem, directions) < _PROMISING:
+        return directions
+    return np.stack([one.directions(rounds) for one in grown], axis=1)
 
-    folds, n, outputs = problem.base_fnk.shape
-    rounds = _rounds(outputs)
-    directions = np.zeros((len(rounds), folds, n, outputs))
-    settings: dict[str, Any] = {"max_iter": rounds[-1], "max_leaf_nodes": _LEAVES, "max_bins": _BINS, "min_samples_leaf": 20}
-    settings |= {"learning_rate": 0.1, "l2_regularization": 1.0, "early_stopping": False}
-    for o in range(folds):
-        learn = problem.weights_fn[o] > 0
-        target = problem.target_n[learn]
-        base = problem.base_fnk[o]
-        extra = base[:, 1:] - base[:, :1] if outputs > 1 else base
-        seen = [x[:, _columns(x[learn], target, problem.classes)] for x in (problem.z_nr, problem.units_nd)]
-        features = np.hstack([*seen, np.linalg.norm(problem.z_nr, axis=1, keepdims=True), extra])
-        settings["random_state"] = integer_seed(seed, "trees", o)
-        if problem.classes:
-            stages = HistGradientBoostingClassifier(**settings).fit(features[learn], target).staged_decision_function(features)
-            log_rates = np.log(np.bincount(target, minlength=problem.classes) / len(target))
-        else:
-            stages = HistGradientBoostingRegressor(**settings).fit(features[learn], target).staged_predict(features)
-            log_rates = np.zeros(1)
-        for count, stage in enumerate(stages, start=1):
+
+class _Boosted:
+    """Trees of one outer fold, which can be grown further."""
+
+    def __init__(self, problem: Problem, fold: int, seed: int) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # slow to import, and often not needed
+
+        self.problem, self.learn, self.base = problem, problem.weights_fn[fold] > 0, problem.base_fnk[fold]
+        self.target = problem.target_n[self.learn]
+        extra = self.base[:, 1:] - self.base[:, :1] if self.base.shape[1] > 1 else self.base
+        seen = [x[:, _columns(x[self.learn], self.target, problem.classes)] for x in (problem.z_nr, problem.units_nd)]
+        self.features = np.hstack([*seen, np.linalg.norm(problem.z_nr, axis=1, keepdims=True), extra])
+        kind = HistGradientBoostingClassifier if problem.classes else HistGradientBoostingRegressor
+        settings: dict[str, Any] = {"max_leaf_nodes": _LEAVES, "max_bins": _BINS, "min_samples_leaf": 20, "learning_rate": 0.1}
+        self.model = kind(**settings, l2_regularization=1.0, early_stopping=False, warm_start=True, random_state=seed)
+
+    def directions(self, rounds: tuple[int, ...]) -> Floats:
+        """Directions ``(C, n, K)`` after each of so many rounds."""
+        classes = self.problem.classes
+        self.model.set_params(max_iter=rounds[-1]).fit(self.features[self.learn], self.target)
+        staged = self.model.staged_decision_function if classes else self.model.staged_predict
+        log_rates = np.log(np.bincount(self.target, minlength=classes) / len(self.target)) if classes else np.zeros(1)
+        found = []
+        for count, stage in enumerate(staged(self.features), start=1):
             if count in rounds:
-                logits = stage.reshape(n, -1)
-                if problem.classes == 2:
+                logits = stage.reshape(len(self.base), -1)
+                if classes == 2:
                     logits = np.hstack([-logits / 2, logits / 2])
-                directions[rounds.index(count), o] = logits - log_rates - base
-    return directions
+                found.append(logits - log_rates - self.base)
+        return np.stack(found)
 
 
 def _columns(z_nr: Floats, target_n: NDArray[np.generic], classes: int) -> Ints:

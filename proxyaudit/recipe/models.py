@@ -1,8 +1,8 @@
 """The models of a recipe: what every kind shares and how the registered kind is asked for its own, and the models that write texts."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from proxyaudit.errors import did_you_mean
@@ -17,6 +17,28 @@ class Strict(BaseModel):
     """Base of every section of a recipe: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds_in(cls.model_fields[str(info.field_name)].annotation)
+        if not kinds.isdisjoint({int, float}) and bool not in kinds and _holds_truth(value):
+            raise ValueError("a number is needed here, not a truth value (YAML reads yes, no, on and off as true and false)")
+        return value
+
+
+def _kinds_in(annotation: Any) -> set[type]:
+    """Every plain type that an annotation allows somewhere inside; of words and truth values that it lists, theirs."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return {annotation}
+    if get_origin(annotation) is Literal:
+        return {type(word) for word in get_args(annotation)}
+    return {kind for one in get_args(annotation) for kind in _kinds_in(one)}
+
+
+def _holds_truth(value: Any) -> bool:
+    """Whether a value, or one in a list of it, is a truth value; sections of their own are asked by themselves."""
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_truth, value)))
 
 
 class Filled(Strict):
@@ -52,6 +74,11 @@ class KindSpec(Strict):
         return f"the model of kind '{self.kind}'"
 
     @property
+    def outside(self) -> str:
+        """Where the recipe names code that makes the model; empty where all of it is installed."""
+        return ""
+
+    @property
     def rounds(self) -> int:
         """Passes over the training rows that training takes at most."""
         return 1
@@ -69,6 +96,26 @@ class KindSpec(Strict):
     @property
     def unquantisable(self) -> str:
         """Why its weights cannot be rounded to fewer digits; empty where they can."""
+        return ""
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether it can say yes or no to several labels."""
+        return False
+
+    @property
+    def in_units(self) -> bool:
+        """Whether it predicts a number in the number's own units, and not in standard deviations from its mean."""
+        return False
+
+    @property
+    def native(self) -> bool:
+        """Whether it reads categories and missing values as such, and not as columns of numbers."""
+        return False
+
+    @property
+    def input_encoding(self) -> str:
+        """How categories and missing values reach it, where its kind knows several ways."""
         return ""
 
     @property

@@ -4,30 +4,43 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, together
 from proxyaudit.recipe.yaml import parse_yaml
 
 _Parsed = TypeVar("_Parsed")
 
 
 def parse_overridden(document: Any, overrides: Sequence[str], parse: Callable[[Any], _Parsed]) -> _Parsed:
-    """What ``parse`` makes of a document with ``overrides``; what the file alone does not say wrongly is told of the one that does."""
+    """What ``parse`` makes of a document with ``overrides``; a mistake that the file does not make is told of the one that does.
+
+    Raises ``InputError``: all mistakes of the document and of the overrides.
+    """
     changed = copy.deepcopy(document)
     for override in overrides:
         apply_override(changed, override)
     try:
         return parse(changed)
-    except InputError:
+    except InputError as error:
         if not overrides:
             raise
-    parse(document)  # the file's own mistakes first
+        file, left = error.where if error.each else "", {(one.what, one.where) for one in error.each or (error,)}
+    told: dict[tuple[str, str], InputError] = {}
+    for one in _mistakes(document, parse):
+        told[one.what, one.where] = one
     for override in overrides:
         apply_override(document, override)
-        try:
-            parse(document)
-        except InputError as error:
-            raise InputError(error.what, where=f"--set {override}"[:200], mend=error.mend) from None
-    raise AssertionError("one of the overrides is at fault")  # pragma: no cover
+        for one in _mistakes(document, parse):
+            told.setdefault((one.what, one.where), InputError(one.what, where=f"--set {override}"[:200], mend=one.mend))
+    found = [here for key, here in told.items() if key in left]  # what a later override mends is none
+    raise together(found, where=file)
+
+
+def _mistakes(document: Any, parse: Callable[[Any], Any]) -> tuple[InputError, ...]:
+    try:
+        parse(document)
+    except InputError as error:
+        return error.each or (error,)
+    return ()
 
 
 def apply_override(document: Any, override: str) -> None:

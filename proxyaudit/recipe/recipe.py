@@ -14,14 +14,16 @@ from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.names import passes_for_real
 from proxyaudit.recipe.circuits import CircuitsSpec, Saes
 from proxyaudit.recipe.effort import Effort
+from proxyaudit.recipe.margins import Margins as Margins
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.overrides import parse_overridden
 from proxyaudit.recipe.repetitions import Seeds, design_of
 from proxyaudit.recipe.selection import Selection
-from proxyaudit.recipe.tables import FormatSpec, ValuesSpec
+from proxyaudit.recipe.tables import FormatSpec, JoinSpec, Statistics, ValuesSpec
+from proxyaudit.recipe.targets import Target, check_asked, columns_of
 from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.registry import check_plugin
-from proxyaudit.types import REFERENCES
+from proxyaudit.types import REFERENCES, Task
 
 
 def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
@@ -49,9 +51,10 @@ class DataSpec(Strict):
     format: FormatSpec | None = None
     metadata: str | None = None  # kinds of columns as SDV writes them
     text: str | None = None
-    target: str | None = None
+    target: Target | None = None  # several columns of yes and no are labels that hold together
     target_positive: str | None = None
     target_threshold: float | Literal["median"] | None = None
+    task: Literal["classification", "regression"] | None = None  # of a numeric target; found by its values where that is plain
     protected: tuple[str, ...] | None = None
     bands: dict[str, Edges] | None = None
     intersections: Annotated[tuple[Together, ...], Field(max_length=20)] | None = None
@@ -62,6 +65,11 @@ class DataSpec(Strict):
     legitimate: tuple[str, ...] | None = None
     holdout: str | None = None
     group: str | None = None
+    order: str | None = None  # what orders the rows of one group: each group becomes one row then, its last
+    pool: dict[str, Statistics] | None = (
+        None  # what else is kept of a column of a group's rows; of numbers their mean where nothing is said
+    )
+    join: Annotated[tuple[JoinSpec, ...], Field(max_length=10)] | None = None
     encode: Literal["standard", "none"] = "standard"
     audit_share: Share = 0.5
     max_rows: Positive | None = None
@@ -72,10 +80,12 @@ class DataSpec(Strict):
         refuse(self.card is None and self.path is None, "give 'card' or 'path' (both: the card's roles for the file at path)")
         refuse(self.card is None and not self.protected, "'protected' is needed: name at least one protected column")
         refuse(self.card is None and self.target is None, "'target' is needed: name the column that the model predicts")
-        if self.text is not None and self.text in (self.target, self.group, *(self.protected or ()), *(self.proxies or ())):
+        if self.text is not None and self.text in (*columns_of(self.target), self.group, *(self.protected or ()), *(self.proxies or ())):
             raise ValueError("'text' is the column that the model reads; it can have no other role")
         if self.text is not None and self.encode == "none":
             raise ValueError("'encode: none' is for tables of numbers; a text is turned into the model's own tokens")
+        refuse(self.pool is not None and self.order is None, "'pool' says what is kept of rows in 'order', which is needed beside it")
+        refuse(self.text is not None and bool(self.order or self.join), "'order' and 'join' make columns; the model reads the text alone")
         return self
 
 
@@ -255,16 +265,6 @@ def file_name(path: str) -> str:
     return path
 
 
-class Margins(Strict):
-    """Smallest amounts that matter; what lies below them may be called absent."""
-
-    leak: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    nonlinear: Annotated[float, Field(gt=0, lt=1)] = 0.10
-    gap: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    effect: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    relearned: Annotated[float, Field(gt=0, lt=1)] = 0.05
-
-
 class Recipe(Strict):
     """A whole audit."""
 
@@ -345,7 +345,8 @@ class Recipe(Strict):
         found: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         data, model = found["data"], found["model"]
         places = [(data, key) for key in ("card", "path", "holdout", "metadata")] + [(model, "path"), (model, "base")]
-        places += [(one, "path") for one in found["sites"].get("sae", [])]
+        places += [(one, "path") for one in (*found["sites"].get("sae", []), *data.get("join", []))]
+        places += [(model["head"], "path")] if isinstance(model.get("head"), dict) else []
         for regime in found["regimes"]:
             made = regime.get("synthetic", {})
             places += [(made, "path"), (made.get("language_model", {}), "path"), (made.get("language_model", {}), "base")]
@@ -358,13 +359,22 @@ class Recipe(Strict):
 
     @property
     def tries_cures(self) -> bool:
-        """Whether cures are tried: they treat columns, which texts do not have, and decide nothing."""
-        return self.cures and self.data.text is None and self.effort != "decide"
+        """Whether cures are tried: they decide nothing, and of texts a transformer that is trained takes too long for them."""
+        return self.cures and self.effort != "decide" and (self.data.text is None or self.model.frozen)
 
     @property
     def keeps_signatures(self) -> bool:
         """Whether signatures are written: asked for, or because only those whom the recipe names can open them."""
         return self.signatures is not None or (self.access is not None and not self.model.given)
+
+    def of_target(self, task: Task) -> Self:
+        """The recipe with the margins that go with what models predict. ``InputError``: it asks for what only classes have."""
+        if task == "classes":
+            return self
+        asked = {"selection": self.selection is not None, "model.class_weight": self.model.class_weight == "balanced"}
+        asked |= {"signatures": task == "labels" and self.keeps_signatures}
+        check_asked(task, asked, self.model.kind, of_labels=self.model.of_labels)
+        return self.model_copy(update={"margins": self.margins.of_numbers()}) if task == "number" else self
 
     def check_outcome(self, classes: Sequence[str]) -> None:
         """Refuse, before anything is measured, an outcome that the target does not have."""

@@ -1,4 +1,4 @@
-"""How the tables of a recipe are written (``format``) and which of their words mean that nothing is known (``values``)."""
+"""How tables of a recipe are written (``format``), which words mean nothing known (``values``), and how rows become one for a person."""
 
 import codecs
 from typing import Annotated, Any, Literal, Self
@@ -42,3 +42,41 @@ class ValuesSpec(Strict):
     """What values mean. ``missing``: the words, whatever their case, that stand for nothing known, the same in CSV, parquet and frames."""
 
     missing: tuple[Annotated[str, BeforeValidator(_word)], ...] = MISSING_WORDS
+
+
+Statistic = Literal["first", "last", "mean", "min", "max", "sum", "mode", "distinct", "count"]
+Statistics = Annotated[tuple[Statistic, ...], Field(min_length=1)]
+NUMERIC_ONLY = ("mean", "min", "max", "sum")
+
+
+class JoinSpec(Strict):
+    """A second table with any number of rows for each ``key``, of which columns are summed up beside the row of that key.
+
+    ``key`` is a column of the real table, ``key_there`` what the second table calls it, if otherwise. ``name`` tells columns of several
+    joined tables apart.
+    """
+
+    path: str
+    key: str
+    key_there: str | None = None
+    columns: dict[str, Statistics] = Field(min_length=1)
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")] | None = None
+    format: FormatSpec | None = None
+
+    @property
+    def there(self) -> str:
+        """Name of the key in the second table."""
+        return self.key_there or self.key
+
+    def made(self, column: str, statistic: Statistic) -> str:
+        """Name of the column that a statistic becomes."""
+        return made_name(statistic, column if self.name is None else f"{self.name}.{column}")
+
+
+def made_name(statistic: Statistic, column: str) -> str:
+    """Name of the column that a statistic of a column becomes.
+
+    >>> made_name("mean", "amount"), made_name("distinct", "item")
+    ('mean of amount', 'distinct item')
+    """
+    return f"distinct {column}" if statistic == "distinct" else f"{statistic} of {column}"

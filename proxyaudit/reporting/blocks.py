@@ -185,11 +185,22 @@ def number_cell(e: Estimate | None, digits: int = 3) -> Cell:
     return Cell(number(e.value if e else None, digits), interval(e, digits), look="num")
 
 
+def state_lines(e: Estimate) -> tuple[str, ...]:
+    """What a number decides; beside "present", why an interval that holds zero is no contradiction."""
+    word = (state_word(e.state),)
+    if e.state != "present" or e.low is None or e.high is None or not e.low <= 0 <= e.high:
+        return word
+    count = len(e.seed_values)
+    models = f"each of {count} models" if count > 1 else "the one model"
+    told = f"tested at the margin on the rows of {models}"
+    return (*word, f"{told}; the interval tells how far models differ" if count > 1 else told)
+
+
 def share_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
     """A share or a gap as a cell, times 100, with its interval and what it decides; why not only where there is no number."""
     if e is None:
         return Cell(DASH, lines=("not measured",), look="num")
-    state = (state_word(e.state),) if e.state is not None else ()
+    state = state_lines(e) if e.state is not None else ()
     most = [f"at most {share_at_most(e.bound)}"] if e.bound is not None and e.state in ("absent", "unknown") else []
     return number_cell(hundredths(e), 1)._replace(lines=(*state, *most, *lines, *([e.reason] if e.reason and e.value is None else [])))
 
@@ -199,7 +210,7 @@ def figure_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
     if e is None:
         return Cell(DASH, lines=("not measured",), look="num")
     most = [f"at most {number(e.bound)}"] if e.bound is not None and e.state in ("absent", "unknown") else []
-    return Cell(number(e.value), interval(e), (state_word(e.state), *most, *lines, *([e.reason] if e.reason else [])), "num")
+    return Cell(number(e.value), interval(e), (*state_lines(e), *most, *lines, *([e.reason] if e.reason else [])), "num")
 
 
 def verdict_cell(finding: Finding | None, lines: Iterable[str] = ()) -> Cell:

@@ -42,7 +42,7 @@ def style_of(name: str, regimes: Sequence[str]) -> Style:
 
 
 def scatter_chart(
-    rows: Iterable[Row], styles: Styles, margins: tuple[float | None, float | None], *, ident: str, title: str
+    rows: Iterable[Row], styles: Styles, margins: tuple[float | None, float | None], *, ident: str, title: str, unit: str = "points"
 ) -> tuple[str, list[str]]:
     """Draw what shows in the outputs against what is inside, one point per row: "hidden" is a place on the picture.
 
@@ -57,8 +57,8 @@ def scatter_chart(
     drawing = Drawing(WIDTH, height)
     reach = [max(_value(e), min(e.high or 0.0, 1.6 * abs(_value(e)))) for _, *pair in points for e in pair]
     across = root_scale(min(max([*reach[::2], 6 * least]) * 1.1, 1.0), left, WIDTH - 12)
-    up = root_scale(min(max([*reach[1::2], 3 * least_gap]) * 1.15, 1.0), bottom, 14)
-    drawing.axis_y(up, left, WIDTH - 12, title="Shows in the outputs: gap, points", times=100)
+    up = root_scale(min(max([*reach[1::2], 3 * least_gap]) * 1.15, max(1.0, *map(_value, (e for *_, e in points)))), bottom, 14)
+    drawing.axis_y(up, left, WIDTH - 12, title=f"Shows in the outputs: gap, {unit}", times=100)
     drawing.axis_x(across, bottom, title="Can be read inside, %", times=100)
     x, y = across(least), up(least_gap)
     drawing.area(((x, y), (WIDTH - 12, y), (WIDTH - 12, bottom), (x, bottom)), "kh", opacity=0.13)
@@ -77,7 +77,7 @@ def scatter_chart(
         if outside.low is not None and outside.high is not None:
             drawing.line(x, up(outside.low), x, up(outside.high), style.colour, width=1.6)
         drawing.mark(x, y, style, size=5.5)
-    described = _described((name, [("can be read, %", inside.value), ("gap, points", outside.value)]) for name, inside, outside in points)
+    described = _described((name, [("can be read, %", inside.value), (f"gap, {unit}", outside.value)]) for name, inside, outside in points)
     return drawing.render(ident=ident, title=title, description=described), [name for name, _, _ in points]
 
 
@@ -164,7 +164,7 @@ def curve_chart(
     estimates = [e for at in lines.values() for e in at.values()]
     values = [_value(e) for e in estimates]
     highs = [min(e.high, 2 * abs(_value(e)) + 0.1) for e in estimates if e.high is not None]
-    scale = linear_scale(min([0.0, *values]), min(max([*highs, *values, 0.02]), 1.0), bottom, 14)
+    scale = linear_scale(min([0.0, *values]), min(max([*highs, *values, 0.02]), max([1.0, *values])), bottom, 14)
     drawing.axis_y(scale, left, WIDTH - 8, title=axis[1], times=100)
     drawing.axis_x(across, bottom, title=axis[0])
     for x in breaks:

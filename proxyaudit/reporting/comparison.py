@@ -19,7 +19,7 @@ _WORDS: dict[str, str] = {
     "worse": "▲ more than before",
     "better": "▼ less than before",
     "unchanged": "= unchanged",
-    "not_seen": "· no difference seen",
+    "not_seen": "· no difference beyond noise; none is ruled out",
     "cannot_tell": "? cannot be told",
 }
 _MEANING = {

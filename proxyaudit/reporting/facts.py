@@ -6,9 +6,11 @@ from typing import Any
 
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
+from proxyaudit.estimates.task import three_digits
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.seal import deviations, named_seal
 from proxyaudit.names import in_short
+from proxyaudit.reporting.scale import Scale
 from proxyaudit.reporting.text import DASH, at_most, beside, count_word, join_words, percent
 from proxyaudit.reporting.words import REFERENCE_WORDS
 
@@ -71,7 +73,12 @@ def facts(pack: EvidencePack) -> Iterable[tuple[str, str]]:
     if source := data.get("card") or data.get("path"):
         yield "Data", str(source)
     if target := mapping(plan, "target"):
-        yield "The model predicts", beside(str(target.get("name", "")), join_words([str(name) for name in listed(target, "classes")], "or"))
+        classes = join_words([str(name) for name in listed(target, "classes")], "or")
+        if (scale := Scale.of(plan)).sd is not None:
+            classes = f"a number; mean {three_digits(target.get('mean') or 0.0)}, standard deviation {three_digits(scale.sd)}"
+        if labels := [str(name) for name in listed(target, "labels")]:
+            classes = f"yes or no to each of {len(labels)} labels"
+        yield "The model predicts", beside(str(target.get("name", "")), classes)
     if rows := mapping(plan, "rows"):
         train, audit, size = (count_word(rows.get(key)) for key in ("train", "audit", "training_size"))
         if rows.get("train") is None:
@@ -102,7 +109,11 @@ def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
     elif columns := listed(plan, "columns"):
         yield "Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"
     if has_given(pack):
-        model = {key: model.get(key) for key in ("kind", "path", "head", "labels", "max_length", "site_pooling")}
+        head = mapping(model, "head").get("path")  # of a pipeline in a file
+        model = {
+            key: model.get(key) for key in ("kind", "path", "head", "labels", "max_length", "site_pooling", *(["pooling"] * bool(head)))
+        }
+        model = {**model, "head": head} if head else model
     if model:
         yield "Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)
     for key, term in (("verdict", "Verdict sites"), ("profile", "Sites read")):
@@ -202,13 +213,13 @@ def _saw(kind: str, sees: Any) -> str:
 
 def reference_words(pack: EvidencePack) -> dict[str, str]:
     """What each reference is; of texts the untrained model is a pretrained one, unless the classifiers are given."""
-    pretrained = reads_text(pack) and not has_given(pack)
+    pretrained = reads_text(pack) and mapping(pack.recipe, "model").get("head") != "own"
     return REFERENCE_WORDS | ({"untrained": "the pretrained transformer under a head of random weights"} if pretrained else {})
 
 
 def has_given(pack: EvidencePack) -> bool:
     """Whether the models are classifiers with heads of their own, and nothing was trained."""
-    return mapping(pack.recipe, "model").get("head") == "own"
+    return mapping(pack.recipe, "model").get("head") not in (None, "new")
 
 
 def reads_text(pack: EvidencePack) -> bool:

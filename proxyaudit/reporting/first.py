@@ -15,11 +15,12 @@ from proxyaudit.reporting import sentences as say
 from proxyaudit.reporting.facts import kinds
 from proxyaudit.reporting.panels import Panel, overview_chart
 from proxyaudit.reporting.report import Report
+from proxyaudit.reporting.scale import Scale
 from proxyaudit.reporting.sections import all_sections
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
 from proxyaudit.reporting.svg import Style
-from proxyaudit.reporting.text import DASH, at_most, beside, join_words, number, percent, points, shorten, squeeze
-from proxyaudit.reporting.training import best_cure
+from proxyaudit.reporting.text import DASH, at_most, beside, join_words, number, percent, shorten, squeeze
+from proxyaudit.reporting.training import TriedView, best_cure
 from proxyaudit.reporting.words import named
 from proxyaudit.types import AUDITED, Estimate
 
@@ -66,12 +67,14 @@ def _reading(report: Report) -> Iterable[b.Inline]:
     """How to read table and picture."""
     found = {finding.verdict for view in report.summary.attributes for finding in view.findings}
     if not report.summary.bare and any(row.task is not None for view in report.summary.attributes for row in view.rows):
-        yield "AUROC: 0.5 is guessing. "
+        by = report.summary.scale.task
+        yield f"{by.word}: {by.guessing:g} is guessing. "
+        yield "" if report.summary.scale.sd is None else f"Gaps are in {report.summary.scale.words}. "
     if any(view.inside for view in report.summary.attributes):
         yield "Prominent: share of what varies inside. "
     if "hidden" in found:
         yield f"Hidden: {report.summary.verdicts['hidden'].short}. "
-    yield b.Drawn(f"Shaded: too small to count{', or as before training' if _prominent(report) else ''}. Lines: 95 % intervals.")
+    yield b.Drawn(f"Shaded: too small to count{', or as before' if _prominent(report) else ''}. Lines: 95 % intervals.")
 
 
 def _prominent(report: Report) -> bool:
@@ -95,6 +98,7 @@ def sentences(view: AttributeView, summary: Summary) -> Iterable[str]:
     """The answer for one attribute beyond yes and no."""
     yield "" if summary.bare else say.gap_sentence(view, summary)
     yield from say.found_sentences(view, summary)
+    yield from say.inside_sentences(view, summary)
     yield say.training_sentence(view)
 
 
@@ -102,18 +106,19 @@ def _table(report: Report, view: AttributeView) -> b.Table:
     """A row for each kind of training: what it did, what it is worth, and the best cure that was tried; no column that is empty."""
     bare, inside = report.summary.bare, view.inside
     asked = has_kind(report.pack.plan, "prompts")
-    columns: dict[str, list[b.Cell]] = {name: [] for name in ("Gap", "Prominent" if inside else "Readable", "AUROC")}
+    columns: dict[str, list[b.Cell]] = {name: [] for name in ("Gap", "Prominent" if inside else "Readable", report.summary.scale.task.word)}
     for row in view.rows:
         within = inside.own.get(row.regime) if inside else row.stronger or row.leak
         reader = (word_of(row.stronger.channel),) if row.stronger is not None and not inside else ()
         gap = None if row.gap is None or row.gap.value is None or bare else number(100 * row.gap.value, 0)
+        own = tuple(filter(None, [report.summary.scale.own(row.gap.value)])) if gap is not None and row.gap is not None else ()
         share = None if within is None or within.value is None else percent(within.value, 1 if abs(within.value) < 0.0995 else 0)
         task = None if row.task is None or row.task.value is None or bare else number(row.task.value)
-        for told, text, lines in zip(columns.values(), (gap, share, task), ((), reader, ()), strict=True):
+        for told, text, lines in zip(columns.values(), (gap, share, task), (own, reader, ()), strict=True):
             told.append(b.Cell(text or DASH, lines=lines, look="num"))
     columns = {name: cells for name, cells in columns.items() if any(cell.text != DASH for cell in cells)}
     columns[f"Free of {shorten(view.name, 20)}?" if not asked else "Treats them alike?"] = [_free(row) for row in view.rows]
-    if any(row.tried for other in report.summary.attributes for row in other.rows):
+    if any(other.weighs_cures for other in report.summary.attributes):
         columns["Best cure"] = [b.Cell(say.cure_words(row)) for row in view.rows]
     first = "Model" if asked else report.what if bare else "Trained on"
     rows = zip([b.Cell(row.regime) for row in view.rows], *columns.values(), strict=True)
@@ -125,7 +130,7 @@ def _free(row: Row) -> b.Cell:
     cell = b.verdict_cell(row.finding)
     if row.finding is None or cell.chip is None:
         return cell
-    word = "Still inside" if row.finding.at_least else _FREE[row.finding.verdict]
+    word = f"At least {row.finding.at_least}" if row.finding.at_least else _FREE[row.finding.verdict]
     return b.Cell("", chip=cell.chip._replace(word=word))
 
 
@@ -145,7 +150,7 @@ def overview_picture(report: Report, view: AttributeView, ident: str) -> b.Pictu
         grown = (untrained / _GROWN, untrained * _GROWN) if untrained is not None and untrained > 0 else None
         second = Panel("Prominent inside", own | ({_LABEL: label} if label is not None else {}), grown, ", %", fine=True)
     margin = margins.get("gap")
-    first = Panel("Gap", {} if report.summary.bare else gaps, (-margin, margin) if margin else None, ", points")
+    first = Panel("Gap", {} if report.summary.bare else gaps, (-margin, margin) if margin else None, f", {report.summary.scale.unit}")
     looks = {row.regime: report.style(row.regime) for row in (*view.rows, *before)} | {_LABEL: Style("km", "bar")}
     title = f"How far it shows and how prominent it is inside: {view.name}"
     svg = overview_chart(looks, (first, second), ident=ident, title=title)
@@ -161,19 +166,49 @@ def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
         return
     margin, ready = summary.margins.get("gap"), 0
     for view in views[:MANY]:
-        if sentence := say.reach_sentence(view, margin):
+        if sentence := say.reach_sentence(view, margin, summary.scale):
             yield (sentence,)
-        found = [(row, best) for row in view.rows if (best := best_cure([one for one in row.tried if one.ready], row.gap)) is not None]
-        if found and ready < _MOST:
-            row, best = max(found, key=lambda one: abs(one[0].gap.value or 0.0) if one[0].gap is not None else 0.0)
-            command = ["proxyaudit", "cure", "RUN", "--attribute", view.name, "--regime", row.regime, "--cure", best.name]
+        if (found := helping_cure(view)) is not None and ready < _MOST:
+            row, best = found
             ready += 1
             before = 0.0 if row.gap is None else 100 * (row.gap.value or 0.0)
             change = f"gap {number(before, 0)} to {number(100 * (best.left or 0.0), 0)}"
-            yield f"Next for {squeeze(row.regime, 30)}: {shorten(best.words, 90)} ({change}). ", b.Code(shlex.join(command))
+            change += "; still readable inside" if best.readable else ""
+            words = f"Next for {squeeze(row.regime, 30)}: {shorten(best.words, 90)} ({change}). "
+            yield words, b.Code(cure_command(view, row, best, "RUN"))
     if not has_kind(report.pack.plan, "prompts") and not any(row.tried for view in views for row in view.rows):
-        yield ("No cure was tried in this run.",)
+        yield (_untried(report),)
     yield from _settle(views, "after")
+
+
+def _untried(report: Report) -> str:
+    """That no cure was tried, and which line of the recipe asks for it."""
+    key = "'cures: true'" if report.pack.recipe.get("cures") is False else "'effort: standard'"
+    asks = report.pack.recipe.get("cures") is False or report.pack.recipe.get("effort") == "decide"
+    return f"No cure was tried in this run{f': {key} in the recipe asks for it' if asks else ''}."
+
+
+def helping_cure(view: AttributeView) -> tuple[Row, TriedView] | None:
+    """The best cure that a command makes, of the kind of training with the largest gap that one helps; nothing where none does."""
+    found = [(row, best) for row in view.rows if (best := best_cure([one for one in row.tried if one.ready], row.gap)) is not None]
+    return max(found, key=lambda one: abs(one[0].gap.value or 0.0) if one[0].gap is not None else 0.0, default=None)
+
+
+def cure_command(view: AttributeView, row: Row, cure: TriedView, run: str) -> str:
+    """The command line that makes a cure of a run: one that alters rows writes a release, an eraser is put into the models."""
+    command, named = ("cure", ["--cure", cure.name]) if cure.alters_rows else ("mitigate", [])
+    return shlex.join(["proxyaudit", command, run, "--attribute", view.name, "--regime", row.regime, *named])
+
+
+def next_commands(summary: Summary, run: str) -> Iterable[tuple[str, str]]:
+    """What may be done with a run next, each with its command: a cure that helps, and what decides."""
+    for view in summary.attributes:
+        if not summary.bare and (found := helping_cure(view)) is not None:
+            word = "write" if found[1].alters_rows else "make"
+            yield f"{word} the best cure for {squeeze(view.name, 30)}", cure_command(view, *found, run)
+            break
+    yield "decide by a policy", shlex.join(["proxyaudit", "gate", run])
+    yield "check it as others would", shlex.join(["proxyaudit", "verify", run])
 
 
 def _settle(views: Iterable[AttributeView], where: str) -> Iterable[tuple[b.Inline, ...]]:
@@ -196,12 +231,12 @@ def _matrix(report: Report) -> b.Table:
     for view in report.summary.attributes:
         found = {row.regime: row for row in view.rows}
         name = b.Cell(shorten(view.name, 80), lines=(view.role,) if view.role != "protected" else ())
-        rows.append([name, *(_matrix_cell(view, found.get(regime), bare=report.summary.bare) for regime in regimes)])
+        rows.append([name, *(_matrix_cell(view, found.get(regime), report.summary.scale, bare=report.summary.bare) for regime in regimes)])
     made = b.table("Answer for each attribute and kind of training data", ("Attribute", *(squeeze(name, 60) for name in regimes)), rows)
     return made._replace(below=("", *(told.get(name, "") for name in regimes)))
 
 
-def _matrix_cell(view: AttributeView, row: Row | None, *, bare: bool) -> b.Cell:
+def _matrix_cell(view: AttributeView, row: Row | None, scale: Scale, *, bare: bool) -> b.Cell:
     if row is None:
         return b.verdict_cell(None)
     inside = view.inside.own.get(row.regime) if view.inside else None
@@ -209,7 +244,7 @@ def _matrix_cell(view: AttributeView, row: Row | None, *, bare: bool) -> b.Cell:
     if inside is None and row.leak is not None and row.leak.value is not None:
         lines.append(f"{percent(row.leak.value)} readable inside")
     if not bare and row.gap is not None and row.gap.value is not None:
-        lines.append(f"gap {points(row.gap.value)}")
+        lines.append(f"gap {scale.told(row.gap.value)}")
     if row.finding is not None and row.finding.verdict in ("inconclusive", "removed"):
         lines += [f"at most {share_at_most(bound)}" for bound in row.bounds.values()][:1]
     return b.verdict_cell(row.finding, lines)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from proxyaudit.comparison.history import Changes, changes
 from proxyaudit.comparison.outcomes import may_be_worse
 from proxyaudit.comparison.records import cited
+from proxyaudit.estimates.task import YARDSTICKS
 from proxyaudit.evidence.changes import ChangeRecord
 from proxyaudit.evidence.pack import EvidencePack, run_date
 from proxyaudit.reporting.change import main_numbers, signed_words
@@ -72,8 +73,9 @@ class RecordedChange(NamedTuple):
         record, shown = self.record, {}
         for one in main_numbers(record):
             figures = [DASH if side is None or side.value is None else number(side.value) for side in (one.before, one.after)]
-            shown[one.measure] = figures[1] if one.measure == "auroc_cost" else " to ".join(figures)
-        task = shown.get("auroc_cost") or shown.get("auroc", DASH)
+            shown[one.measure] = figures[1] if one.measure.endswith("_cost") else " to ".join(figures)
+        known = (shown.get(name) for by in YARDSTICKS.values() for name in (by.cost, by.measure))
+        task = next(filter(None, known), DASH)
         verdict = f"{record.verdict_before or DASH} to {record.verdict_after or 'open'}"
         audited = ", ".join(self.audits) or "no run here"
         return (

@@ -20,6 +20,7 @@ from proxyaudit.reporting.blocks import (
 )
 from proxyaudit.reporting.charts import WIDTH, curve_chart, style_of
 from proxyaudit.reporting.history import History, Pair, Point, Reading, place_of, worsenings
+from proxyaudit.reporting.scale import unit_of_gap
 from proxyaudit.reporting.svg import Drawing, Style, fit, linear_scale, swatch
 from proxyaudit.reporting.text import DASH, join_words, number, shorten, squeeze
 from proxyaudit.reporting.words import VERDICTS, named, verdict_text
@@ -34,7 +35,7 @@ _LOOKS = {
 }
 _CURVES: tuple[tuple[str, str, str, Callable[[Reading], Estimate | None]], ...] = (
     ("Prominence inside", "Prominent, %", "the share of what varies inside that the attribute explains", lambda r: r.prominence),
-    ("Gap in the outputs", "Gap, points", "how far predictions differ between groups, whichever is ahead", lambda r: r.gap),
+    ("Gap in the outputs", "Gap", "how far predictions differ between groups, whichever is ahead", lambda r: r.gap),
     ("What can be read inside", "Can be read, %", "by a linear reader at the verdict sites", lambda r: r.leak),
     ("What may be left at most", "At most, %", "of what was not found, at level .01", lambda r: _bound(r)),
 )
@@ -44,8 +45,8 @@ _READ = (
     "'proxyaudit compare' decides between two."
 )
 _RECORDED = (
-    "What 'mitigate' and 'cure' changed, before and after, as their records say; of the task its AUROC is given, or what of it a cure cost "
-    "in its trial. Signatures were not checked here: 'proxyaudit verify FOLDER --key PUB' does that."
+    "What 'mitigate' and 'cure' changed, before and after, as their records say; of the task its AUROC or R² is given, or what of "
+    "that a cure cost in its trial. Signatures were not checked here: 'proxyaudit verify FOLDER --key PUB' does that."
 )
 _STRIP = "▲ where it may be worse than before. Above: what changed, D data, M model, P plan, V version of proxyaudit."
 _MOST, _STEP, _LEFT, _TOP = 12, 26, 106, 34
@@ -65,18 +66,30 @@ def history_page(history: History) -> Page:
     title = answer(history)
     return Page(
         title=title,
-        name=f"History of {count} runs: {title}",
-        about=("proxyaudit history", *(f"{shorten(name, 40)}, {len(points)} runs" for name, points in list(history.audits.items())[:6])),
+        name=f"History of {runs(count)}: {title}",
+        about=("proxyaudit history", *(f"{shorten(name, 40)}, {runs(len(points))}" for name, points in list(history.audits.items())[:6])),
         first=tuple(block for points in history.audits.values() for block in _first(points)) or (para("There is no run to show."),),
         sections=tuple(sections),
         foot="Made by proxyaudit from the runs' evidence alone. This page needs no network and runs no script.",
     )
 
 
+def runs(count: int) -> str:
+    """A number of runs."""
+    return "1 run" if count == 1 else f"{count} runs"
+
+
 def answer(history: History) -> str:
     """When it last got worse, in one sentence; of several audits whether the newest runs did."""
     if all(len(points) < 2 for points in history.audits.values()):
-        return "There are no two runs of one audit to set side by side."
+        if not history.audits:
+            return "There is no run to set beside another."
+        if len(history.audits) == 1:
+            return "There is one run so far: run the audit again and this says what changed."
+        return (
+            f"There is one run of each of {len(history.audits)} audits, so nothing can be said over time: runs are set side by side "
+            "where their recipes have the same name. 'proxyaudit compare' takes any two."
+        )
     last: dict[int, dict[str, list[str]]] = {}  # by whether it is the newest run, then by audit
     for name, points in history.audits.items():
         found = worsenings(points)
@@ -98,6 +111,8 @@ def _first(points: Sequence[Point]) -> list[Block]:
     found = sorted(worsenings(points), key=lambda one: -one[0].number)
     lines = [f"Run {p.number} ({_day(p)}), {named(pair[0])} in {squeeze(pair[1], 40)}: {words}." for p, pair, words in found[:_MOST]]
     more = [f"{len(found) - _MOST} more stand in the tables below."] if len(found) > _MOST else []
+    if len(points) == 1:
+        return [para(f"{shorten(points[0].name, 60)}: 1 run, {_day(points[0])}. There is no run before it to compare with.")]
     head = f"{shorten(points[0].name, 60)}: {len(points)} runs, {_day(points[0])} to {_day(points[-1])}."
     if not found:
         return [para(f"{head} No run shows more than the one before it.")]
@@ -136,10 +151,11 @@ def _attribute(points: Sequence[Point], name: str, ident: str) -> tuple[Block, .
             for regime in regimes
         }
         lines = {regime: at for regime, at in lines.items() if at}
+        first = next(iter(lines.values()), {})
         svg = curve_chart(
             lines,
             lambda regime: style_of(regime, regimes),
-            axis=("Run", axis),
+            axis=("Run", f"{axis}, {unit_of_gap(next(iter(first.values()), None))}" if axis == "Gap" else axis),
             ident=f"{ident}{letter}",
             title=f"{title} over runs: {name}",
             ticks=ticks,
@@ -207,7 +223,11 @@ def _cell(reading: Reading | None) -> Cell:
     if reading is None:
         return Cell(DASH, lines=("no finding",))
     word = VERDICTS[reading.finding.verdict]
-    told = [("prominent", reading.prominence, " %"), ("gap", reading.gap, " points"), ("can be read", reading.leak, " %")]
+    told = [
+        ("prominent", reading.prominence, " %"),
+        ("gap", reading.gap, f" {unit_of_gap(reading.gap)}"),
+        ("can be read", reading.leak, " %"),
+    ]
     lines = [
         f"{what} {share_cell(e).text}{unit}" for what, e, unit in told if e is not None and (what != "can be read" or reading.gap is None)
     ]

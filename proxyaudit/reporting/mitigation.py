@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxyaudit.estimates.questions import word_of
+from proxyaudit.estimates.task import AUROC, YARDSTICKS
 from proxyaudit.evidence.schema import identify
 from proxyaudit.reporting.blocks import Block, Code, Page, Para, Section, Strong, Table, bullets, para, table
 from proxyaudit.reporting.markdown import page_markdown
@@ -66,14 +67,18 @@ def summary_lines(document: Mapping[str, Any]) -> list[str]:
     task = document["task"]
     if task["loss_per_model"]:
         each = ", ".join(number(value) for value in task["loss_per_model"])
-        lines.append(f"Task AUROC: {_figure(task['before'])} before, {_figure(task['after'])} after; lost in each model: {each}.")
+        word = next((by.word for by in YARDSTICKS.values() if by.unit == task["unit"]), AUROC.word)
+        lines.append(f"Task {word}: {_figure(task['before'])} before, {_figure(task['after'])} after; lost in each model: {each}.")
     for change in document["verdicts"]:
         if change["attribute"] == attribute and change["after"] is not None:
             lines.append(f"Verdict: {_verdict(change['before'])} before, {_verdict(change['after'])} after.")
+    named: list[str] = []
     for state, words in _LEFT.items():
+        # A check that was made at several places is named once, by the most that it says.
         left = dict.fromkeys(word_of(c["channel"]) for c in mine if (c["after"] or {}).get("state") == state)
-        if left:
+        if left := {word: None for word in left if word not in named}:
             lines.append(f"{attribute} is {words}: {join_words(list(left))}.")
+            named += left
     return lines
 
 

@@ -15,7 +15,7 @@ from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, 
 from proxyaudit.reporting.first import kept
 from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
-from proxyaudit.reporting.text import DASH, beside, join_words, percent, points, span, visible
+from proxyaudit.reporting.text import DASH, beside, join_words, percent, span, visible
 from proxyaudit.reporting.words import answer, lead, verdict_text
 from proxyaudit.types import Estimate
 
@@ -108,7 +108,7 @@ def _table(summary: Summary, shown: Sequence[str]) -> Table:
     for view, row in _rows(summary, shown):
         verdict = verdict_text(row.finding.verdict, row.finding.at_least) if row.finding else DASH
         ratios = (DASH if e is None else kept(e) for e in (row.kept_inside, row.kept_outside))
-        cells = (view.name, row.regime, verdict, _with_ends(row.leak, percent), _with_ends(row.gap, points), *ratios)
+        cells = (view.name, row.regime, verdict, _with_ends(row.leak, percent), _with_ends(row.gap, summary.scale.told), *ratios)
         rows.append(cells[: len(header)])
     return table("What was found", header, rows)
 

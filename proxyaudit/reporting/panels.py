@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from proxyaudit.reporting.charts import WIDTH, Styles
+from proxyaudit.reporting.scale import Scale as Words
 from proxyaudit.reporting.summary import Profile
 from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, width_of
 from proxyaudit.reporting.text import hundredths, number
 from proxyaudit.types import Estimate
 
+AS_IT_IS = "as it is"  # a kind of training whose rows were not altered
 _STEP = 24
+_POINTS = Words()
 _LABELS = 106
 _MUTED = Style("km", "cross")
 
@@ -109,7 +112,15 @@ def frontier_ends(gaps: Iterable[Estimate], spots: Sequence[Spot], margin: float
 
 
 def frontier_chart(
-    before: Estimate, spots: Sequence[Spot], margin: float | None, style: Style, ends: Ends, *, ident: str, title: str
+    before: Estimate,
+    spots: Sequence[Spot],
+    margin: float | None,
+    style: Style,
+    ends: Ends,
+    *,
+    ident: str,
+    title: str,
+    scale: Words = _POINTS,
 ) -> str:
     """Draw what is left of the gap against what it costs; the point at no cost is the training rows as they are."""
     if not spots:
@@ -123,10 +134,10 @@ def frontier_chart(
     if margin is not None:
         drawing.area(((left, up(margin)), (right, up(margin)), (right, bottom), (left, bottom)), "km", opacity=0.22)
         drawing.text(left + 12, bottom - 5, "too small to count", colour="km")
-    drawing.axis_y(up, left, right, title="Gap left, points")
-    drawing.axis_x(across, bottom, title="AUROC it costs")
+    drawing.axis_y(up, left, right, title=f"Gap left, {scale.unit}")
+    drawing.axis_x(across, bottom, title=f"{scale.task.word} it costs")
     drawing.line(across(0.0), 14, across(0.0), bottom, "kl")
-    points = [("as it is", across(0.0), before, None), *((s.name, across(s.cost.value or 0.0), s.left, s.cost) for s in spots)]
+    points = [(AS_IT_IS, across(0.0), before, None), *((s.name, across(s.cost.value or 0.0), s.left, s.cost) for s in spots)]
     taken = [] if margin is None else [_words("too small to count", left + 12, bottom - 5, end=False)]
     for name, x, e, cost in sorted(points, key=lambda point: -abs(point[2].value or 0.0)):
         y, look = up(abs(e.value or 0.0)), style if cost is not None else _MUTED
@@ -139,7 +150,7 @@ def frontier_chart(
         taken.append(box)
         drawing.text(box.left, box.line, shown)
     said = "; ".join(
-        f"{name}: {number(abs(e.value or 0.0), 1)} points left" + (f", costs {number(cost.value)}" if cost else "")
+        f"{name}: {number(abs(e.value or 0.0), 1)} {scale.unit} left" + (f", costs {number(cost.value)}" if cost else "")
         for name, _, e, cost in points
     )
     return drawing.render(ident=ident, title=title, description=said)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxyaudit.estimates.questions import word_of
+from proxyaudit.estimates.rounding import coarse_step
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
 from proxyaudit.reporting.text import DASH, ToldView, hundredths, number, shorten, span
-from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
+from proxyaudit.reporting.words import REFERENCE_WORDS
 from proxyaudit.types import Estimate
 
 Named = tuple[str, str | b.Drawn]  # name and caption of a picture
@@ -24,7 +25,7 @@ _NEXT_WORDS = (
 _READABLE = b.Drawn("Points right of the dashed line can be read.", "What is above the margin can be read.")
 _DECIDING: tuple[tuple[str, str, str, str | b.Drawn], ...] = (
     ("leak", "Can it be read inside?", "Can be read inside, %", _READABLE),
-    ("gap", "Does it show in the outputs?", "Gap between groups, points", "How far predictions differ between groups."),
+    ("gap", "Does it show in the outputs?", "Gap between groups", "How far predictions differ between groups."),
 )
 
 
@@ -120,10 +121,10 @@ def forest_picture(
     header = (what, axis, "State", *(["Chance 95 %"] if beside else []), *(["Through its direction inside"] if parts else []))
     cells = []
     for row in told:
-        state = state_word(row.estimate.state) if row.estimate else DASH
+        state, *why = b.state_lines(row.estimate) if row.estimate else (DASH,)
         more = [b.Cell(number(row.null_high, 1), look="num")] if beside else []
         more += [b.number_cell(row.part, 1)] if parts else []
-        cells.append([b.Cell(row.label), b.number_cell(row.estimate, 1), b.Cell(state), *more])
+        cells.append([b.Cell(row.label), b.number_cell(row.estimate, 1), b.Cell(state, lines=tuple(why)), *more])
     return b.Picture(svg, *named, numbers=b.table(title, header, cells))
 
 
@@ -148,7 +149,7 @@ def deciding_pictures(report: Report, view: AttributeView, ident: str) -> tuple[
         told = b.Drawn(*(f"{text} {grey}" for text in (caption if isinstance(caption, b.Drawn) else (caption, caption))))
         named = (asks, told if any(row.null_high is not None for row in rows) else caption)
         margin, title = report.summary.margins.get(field), f"{asks} {view.name}"
-        place = ident + letter
+        place, axis = ident + letter, f"{axis}, {report.summary.scale.unit}" if field == "gap" else axis
         made.append(forest_picture(report.what, rows, margin, named=named, axis=axis, ident=place, title=title, numbered=False))
     return side_by_side(made)
 
@@ -169,6 +170,19 @@ def estimates_blocks(report: Report, estimates: Sequence[Estimate], label: str, 
         blocks.append(b.note(_NEXT_WORDS))
     blocks += [b.note(words) for words in _rest(len(estimates))]
     return tuple(blocks)
+
+
+def rounding_note(estimates: Iterable[Estimate | None]) -> list[b.Block]:
+    """A line on digits where some of these shares are told in coarse steps, told times 100; nothing elsewhere."""
+    steps = [step for e in estimates if e is not None and (step := coarse_step(e)) is not None]
+    if not steps:
+        return []
+    most = number(100 * max(steps), 0 if max(steps) >= 0.01 else 1)
+    said = (
+        "Numbers are rounded so that no single person shows in their digits: where few people carry one, its digits are coarser "
+        f"(here in steps of up to {most}), and its interval is rounded outwards."
+    )
+    return [b.note(said)]
 
 
 def numbers_fold(

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from proxyaudit.channels.cures.estimate import AFFORDABLE
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.estimates.scope import listed, mapping
 from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting.scale import Scale
 from proxyaudit.reporting.summary import AttributeView, Row, Summary
-from proxyaudit.reporting.text import at_most, count_word, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.reporting.text import at_most, count_word, join_words, number, percent, shorten, squeeze
 from proxyaudit.reporting.training import TriedView, best_cure, pair_of
 from proxyaudit.reporting.words import REAL, named, targets
 from proxyaudit.types import Control, Estimate
@@ -20,6 +22,7 @@ _BOUNDS: Final = 2  # kinds of training whose bounds are told
 _READERS: Final = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
 _NAME = 30  # characters of a name from data in a sentence
 _MADE_WORSE = "amplified"
+_QUIET: Final = {"absent": "Scores hardly differ", "unknown": "Whether the gap counts is open"}  # after every kind of training
 
 
 def context(pack: EvidencePack, summary: Summary, *, asked: bool) -> str:
@@ -38,7 +41,7 @@ def context(pack: EvidencePack, summary: Summary, *, asked: bool) -> str:
     hidden = at_most([_word(name) for name in listed(data, "exclude")], 4)
     said += f" and never see {join_words(hidden)}" if hidden and data.get("text") is None else ""
     count = f"{seeds} of each kind, " if isinstance(seeds, int) and seeds > 1 else ""
-    return f"{said}: {count}tested{held}. No test of whether single people's records leak."
+    return f"{said}: {count}tested{held}. No test of leaks of single records."
 
 
 def _word(name: object) -> str:
@@ -52,31 +55,37 @@ def gap_sentence(view: AttributeView, summary: Summary) -> str:
         return ""
     first = [(row, e) for row, e in shown if view.pair is None or _same(e, view)]
     others = [(row, e) for row, e in shown if (row, e) not in first]
-    who = "Predictions differ between groups"
+    states = {e.state for _, e in first}
+    quiet = _QUIET.get(next(iter(states)) or "") if len(states) == 1 and "gap" in summary.margins else None
+    who = f"{quiet}: groups differ" if quiet else "Predictions differ between groups"
     if view.pair is not None:
         output = f" for {shorten(view.pair.output, 20)}" if view.pair.output else ""
-        who = f"The models score {shorten(view.pair.high, _NAME)} higher than {shorten(view.pair.low, _NAME)}{output}"
-    parts = [_after(row, e, summary, first=index == 0) for index, (row, e) in enumerate(first)]
+        high, low = shorten(view.pair.high, _NAME), shorten(view.pair.low, _NAME)
+        who = f"{quiet}: {high} above {low}{output}" if quiet else f"The models score {high} higher than {low}{output}"
+    parts = [_after(row, e, summary, first=index == 0, alike=quiet is not None) for index, (row, e) in enumerate(first)]
     whole = f"{who} by {join_words(parts[:_KINDS])}."
     split = f"{who}. The gap is {join_words(parts[:_KINDS])}."  # where names are long
-    said = [whole if len(whole.split()) <= MOST_WORDS else split, *_more(first[_KINDS:])]
+    said = [whole if len(whole.split()) <= MOST_WORDS else split, *_more(first[_KINDS:], summary.scale)]
     for row, e in others:
         pair = pair_of(e)
         groups = f"between {shorten(pair.high, _NAME)} and {shorten(pair.low, _NAME)}" if pair else "between other groups"
-        said.append(f"After {squeeze(row.regime, _NAME)} the largest gap is {points(e.value)}, {groups}.")
+        said.append(f"After {squeeze(row.regime, _NAME)} the largest gap is {summary.scale.told(e.value)}, {groups}.")
     return " ".join(said)
 
 
-def _more(rest: Sequence[tuple[Row, Estimate]]) -> list[str]:
+def _more(rest: Sequence[tuple[Row, Estimate]], scale: Scale) -> list[str]:
     values = [abs(e.value or 0.0) for _, e in rest]
-    return [f"After {len(rest)} more kinds of training it is {number(100 * min(values), 0)} to {points(max(values))}."] if rest else []
+    return [f"After {len(rest)} more kinds of training it is {number(100 * min(values), 0)} to {scale.told(max(values))}."] if rest else []
 
 
-def _after(row: Row, e: Estimate, summary: Summary, *, first: bool) -> str:
-    amount = points(e.value) if first else number(None if e.value is None else 100 * e.value, 0)
+def _after(row: Row, e: Estimate, summary: Summary, *, first: bool, alike: bool) -> str:
+    value = e.value or 0.0
+    amount = summary.scale.told(abs(value)) if first else number(100 * abs(value), 0)
+    amount += " the other way" if round(100 * value) < 0 else ""  # who stands higher was said for all of them
     worse = row.finding is not None and row.finding.change.use == _MADE_WORSE and row.regime != REAL
-    open_ = e.state == "unknown" and "gap" in summary.margins
-    told = " (worse)" if worse else " (not settled)" if open_ else ""
+    open_ = e.state == "unknown" and "gap" in summary.margins and not alike
+    small = e.state == "absent" and not alike
+    told = " (worse)" if worse else " (not settled)" if open_ else " (too small)" if small else ""
     return f"{amount} after {squeeze(row.regime, _NAME)}{told}"
 
 
@@ -89,25 +98,45 @@ def found_sentences(view: AttributeView, summary: Summary) -> Iterable[str]:
     """What shows where the gap does not tell it, and whether the label explains what shows."""
     for row in view.rows:
         if row.finding is not None and row.finding.verdict == "exposed" and (row.gap is None or row.gap.state != "present"):
-            yield from _otherwise(row, bare=summary.bare)
+            yield from _otherwise(row, summary.scale, bare=summary.bare)
     shown = [finding for finding in view.findings if finding.verdict == "exposed"]
     if not summary.bare and shown and all(finding.basis == "explained_by_label" for finding in shown):
         yield "The true label explains it: among people with the same label it was not found."
+
+
+def inside_sentences(view: AttributeView, summary: Summary) -> Iterable[str]:
+    """What the answer rests on where outputs do not give it: how much can be read inside, or which check found it."""
+    where, read, found = "in" if summary.bare else "after", dict[str, float](), dict[str, list[str]]()
+    if any(finding.verdict == "exposed" for finding in view.findings) or any(
+        row.gap is not None and row.gap.state == "present" for row in view.rows
+    ):
+        return
+    for finding, row in ((row.finding, row) for row in view.rows if row.finding is not None):
+        best = next((e for e in (row.leak, row.stronger) if e is not None and e.state == "present" and e.value is not None), None)
+        if best is not None and (finding.verdict == "hidden" or finding.at_least):
+            read[row.regime] = best.value or 0.0
+        elif finding.verdict == "hidden" or finding.at_least:
+            found.setdefault(join_words([word_of(name) for name in finding.mechanisms]), []).append(row.regime)
+    if read and not (view.inside is None and _readable(view)):
+        low, high = percent(min(read.values())), percent(max(read.values()))
+        yield f"Inside, {high if low == high else f'{low[:-2]} to {high}'} of it can be read."
+    for by, names in found.items():
+        yield f"What found it {where} {_names(names)}: {by}."
 
 
 def _names(names: Iterable[str]) -> str:
     return join_words(at_most([squeeze(name, _NAME) for name in names], 4))
 
 
-def _otherwise(row: Row, *, bare: bool) -> Iterable[str]:
+def _otherwise(row: Row, scale: Scale, *, bare: bool) -> Iterable[str]:
     name, read, moved = squeeze(row.regime, _NAME), row.output_leak, row.effect
     if bare and row.leak is not None and row.leak.value is not None:
-        yield f"In {name} {percent(row.leak.value)} of all there is to know of it can be read."
+        yield f"In {name} {percent(row.leak.value)} of it can be read."
     elif read is not None and read.state == "present":
         yield f"After {name} {percent(read.value)} of it can be read from the outputs alone."
     elif moved is not None and moved.state == "present":
         counts = "" if moved.margin is None else f" ({number(100 * moved.margin, 0)} count)"
-        yield f"After {name} predictions move by {points(moved.value)}{counts} when exchanged inside."
+        yield f"After {name} predictions move by {scale.told(moved.value)}{counts} when exchanged inside."
 
 
 def training_sentence(view: AttributeView) -> str:
@@ -115,13 +144,15 @@ def training_sentence(view: AttributeView) -> str:
     inside = view.inside
     if inside is None:
         return _readable(view)
+    if inside.lacking:
+        return f"What training did to it inside is not known: {inside.lacking}."
     by, said = _by_word(view), list[str]()
     grown = [name for word in ("amplified", "suppressed") for name in by.get(word, ()) if name in inside.gains]
     parts = [f"{number(math.exp(inside.gains[name].value or 0.0), 1)} after {squeeze(name, _NAME)}" for name in grown]
     if parts:
         parts[0] = parts[0].replace(" after", " times as prominent inside after", 1)
         said.append(f"Training made it {join_words(at_most(parts, 4))}")
-    for word, told in (("left_alone", "unchanged"), ("not_present", "not there"), ("unknown", "unclear")):
+    for word, told in (("left_alone", "unchanged"), ("not_present", "not prominent"), ("unknown", "unclear")):
         if names := by.get(word):
             said.append(f"{told} after {_names(names)}" if said else f"Prominence inside: {told} after {_names(names)}")
     sentences = [f"{'; '.join(said)}."] if said else []
@@ -171,7 +202,7 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
             else "nothing is settled."
         )
         if inside:
-            told = f"surely inside after {len(inside)} of {len(view.findings)}."
+            told = f"{len(inside)} of {len(view.findings)} at least hidden."
     else:
         where = "in" if summary.bare else "after"
         told = f"{first}; open {where} {_names(open_)}." if open_ else f"{first}."
@@ -193,28 +224,26 @@ def _held(e: Estimate | None, margin: float | None) -> tuple[int, int] | None:
 
 
 def checks_line(controls: Sequence[Control]) -> str:
-    """How many checks of the instrument failed, and what that limits."""
+    """How many instrument checks failed, and what that limits."""
     run = [c for c in controls if c.passed is not None]
     failed = [c for c in run if not c.passed]
     if not failed:
-        return f"All {len(run)} checks passed." if run else ""
+        return f"All {len(run)} instrument checks passed." if run else ""
     absence = sum(c.kind == "positive" for c in failed)
-    start = f"{len(failed)} of {len(run)} checks failed; "
-    if absence == len(failed):
-        return f"{start}they limit only claims of absence."
-    if not absence:
-        return f"{start}they limit claims of presence."
-    return f"{start}{absence} limit only claims of absence, {len(failed) - absence} claims of presence or use."
+    barred = [(absence, "absent"), (len(failed) - absence, "present")]
+    told = join_words([f"{count} bar{'s' if count == 1 else ''} “{word}”" for count, word in barred if count])
+    return f"{len(failed)} of {len(run)} instrument checks failed: {told}."
 
 
 def cure_words(row: Row) -> str:
     """The best cure of a kind of training with what it leaves and costs, or what trying them showed."""
     if not row.tried:
-        return "none tried"
+        return "not tried"
     best = best_cure(row.tried, row.gap)
     if best is not None:
         name = best.words if len(best.words.split()) < 4 else best.name
-        return f"{shorten(name, _NAME)}: {number(100 * (best.left or 0.0), 0)}, {cost_words(best)}"
+        told = f"{shorten(name, _NAME)}: {number(100 * (best.left or 0.0), 0)}, {cost_words(best)}"
+        return f"{told}, still readable inside" if best.readable else told
     small = [one for one in row.tried if one.helps(row.gap)]
     return f"each costs over {AFFORDABLE:g}" if small else "none proven"
 
@@ -227,14 +256,14 @@ def cost_words(one: TriedView) -> str:
     return f"costs {number(value)}" if value > 0.0005 else "costs nothing"
 
 
-def reach_sentence(view: AttributeView, margin: float | None) -> str:
+def reach_sentence(view: AttributeView, margin: float | None, scale: Scale) -> str:
     """Whether a cure that was tried brings the gap below what counts."""
     rows = [row for row in view.rows if row.gap is not None and abs(row.gap.value or 0.0) >= (margin or 0.0)]
     tried = [(row, one) for row in rows for one in row.tried if one.left is not None]
     if margin is None or not tried:
         return ""
     below = [(row, one) for row, one in tried if one.most is not None and one.most < margin]
-    gap = f"the gap of {named(view.name)} below {points(margin)}"
+    gap = f"the gap of {named(view.name)} below {scale.told(margin)}"
     if not below:
         some = len(rows) < len(view.rows) or any(not row.tried for row in rows)
         where = f" after {_names(dict.fromkeys(row.regime for row, _ in tried))}" if some else ""
@@ -244,6 +273,7 @@ def reach_sentence(view: AttributeView, margin: float | None) -> str:
         row, one = cheap[0]
         left = list(dict.fromkeys(row.regime for row, _ in tried if row.regime not in {row.regime for row, _ in cheap}))
         rest = f"; no cheap one does after {_names(left)}" if left else ""
-        return f"After {squeeze(row.regime, _NAME)} {one.name} brings {gap} at next to no cost{rest}."
+        name = squeeze(one.name, _NAME) if one.alters_rows else "an eraser"
+        return f"After {squeeze(row.regime, _NAME)} {name} brings {gap} at next to no cost{rest}."
     cost = min((one.cost.value for _, one in below if one.cost is not None and one.cost.value is not None), default=None)
-    return f"Only cures that cost {number(cost, 2)} of AUROC or more bring {gap}." if cost else ""
+    return f"Only cures that cost {number(cost, 2)} of {scale.task.word} or more bring {gap}." if cost else ""

@@ -9,8 +9,9 @@ from proxyaudit.estimates.numbers import Numbers as Published
 from proxyaudit.estimates.numbers import largest_bound
 from proxyaudit.estimates.scope import entries, has_kind, listed, margins_of, read_scope, sites_of
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting.scale import Scale
 from proxyaudit.reporting.training import Inside, Pair, TriedView, inside_of, oriented, pair_of, reweighed, tried_of
-from proxyaudit.reporting.words import REAL, VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
+from proxyaudit.reporting.words import REAL, VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, beside_lead, checks, lead, question
 from proxyaudit.types import REFERENCES, ROLES, Control, Estimate, Finding
 
 MANY = 4
@@ -72,6 +73,11 @@ class AttributeView(NamedTuple):
         """Its findings, regime by regime."""
         return [row.finding for row in self.rows if row.finding is not None]
 
+    @property
+    def weighs_cures(self) -> bool:
+        """Whether a reader will look for cures: some were tried, or models on reweighed rows stand beside the others."""
+        return any(row.tried for row in self.rows) or any(row.regime == "reweighed" for row in self.references)
+
     def of(self, *channels: str) -> tuple[Estimate, ...]:
         """Its numbers of these channels."""
         return tuple(e for e in self.numbers if e.channel in channels)
@@ -86,6 +92,7 @@ class Summary(NamedTuple):
     regimes: tuple[str, ...]
     attributes: tuple[AttributeView, ...]
     margins: dict[str, float]
+    scale: Scale = Scale()  # in which unit gaps and effects are told
 
 
 def summarize(pack: EvidencePack) -> Summary:
@@ -109,7 +116,9 @@ def summarize(pack: EvidencePack) -> Summary:
         seen = {e.regime for e in numbers}
         levels = tuple(str(level) for level in listed(described.get(name, {}), "levels"))
         # With many attributes the reader needs them side by side, and the matrix explains the words.
-        said = lead(findings, bare=bare, asked=asked), answer(findings, words, brief=len(names) > MANY, asked=asked)
+        first = lead(findings, bare=bare, asked=asked)
+        first = first if bare or asked else f"{first} {beside_lead(findings)}".rstrip()
+        said = first, answer(findings, words, brief=len(names) > MANY, asked=asked)
         rows = tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen)
         references = tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen)
         inside = inside_of(published, name, regimes)
@@ -118,7 +127,7 @@ def summarize(pack: EvidencePack) -> Summary:
         views.append(AttributeView(name, roles[name], levels, *said, rows, references, profile, numbers, inside, pair))
     protected = [name for name in names if roles[name] == "protected"] or names
     asks = question(protected, bare=bare, asked=asked)
-    return Summary(asks, bare, words, regimes, tuple(views), margins_of(plan))
+    return Summary(asks, bare, words, regimes, tuple(views), margins_of(plan), Scale.of(plan))
 
 
 def _told(
@@ -132,9 +141,11 @@ def _told(
     gaps = {row.regime: row.gap for row in (*rows, *references)}
     tasks = {name: published.find("task", None, name) for name in gaps}
     made = []
+    # A reference is told among cures, not as the only one: nobody asked for cures then.
+    any_tried = any(e.channel == "cure" for e in by_id.values())
     for row in rows:
         tried = tried_of(row.finding, by_id, site)
-        beside = reweighed(gaps.get("reweighed"), tasks.get("reweighed"), tasks[row.regime]) if row.regime == REAL else None
+        beside = reweighed(gaps.get("reweighed"), tasks.get("reweighed"), tasks[row.regime]) if any_tried and row.regime == REAL else None
         if beside is not None and all(one.name != beside.name for one in tried):
             tried = (*tried, beside)
         tried = tuple(one._replace(gap=oriented(one.gap, pair), change=oriented(one.change, pair)) for one in tried)

@@ -124,6 +124,11 @@ class Drawing:
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
         self._made: list[str] = []
+        self._path: tuple[str, str] | None = None  # how the last element begins and ends, if it is a path
+
+    def _add(self, element: str) -> None:
+        self._made.append(element)
+        self._path = None
 
     def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, *, width: float = 1.0, dashes: Sequence[float] = ()) -> None:
         """Draw a straight line."""
@@ -135,18 +140,19 @@ class Drawing:
             return
         course = " ".join(f"{'ML'[index > 0]}{_short(x)} {_short(y)}" for index, (x, y) in enumerate(points))
         dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in dashes)}"' if dashes else ""
-        wide = "" if width == 1.6 else f' style="stroke-width:{width:g}"'
-        start, end = f'<path class="{colour}" d="', f'"{wide}{dash}/>'
+        wide = "" if width == 1.6 else f" w{10 * width:.0f}"
+        start, end = f'<path class="{colour}{wide}" d="', f'"{dash}/>'
         # Lines of one look that follow each other are one element: a page holds thousands of them.
-        if self._made and self._made[-1].startswith(start) and self._made[-1].endswith(end):
+        if self._path == (start, end):
             self._made[-1] = self._made[-1].removesuffix(end) + course + end
         else:
-            self._made.append(f"{start}{course}{end}")
+            self._add(f"{start}{course}{end}")
+            self._path = start, end
 
     def area(self, points: Sequence[tuple[float, float]], colour: str, *, opacity: float = 0.16) -> None:
         """Fill a shape faintly."""
         corners = " ".join(f"{_short(x)},{_short(y)}" for x, y in points)
-        self._made.append(f'<polygon class="{colour}" points="{corners}" fill-opacity="{opacity:g}"/>')
+        self._add(f'<polygon class="{colour}" points="{corners}" fill-opacity="{opacity:g}"/>')
 
     def mark(self, x: float, y: float, style: Style, *, size: float = 4.5) -> None:
         """Draw a point in the shape of its series."""
@@ -155,9 +161,9 @@ class Drawing:
                 self.line(x + x1 * size, y + y1 * size, x + x2 * size, y + y2 * size, style.colour, width=1.8)
         elif style.marker in _SHAPES:
             corners = " ".join(f"{_short(x + a * size)},{_short(y + b * size)}" for a, b in _SHAPES[style.marker])
-            self._made.append(f'<polygon class="{style.colour}" points="{corners}"/>')
+            self._add(f'<polygon class="{style.colour}" points="{corners}"/>')
         else:
-            self._made.append(f'<circle class="{style.colour}" cx="{_short(x)}" cy="{_short(y)}" r="{_short(size * 0.92)}"/>')
+            self._add(f'<circle class="{style.colour}" cx="{_short(x)}" cy="{_short(y)}" r="{_short(size * 0.92)}"/>')
 
     def text(
         self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = _SIZE, turn: float = 0
@@ -166,8 +172,8 @@ class Drawing:
         where = f'x="{_short(x)}" y="{_short(y)}"'
         turned = f' transform="rotate({turn:g} {_short(x)} {_short(y)})"' if turn else ""
         sized = "" if size == _SIZE else f' font-size="{size:g}"'
-        anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
+        anchored = "" if anchor == "start" else f" t{anchor[0]}"
+        self._add(f'<text class="{colour}{anchored}" {where}{sized}{turned}>{escape(visible(text))}</text>')
 
     def interval(self, e: Estimate, scale: Scale, colour: str, *, x: float = 0.0, y: float | None = None) -> None:
         """Draw an interval along a scale, level at ``y``, else upright at ``x``; an arrow where it goes on beyond the picture."""
@@ -204,7 +210,7 @@ class Drawing:
         """The chart as an element of a page; ``ident`` must be unique on it."""
         head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="{_SIZE}"'
         if not title:
-            return f'{head} aria-hidden="true" focusable="false">{"".join(self._made)}</svg>'
+            return f'{head} aria-hidden="true">{"".join(self._made)}</svg>'
         label = f' role="img" aria-labelledby="{ident}-title {ident}-desc">'
         words = f'<title id="{ident}-title">{escape(visible(title))}</title><desc id="{ident}-desc">{escape(visible(description))}</desc>'
         return head + label + words + "".join(self._made) + "</svg>"

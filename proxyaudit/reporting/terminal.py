@@ -10,16 +10,17 @@ from proxyaudit.reporting.summary import AttributeView, Row, Summary
 from proxyaudit.reporting.text import DASH, number, percent, shorten, squeeze
 from proxyaudit.reporting.words import verdict_text
 
-_DID = {"amplified": "up", "left_alone": "as before", "suppressed": "down", "not_present": "not there", "unknown": "unclear"}
-_HEADER = ("Attribute", "Trained on", "Prominence", "Gap", "AUROC", "Verdict", "Best cure")
+_DID = {"amplified": "up", "left_alone": "as before", "suppressed": "down", "not_present": "not prominent", "unknown": "unclear"}
+_HEADER = ("Attribute", "Trained on", "Prominence", "Gap", "", "Verdict", "Best cure")
 
 
 def found_table(summary: Summary) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows: what training did, what shows, what the models are worth, the verdict and the best cure; cells are bounded."""
     bare, prominent = summary.bare, any(view.inside for view in summary.attributes)
-    tried = any(row.tried for view in summary.attributes for row in view.rows)
+    tried = any(view.weighs_cures for view in summary.attributes)
     kept = [True, True, True, not bare, not bare, True, tried and not bare]
     header = [*_HEADER]
+    header[4] = summary.scale.task.word
     header[1] = "Activations" if bare else header[1]
     header[2] = header[2] if prominent else "Inside"
     rows = []
@@ -42,13 +43,17 @@ def _did(view: AttributeView, row: Row) -> str:
     if view.inside is None or training is None:
         strong = row.stronger
         return f"{word_of(strong.channel)} {percent(strong.value)}" if strong is not None else percent(row.leak.value if row.leak else None)
-    gain = view.inside.gains.get(row.regime)
+    own, gain = view.inside.own.get(row.regime), view.inside.gains.get(row.regime)
+    if training.word == "unknown":  # a factor would read as an answer
+        share = "" if own is None else f"{percent(own.value, 1)}, "
+        return share.rstrip(", ") if view.inside.lacking else f"{share}{_DID['unknown']}"
     times = "" if gain is None or gain.value is None or training.word == "not_present" else f" {number(math.exp(gain.value), 1)}x"
     return f"{_DID[training.word]}{times}"
 
 
 def _cure(row: Row) -> str:
-    return cure_words(row).partition(":")[0]
+    words = cure_words(row).partition(":")[0]
+    return "too costly" if words.startswith("each costs") else words  # the column has room for no more
 
 
 def found_lines(summary: Summary) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """Text for readers: numbers, and strings from data made visible and harmless."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from proxyaudit.types import Estimate
 # Control characters, marks that turn the reading direction, surrogates and non-characters. Shown as
 # code points: they break XML, or make a name read as another one.
 _INVISIBLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"
+    "\U000e0000-\U000e0fff]"
 )
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -26,6 +28,15 @@ def visible(text: str) -> str:
     'a⟨U+202E⟩b'
     """
     return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def escaped(document: str) -> str:
+    r"""JSON with the same characters as escapes, but for its own line ends: it means the same, and steers no terminal.
+
+    >>> escaped('["a\u202eb"]')
+    '["a\\u202eb"]'
+    """
+    return _INVISIBLE.sub(lambda match: match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1], document)
 
 
 def shorten(text: str, length: int = 24) -> str:

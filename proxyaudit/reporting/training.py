@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from proxyaudit.channels.cures.estimate import AFFORDABLE
+from proxyaudit.data.cures import ERASED
 from proxyaudit.estimates.numbers import Numbers
+from proxyaudit.estimates.task import YARDSTICKS
 from proxyaudit.estimates.training import PROMINENCE, deciding_site
 from proxyaudit.types import Estimate, Finding
 
@@ -24,9 +26,16 @@ class Inside(NamedTuple):
     kept: Mapping[str, Estimate]  # of what real training added, else the ratio to real training
     profile: Mapping[str, Mapping[str, Estimate]]  # by site
 
+    @property
+    def lacking(self) -> str:
+        """Why nothing can be said of training, where there is no network before it to compare with; else empty."""
+        if self.untrained is None:
+            return "no untrained network was given (--activations NAME=FILE with --untrained NAME)"
+        return "" if self.untrained in self.own else "no untrained network was measured beside"
+
 
 class TriedView(NamedTuple):
-    """One way to alter the training rows that was tried, with what it left and cost."""
+    """One way to alter the training rows, or the trained model, that was tried, with what it left and cost."""
 
     name: str
     words: str
@@ -34,7 +43,8 @@ class TriedView(NamedTuple):
     change: Estimate | None
     cost: Estimate | None
     prominence: Estimate | None
-    ready: bool = True  # whether the release can be written by ``proxyaudit cure``
+    ready: bool = True  # whether a command makes it
+    leak: Estimate | None = None  # what a linear reader still finds inside, where that was read
 
     @property
     def left(self) -> float | None:
@@ -50,8 +60,18 @@ class TriedView(NamedTuple):
 
     @property
     def affordable(self) -> bool:
-        """Whether it costs at most a hundredth of AUROC."""
+        """Whether it costs at most a hundredth of AUROC (of a number of R squared)."""
         return self.cost is not None and self.cost.value is not None and self.cost.value <= AFFORDABLE
+
+    @property
+    def alters_rows(self) -> bool:
+        """Whether it gives a release; an eraser is put into the model."""
+        return self.name != ERASED
+
+    @property
+    def readable(self) -> bool:
+        """Whether what an eraser was put against is surely still read by a linear reader."""
+        return not self.alters_rows and self.leak is not None and self.leak.low is not None and self.leak.low > 0
 
     def helps(self, before: Estimate | None) -> bool:
         """Whether it surely makes the gap smaller."""
@@ -91,7 +111,17 @@ def tried_of(finding: Finding | None, by_id: Mapping[str, Estimate], site: str |
         numbers = [by_id[ref] for ref in cure.estimates if ref in by_id]
         of = {e.measure: e for e in numbers if e.site is None or e.site == site}
         words = next((e.context for e in numbers if e.context), cure.name)
-        made.append(TriedView(cure.name, words, of.get("gap"), of.get("gap_change"), of.get("auroc_cost"), of.get("prominence")))
+        made.append(
+            TriedView(
+                cure.name,
+                words,
+                of.get("gap"),
+                of.get("gap_change"),
+                next((of[by.cost] for by in YARDSTICKS.values() if by.cost in of), None),
+                of.get("prominence"),
+                leak=of.get("leak"),
+            )
+        )
     return tuple(made)
 
 

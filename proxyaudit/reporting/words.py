@@ -128,7 +128,7 @@ def targets(findings: Iterable[Finding]) -> list[Finding]:
 def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False) -> str:
     """The answer to the question in a few words; "no" only where every verdict that was asked for says "removed"."""
     meant = list(findings) if bare or asked else targets(findings)
-    kinds = {"removed" if f.verdict == "removed" else "open" if f.verdict == "inconclusive" and not f.at_least else "there" for f in meant}
+    kinds = {_kind(f) for f in meant}
     return {
         frozenset(): "No verdict.",
         frozenset({"there"}): "Yes.",
@@ -138,6 +138,18 @@ def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False
         frozenset({"removed", "open"}): "Not in some; for the rest these data cannot tell.",
         frozenset({"there", "removed"}): "In some, not in all.",
     }.get(frozenset(kinds), "In some, not in all; for the rest these data cannot tell.")
+
+
+def beside_lead(findings: Sequence[Finding]) -> str:
+    """What real rows did, where it is found after them alone: their row would else contradict the lead, which is not about them."""
+    there = [f.regime for f in findings if _kind(f) == "there"]
+    return "After real: yes." if there == [REAL] and len(findings) > 1 else ""
+
+
+def _kind(finding: Finding) -> str:
+    if finding.verdict == "removed":
+        return "removed"
+    return "open" if finding.verdict == "inconclusive" and not finding.at_least else "there"
 
 
 def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False, asked: bool = False) -> str:

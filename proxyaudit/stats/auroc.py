@@ -1,7 +1,6 @@
 """The area under the ROC curve of one score, with the influence of each row on it (DeLong et al. 1988)."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 from proxyaudit.arrays import Bools, Floats
 
@@ -11,6 +10,8 @@ def auroc_with_influence(scores_n: Floats, positive_n: Bools) -> tuple[float, Fl
 
     Raises ``ValueError``: there are no rows of one kind.
     """
+    from scipy.stats import rankdata  # slow to import, and needed where something is measured alone
+
     high, low = scores_n[positive_n], scores_n[~positive_n]
     if not len(high) or not len(low):
         raise ValueError("an area under the ROC curve needs rows of both kinds")

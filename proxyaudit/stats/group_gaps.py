@@ -6,7 +6,6 @@ from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from proxyaudit.arrays import Floats, Ints, Places
 from proxyaudit.stats.intervals import (
@@ -110,17 +109,51 @@ def gaps_within_label(
     clusters_n: Ints,
     fewest: int,
     places: Places = (),
+    target_n: Floats | None = None,
 ) -> list[tuple[float, Measured]] | None:
-    """The gap within each true label, with its share of the rows; ``None`` where one has fewer than ``fewest`` rows of either group."""
+    """The gap within each true label, with its share of the rows; ``None`` where one has fewer than ``fewest`` rows of either group.
+
+    Where labels are bands of a number ``target_n``, what goes along with that number within the groups of a band is taken out.
+    """
     gaps = []
     either = (groups_n == low) | (groups_n == high)
     for label in np.unique(labels_n[either]):
         inside = labels_n == label
         if min(int((inside & (groups_n == g)).sum()) for g in (low, high)) < fewest:
             return None  # leaving a group out would look better than it is
-        gap = over_seeds([gap_in(outputs, groups_n, low, high, column, clusters_n, inside) for outputs in outputs_snc], places)
+        asked = (groups_n, low, high, column, clusters_n, inside)
+        own = [gap_in(outputs, *asked) if target_n is None else _gap_beside(outputs, target_n, *asked) for outputs in outputs_snc]
+        gap = over_seeds(own, places)
         gaps.append((float((inside & either).sum() / either.sum()), gap))
     return gaps
+
+
+def _gap_beside(
+    outputs_nc: Floats, target_n: Floats, groups_n: Ints, low: int, high: int, column: int, clusters_n: Ints, rows_n: NDArray[np.bool_]
+) -> Measured:
+    """The gap among rows without what follows the target there, by one slope within both groups, whose error is counted in."""
+    p, about, along = outputs_nc[:, column], np.zeros(len(target_n)), np.zeros(len(target_n))
+    means = []
+    for group in (low, high):
+        inside = rows_n & (groups_n == group)
+        means.append(float(target_n[inside].mean()))
+        about[inside], along[inside] = target_n[inside] - means[-1], p[inside] - p[inside].mean()
+    spread = float(about @ about)
+    slope = float(about @ along) / spread if spread > 0 else 0.0
+    gap = gap_in((p - slope * target_n)[:, None], groups_n, low, high, 0, clusters_n, rows_n)
+    turned = about * (along - slope * about) / spread if spread > 0 else about
+    return replace(gap, influence_n=gap.influence_n - (means[1] - means[0]) * turned)
+
+
+def distance_in(outputs_n: Floats, groups_n: Ints, low: int, high: int, clusters_n: Ints) -> tuple[Measured, float]:
+    """Largest difference between two groups in the share of rows at or below a value, and its 95th percentile were there none."""
+    sides = [np.sort(outputs_n[groups_n == group]) for group in (low, high)]
+    values = np.unique(np.concatenate(sides))
+    apart = np.subtract(*(np.searchsorted(side, values, "right") / len(side) for side in sides))
+    at = int(np.abs(apart).argmax())
+    found = gap_in((outputs_n <= values[at]).astype(np.float64)[:, None], groups_n, low, high, 0, clusters_n)
+    people = [len(np.unique(clusters_n[groups_n == group])) for group in (low, high)]
+    return found.oriented(), float(1.358 * np.sqrt(1 / people[0] + 1 / people[1]))
 
 
 def weighted_sum(gaps: Sequence[tuple[float, Measured]]) -> Measured:
@@ -204,6 +237,8 @@ def has_support(y_tn: Floats, groups_n: Ints, low: int, high: int) -> bool:
 
 def auroc(scores_n: Floats, positive_n: NDArray[np.bool_]) -> float:
     """Area under the ROC curve with ties counted half (Mann-Whitney)."""
+    from scipy.stats import rankdata  # slow to import, and needed where something is measured alone
+
     positives = int(positive_n.sum())
     negatives = len(positive_n) - positives
     if not positives or not negatives:

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 from proxyaudit.arrays import Floats, Ints, Places
 from proxyaudit.stats.components import Part, Spread
+from proxyaudit.stats.laws import t_quantile, t_tail
 from proxyaudit.stats.p_values import ABSENT_AT
 from proxyaudit.stats.pools import Pool
 
@@ -200,7 +201,7 @@ def _interval(measured: Measured, level: float, *, another: bool = False) -> Int
     if np.isfinite(se):
         spread = Spread.of(measured.seed_values, measured.places)
         if spread is None:
-            half = float(stats.t.ppf(0.5 + level / 2, df)) * se
+            half = float(t_quantile(0.5 + level / 2, df)) * se
         else:
             between = (spread.of_next if another else spread.of_mean)(measured.prior)
             half = _usual_half([_without_repetitions(measured), between], (1 - level) / 2)
@@ -214,7 +215,7 @@ def p_above(measured: Measured, margin: float) -> float:
         return 1.0
     if interval.se == 0:
         return 0.0 if interval.value > margin else 1.0
-    return float(stats.t.sf((interval.value - margin) / interval.se, interval.df))
+    return t_tail((interval.value - margin) / interval.se, interval.df)
 
 
 def p_below(measured: Measured, margin: float) -> float:
@@ -242,7 +243,9 @@ def _p_of(half: Callable[[Sequence[Part], float], float], parts: Sequence[Part],
         return 0.5
     if distance >= half(parts, _SMALLEST_P):
         return _SMALLEST_P
-    found = optimize.brentq(lambda log: half(parts, float(np.exp(log))) - distance, np.log(_SMALLEST_P), np.log(_LARGEST_P))
+    from scipy.optimize import brentq  # slow to import, and seldom needed
+
+    found = brentq(lambda log: half(parts, float(np.exp(log))) - distance, np.log(_SMALLEST_P), np.log(_LARGEST_P))
     return float(np.exp(found))
 
 
@@ -312,7 +315,7 @@ def fieller_ratio(top: Measured, bottom: Measured, level: float = 0.95) -> Inter
     var_b, df_b = _variance_and_df(bottom)
     var_d, _ = _variance_and_df(top - bottom)
     covariance = (var_a + var_b - var_d) / 2
-    t = float(stats.t.ppf(0.5 + level / 2, min(df_a, df_b)))
+    t = float(t_quantile(0.5 + level / 2, min(df_a, df_b)))
     g = t**2 * var_b / b**2 if b else float("inf")
     if not np.isfinite(g) or g >= 1 or not np.isfinite(var_a):
         return None

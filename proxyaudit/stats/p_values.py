@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 PRESENT_AT = 0.05  # what is found, after the correction for looking at many numbers
 ABSENT_AT = 0.01  # what is certified not to be there
@@ -26,6 +25,8 @@ def tail_probability(statistic: float, null: NDArray[np.float64]) -> float:
     sd = float(null.std())
     if sd <= 0:
         return 1.0
+    from scipy import stats  # slow to import, and needed where something is measured alone
+
     skewness = float(np.clip(stats.skew(null), 0.01, 4.0))
     return float(stats.pearson3.sf((statistic - float(null.mean())) / sd, skewness))
 

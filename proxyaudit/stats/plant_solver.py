@@ -6,6 +6,7 @@ three steps on all rows then make it exact.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -92,11 +93,12 @@ class Runs:
         return np.ascontiguousarray(means.T, dtype=np.float32)
 
 
+@lru_cache
 def _starts(n: int) -> Ints:
     starts, at, longest = [], 0, max(1, int(n * _LONGEST))
     while at < n:
         starts.append(at)
-        at += int(np.clip(_GROWTH * min(at, n - at), 1, longest))
+        at += int(min(max(_GROWTH * min(at, n - at), 1), longest))
     return np.array(starts, dtype=np.int64)
 
 
@@ -222,7 +224,7 @@ class SeveralPlants:
         """Means ``(P, K, B)`` within strata."""
         if self.means is None:
             # In double precision: single sums of nearly equal numbers are off by more than the rates may be.
-            return np.asarray(values_pkn.mean(axis=2, dtype=np.float64)[..., None])
+            return np.asarray((np.add.reduce(values_pkn, axis=2, dtype=np.float64) / self.n)[..., None])
         means = self.means @ np.ascontiguousarray(values_pkn.reshape(-1, self.n).T)
         return np.asarray(means.T, dtype=np.float64).reshape(*values_pkn.shape[:2], -1)
 
@@ -250,13 +252,16 @@ class SeveralPlants:
         free = p[:, 1:]
         parts = [free] if self.strata is None else [free[:, :, self.strata == b] for b in range(means.shape[2])]
         counted = [part / np.float32(max(part.shape[2], 1)) for part in parts] if self.sizes is None else self._counted(free)
-        jacobian = np.stack([-(one @ part.transpose(0, 2, 1)) for one, part in zip(counted, parts, strict=True)]).astype(np.float64)
+        blocks = [-(one @ part.transpose(0, 2, 1)) for one, part in zip(counted, parts, strict=True)]
+        jacobian = (blocks[0][None] if len(blocks) == 1 else np.stack(blocks)).astype(np.float64)
         diagonal = np.arange(self.classes - 1)
-        jacobian[..., diagonal, diagonal] += np.moveaxis(means[:, 1:], 2, 0) + 1e-9
+        jacobian[..., diagonal, diagonal] += means[:, 1:].transpose(2, 0, 1) + 1e-9
         wanted = (self.wanted - means - moved)[:, 1:]
-        step = np.moveaxis(np.linalg.solve(jacobian, np.moveaxis(wanted, 2, 0)[..., None])[..., 0], 0, 2)
-        ratio = np.log(self.wanted / np.maximum(means, 1e-30))
+        step = np.linalg.solve(jacobian, wanted.transpose(2, 0, 1)[..., None])[..., 0].transpose(1, 2, 0)
         near = np.abs(step).max(axis=1, keepdims=True) < _LARGEST_STEP
+        if near.all():
+            return np.asarray(step)
+        ratio = np.log(self.wanted / np.maximum(means, 1e-30))
         return np.where(near, step, np.clip(ratio[:, 1:] - ratio[:, :1], -50, 50))
 
     def _counted(self, free: Singles) -> list[Singles]:
@@ -365,26 +370,23 @@ class _Search:
     def step(self, at: Ints, leak: Floats, off: Floats) -> NDArray[np.bool_]:
         """Move the slopes ``at`` some columns by the leaks found there, with rates ``off`` by that; whether there is any way left."""
         slope, wanted, found = self.slope[at], self.wanted[at], np.maximum(leak, 1e-12)
+        last_slope, last_leak = self.last_slope[at], self.last_leak[at]
         # Leaks at rates that are off are no bounds, and tell nothing while the rates are far off.
         even, near = off < _RATE_TOLERANCE, off < np.maximum(_RATE_TOLERANCE, _NEAR_LEAK * wanted)
-        self.low[at] = np.where(even & (leak < wanted), slope, self.low[at])
-        self.high[at] = np.where(even & (leak >= wanted), slope, self.high[at])
-        low, high = self.low[at], self.high[at]
+        low = self.low[at] = np.where(even & (leak < wanted), slope, self.low[at])
+        high = self.high[at] = np.where(even & (leak >= wanted), slope, self.high[at])
         with np.errstate(divide="ignore", invalid="ignore"):
-            power = np.log(found / self.last_leak[at]) / np.log(slope / self.last_slope[at])
+            power = np.log(found / last_leak) / np.log(slope / last_slope)
         # A small leak grows with the square of the slope, a large one more slowly: the power is read off the last two points.
-        power = np.where(np.isfinite(power), np.clip(power, 0.2, 3.0), 2.0)
-        self.last_slope[at], self.last_leak[at] = np.where(near, slope, self.last_slope[at]), np.where(near, found, self.last_leak[at])
-        guess = slope * np.exp(np.clip(np.log(wanted / found) / power, -2.0, 2.0))
-        middle = np.where(np.isfinite(high), (low + np.where(np.isfinite(high), high, 0.0)) / 2, 2 * slope)
+        power = np.where(np.isfinite(power), np.minimum(np.maximum(power, 0.2), 3.0), 2.0)
+        self.last_slope[at], self.last_leak[at] = np.where(near, slope, last_slope), np.where(near, found, last_leak)
+        guess = slope * np.exp(np.minimum(np.maximum(np.log(wanted / found) / power, -2.0), 2.0))
+        bounded = np.isfinite(high)
+        most = np.where(bounded, high, 0.0)
+        middle = np.where(bounded, (low + most) / 2, 2 * slope)
         self.slope[at] = np.where(near, np.where((guess > low) & (guess < high), guess, middle), slope)
-        self.stuck[at] = np.where(near, 0, self.stuck[at] + 1)
-        return np.asarray(
-            (self.stuck[at] < _MOST_STUCK)
-            & (slope <= 8 * _LARGEST_SLOPE)
-            & (low <= _LARGEST_SLOPE)
-            & ~(high - low < 1e-9 * np.where(np.isfinite(high), high, 0.0))
-        )
+        stuck = self.stuck[at] = np.where(near, 0, self.stuck[at] + 1)
+        return np.asarray((stuck < _MOST_STUCK) & (slope <= 8 * _LARGEST_SLOPE) & (low <= _LARGEST_SLOPE) & ~(high - low < 1e-9 * most))
 
 
 def _means_of_strata(sizes_n: NDArray[Any], strata_n: Ints | None) -> tuple[Any, Floats]:

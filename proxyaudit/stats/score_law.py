@@ -7,15 +7,16 @@ cumulants fix it, in the form of a Pearson III distribution.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from proxyaudit.arrays import Floats
+from proxyaudit.stats.laws import normal_quantile, normal_tail
 
 _LEAST_SKEW, _MOST_SKEW = -1.0, 3.0
 _LEAST_SKEWED = 1e-3  # below it a normal variable serves
 _SMALLEST_LEAK, _LARGEST_LEAK, _STEPS = 1e-4, 0.99, 400
 # Normal quantiles at which labels rule a direction out, and twice the chance that they do so, in either way, to the one that they follow.
-BARS = (*((bar, 4 * float(stats.norm.sf(bar))) for bar in (3.3, 4.4, 6.0)), (np.inf, 0.0))
+BARS = (*((bar, 4 * normal_tail(bar)) for bar in (3.3, 4.4, 6.0)), (np.inf, 0.0))
 _SURE = 37.0  # normal quantiles beyond it are probabilities of zero
 
 
@@ -98,7 +99,7 @@ class Readings:
         found = np.ones(len(at))
         for bar, spent in BARS:
             left = np.isfinite(quantiles) & (at < self.until(bar)[:, None])
-            p = stats.norm.cdf(np.where(left, quantiles, -_SURE).max(axis=0, initial=-_SURE))
+            p = special.ndtr(np.where(left, quantiles, -_SURE).max(axis=0, initial=-_SURE))
             # The level of a test fixes its bar: no more than half of it is spent on what is ruled out.
             found = np.minimum(found, np.maximum(p, spent) + spent)
         return found
@@ -129,8 +130,8 @@ def largest_excluded(at: Floats, p: Floats, level: float) -> float:
 
 def _crossing(at: Floats, p: Floats, left: int, level: float) -> float:
     """Leak between two neighbours at which the p-value passes the level."""
-    one, other = stats.norm.ppf(np.clip(p[left : left + 2], 1e-300, 1 - 1e-15))
-    share = float(np.clip((stats.norm.ppf(level) - one) / (other - one), 0.0, 1.0)) if other != one else 1.0
+    one, other = special.ndtri(np.clip(p[left : left + 2], 1e-300, 1 - 1e-15))
+    share = float(np.clip((special.ndtri(level) - one) / (other - one), 0.0, 1.0)) if other != one else 1.0
     return float(at[left] + share * (at[left + 1] - at[left]))
 
 
@@ -186,8 +187,8 @@ def rows_needed(readings: Readings, n: int, margin: float, power: float = 0.95, 
         signal = max(float(np.interp(margin, reading.leaks, reading.means - reading.means[0])), 1e-12)
         # How the variance grows with the signal.
         steep = max(0.0, (float(np.interp(margin, reading.leaks, reading.sds)) ** 2 - noise) / signal)
-        bar = signal * factors + float(stats.norm.ppf(level)) * np.sqrt(noise + steep * signal * factors)
-        enough &= stats.norm.cdf(bar / np.sqrt(noise)) >= power
+        bar = signal * factors + normal_quantile(level) * np.sqrt(noise + steep * signal * factors)
+        enough &= special.ndtr(bar / np.sqrt(noise)) >= power
     return int(np.ceil(n * factors[enough][0])) if enough.any() else None
 
 
@@ -203,6 +204,8 @@ def power_of_absence(
     """
     if dimensions < 1 or n <= (dimensions if rank is None else rank) + 1:
         return 0.0
+    from scipy import stats  # slow to import, and needed by plans alone
+
     signal, scale, degrees = _law_of(n, dimensions, margin, rates_k)
     return float(stats.chi2.cdf(stats.ncx2.ppf(level, degrees, signal / scale), degrees))
 
@@ -211,6 +214,8 @@ def power_of_presence(n: int, dimensions: int, margin: float, leak: float, rates
     """Probability that a leak above the margin is called present by the linear score test; arguments as of :func:`power_of_absence`."""
     if dimensions < 1 or n <= dimensions + 1:
         return 0.0
+    from scipy import stats  # slow to import, and needed by plans alone
+
     signal, scale, degrees = _law_of(n, dimensions, margin, rates_k)
     bar = stats.ncx2.isf(level, degrees, signal / scale)
     return float(stats.ncx2.sf(bar, degrees, signal / scale * leak / margin))

@@ -105,3 +105,92 @@ def _unsafe(table: _Table, atoms: Sequence[int]) -> Iterator[list[int]]:
             one[list(places)] = 1.0
             if bool((np.abs(span.T @ (span @ one) - one) < _SAME).all()) and table.is_few([atoms[place] for place in places]):
                 yield [atoms[place] for place in places]
+
+
+_MOST_STEPS = 1_000  # of a search for differences; where it takes more, what could be one is not told
+
+
+def hidden_beside(codes_n: Ints, told_n: Ints, chosen: Sequence[Bools], people_n: Ints, smallest: int) -> frozenset[int]:
+    """Groups that may not be told beside those of another grouping that are: people under 40 and people of 30 to 65, say.
+
+    Neither need be made of the other. Where sums of groups of both differ by fewer people than may be told, the groups of ``codes_n`` in
+    that difference are left out. Both are -1 for rows of no group that is told.
+    """
+    hidden: set[int] = set()
+    while found := _in_difference(np.where(np.isin(codes_n, list(hidden)), -1, codes_n), told_n, chosen, people_n, smallest):
+        hidden |= found
+    return frozenset(hidden)
+
+
+def _in_difference(codes_n: Ints, told_n: Ints, chosen: Sequence[Bools], people_n: Ints, smallest: int) -> set[int]:
+    """Groups of ``codes_n`` in some difference of sums that is too small; empty where there is none."""
+    pairs, atom_n = np.unique(np.column_stack([codes_n, told_n]), axis=0, return_inverse=True)
+    table = _Table(atom_n.ravel().astype(np.int64), pairs[:, 0], np.zeros((0, len(pairs))), chosen, people_n, smallest)
+    places = [atom for atom, (own, other) in enumerate(pairs) if own >= 0 or other >= 0]
+    for part in (part for one in chosen for part in (one, ~one)):
+        counts = [len(np.unique(people_n[(table.atom_n == atom) & part])) for atom in range(len(pairs))]
+        small = {atom for atom in places if counts[atom] < smallest}
+        if small:
+            search = _Differences([(atom, int(pairs[atom, 0]), int(pairs[atom, 1])) for atom in places], small, table)
+            if found := search.found():
+                return found
+    return set()
+
+
+class _Differences:
+    """Whole numbers of times that each group is added, so that every atom is counted once or not at all, and none but small ones is."""
+
+    def __init__(self, atoms: Sequence[tuple[int, int, int]], small: set[int], table: _Table) -> None:
+        self.small, self.table, self.steps = small, table, 0
+        self.near: dict[tuple[str, int], list[tuple[int, tuple[str, int] | None]]] = {}
+        for atom, own, other in atoms:
+            ends = [end for end in (("own", own), ("other", other)) if end[1] >= 0]
+            for end in ends:
+                self.near.setdefault(end, []).append((atom, next((one for one in ends if one != end), None)))
+
+    def found(self) -> set[int]:
+        """The groups of one's own in a sum that is too small."""
+        left = set(self.near)
+        while left:
+            start = min(left, key=lambda end: (all(beside is not None for _, beside in self.near[end]), end))
+            order = self._reached(start)
+            left -= set(order)
+            if not any(atom in self.small for end in order for atom, _ in self.near[end]):
+                continue
+            if (taken := self._tried(order, {}, 0)) is not None:
+                return taken
+        return set()
+
+    def _reached(self, start: tuple[str, int]) -> list[tuple[str, int]]:
+        order = [start]
+        for end in order:
+            order += [beside for _, beside in self.near[end] if beside is not None and beside not in order]
+        return order
+
+    def _tried(self, order: Sequence[tuple[str, int]], times: dict[tuple[str, int], int], place: int) -> set[int] | None:
+        self.steps += 1
+        if self.steps > _MOST_STEPS:
+            return {code for side, code in order if side == "own"}
+        if place == len(order):
+            atoms = [
+                atom
+                for end in order
+                for atom, beside in self.near[end]
+                if times[end] + times.get(beside or end, 0) * (beside is not None) == 1
+            ]
+            few = bool(atoms) and self.table.is_few(sorted(set(atoms)))
+            return {code for side, code in order if side == "own" and times[side, code]} if few else None
+        for value in self._values(order[place], times):
+            if (taken := self._tried(order, {**times, order[place]: value}, place + 1)) is not None:
+                return taken
+        return None
+
+    def _values(self, end: tuple[str, int], times: dict[tuple[str, int], int]) -> list[int]:
+        """How often a group can be added, beside those whose number is settled."""
+        allowed: set[int] | None = None
+        for atom, beside in self.near[end]:
+            if beside is None or beside in times:
+                base = 0 if beside is None else -times[beside]
+                fits = {base, base + 1} if atom in self.small else {base}
+                allowed = fits if allowed is None else allowed & fits
+        return sorted({0} if allowed is None else allowed, key=abs)

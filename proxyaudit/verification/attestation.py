@@ -2,13 +2,25 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from proxyaudit.attestation.envelope import Envelope, read_envelope, read_envelopes
+from proxyaudit.attestation.keys import PublicKey
 from proxyaudit.attestation.sealing import PAYLOAD as SEAL
-from proxyaudit.attestation.statements import CHANGE, KINDS, PAYLOAD, VERDICTS, Statement, claims, read_statement
+from proxyaudit.attestation.statements import (
+    CHANGE,
+    KINDS,
+    PAYLOAD,
+    TEST_RESULT,
+    VERDICTS,
+    Statement,
+    claims,
+    outcome_faults,
+    policy_of,
+    read_statement,
+)
 from proxyaudit.attestation.timestamps import check, stamped
 from proxyaudit.attestation.trust import Trust
 from proxyaudit.digests import digest_of
@@ -20,9 +32,10 @@ from proxyaudit.evidence.seal import NamedSeal, deviations, named_seal
 from proxyaudit.files import read_file
 from proxyaudit.verification.checks import Check
 
-SIGNATURES, SEALED, TIME = "attestation", "seal", "time stamp"
-UNCHECKED = (SIGNATURES, TIME)  # left unchecked where nobody said whom to believe
+SIGNATURES, SEALED, TIME, RECEIPT_SIGNATURE = "attestation", "seal", "time stamp", "receipt's signature"
+UNCHECKED = (SIGNATURES, TIME, RECEIPT_SIGNATURE)  # left unchecked where nobody said whom to believe
 _TOLD = 4
+_ALWAYS = ("run", "plan_digest", "verdicts", "change", "source")  # what every version stated
 
 
 def attestation_checks(pack: EvidencePack, folder: Path, trust: Trust, *, pages: bool = True) -> list[Check]:
@@ -50,14 +63,15 @@ class _Signed(NamedTuple):
 
 def _signatures(signed: _Signed, folder: Path, trust: Trust, *, pages: bool) -> Check:
     if not (folder / ATTESTATION).exists():
-        return Check(SIGNATURES, ATTESTATION, [f"{ATTESTATION} is missing: nobody signed this {signed.what}"])
+        missing = [f"{ATTESTATION} is missing: nobody signed this {signed.what}"]
+        return Check(SIGNATURES, ATTESTATION, missing, unsigned=missing)
     try:
         envelopes = read_envelopes(read_file(folder / ATTESTATION))
         read = [(envelope, read_statement(envelope.payload)) for envelope in envelopes]
     except (OSError, ValueError) as error:
         return Check(SIGNATURES, ATTESTATION, [f"{ATTESTATION} cannot be read ({str(error)[:160]})"])
     hashes, _ = read_manifest(folder)
-    problems, stale = [], set[str]()
+    problems, stale = [f"{ATTESTATION}: {line}" for line in _mixed(read, signed)], set[str]()
     for envelope, statement in read:
         other = {name for name in {*hashes, *statement.subjects} if hashes.get(name) != statement.subjects.get(name)}
         if other <= set(REPORT_FILES) and not trust.keys:
@@ -75,22 +89,35 @@ def _signatures(signed: _Signed, folder: Path, trust: Trust, *, pages: bool) -> 
         again = f"; {' and '.join(sorted(stale))} changed since ('proxyaudit sign' signs anew)" if stale else ""
         told = f"signed in the name of {_ids(others)}, which nobody checked: no --key was given{again}"
         return Check(SIGNATURES, told, problems, skipped=not problems)
-    problems += [f"{ATTESTATION}: {line}" for key in trust.keys if (line := _not_signed(key, read, signed)) is not None]
+    expired = {key.keyid: f"{ATTESTATION}: the key {key.told} expired on {key.not_after}" for key in trust.keys if key.expired()}
+    not_signed = {key.keyid: f"{ATTESTATION}: {line}" for key in trust.keys if (line := _not_signed(key, read, signed)) is not None}
+    forged = {f"{ATTESTATION}: {_forged(key)}" for key in trust.keys}
+    lacking = [line for key in trust.keys for found in (not_signed, expired) if (line := found.get(key.keyid)) is not None]
+    told = who_signed([(key, key.keyid not in not_signed) for key in trust.keys])
     more = f"; and in the name of {_ids(others)}, which nobody checked" if others else ""
-    return Check(SIGNATURES, f"{len(hashes)} files of {MANIFEST} signed by {', '.join(key.told for key in trust.keys)}{more}", problems)
+    unsigned = [line for line in lacking if line not in forged]
+    return Check(SIGNATURES, f"{len(hashes)} files of {MANIFEST} {told}{more}", [*problems, *lacking], unsigned=unsigned)
 
 
-def _not_signed(key: Any, read: list[tuple[Envelope, Statement]], signed: _Signed) -> str | None:
-    """Why a key does not vouch for it, or ``None``: it must have signed a statement of each kind, and nothing wrongly."""
-    if key.expired():
-        return f"the key {key.told} expired on {key.not_after}"
+def _not_signed(key: PublicKey, read: list[tuple[Envelope, Statement]], signed: _Signed) -> str | None:
+    """Why a key did not sign it, or ``None``: it must have signed a statement of each kind, and nothing wrongly."""
     own = [(envelope, statement) for envelope, statement in read if key.keyid in envelope.signatures]
     if not own:
         return f"the key {key.told} did not sign this {signed.what}"
     if not all(envelope.holds(key) for envelope, _ in own):
-        return f"a signature is not that of the key {key.told} over these bytes"
+        return _forged(key)
     missing = [words for kind, words in signed.kinds.items() if kind not in {statement.kind for _, statement in own}]
     return f"the key {key.told} did not sign {' or '.join(missing)}" if missing else None
+
+
+def _forged(key: PublicKey) -> str:
+    return f"a signature is not that of the key {key.told} over these bytes"
+
+
+def who_signed(keys: Sequence[tuple[PublicKey, bool]]) -> str:
+    """Which keys signed, and which did not."""
+    named = [", ".join(key.told for key, held in keys if held is wanted) for wanted in (True, False)]
+    return "; ".join(f"{words} {names}" for words, names in zip(("signed by", "not signed by"), named, strict=True) if names)
 
 
 def _elsewhere(names: set[str], what: str) -> str:
@@ -105,14 +132,27 @@ def _elsewhere(names: set[str], what: str) -> str:
 
 def _false_claims(statement: Statement, signed: _Signed) -> list[str]:
     """What a statement says otherwise than what it is about; fields that the signer's version did not have are not asked for."""
+    own = signed.says
+    if statement.kind == TEST_RESULT and TEST_RESULT in signed.kinds:
+        return outcome_faults(statement.says, str(own["plan_digest"]))
     if statement.kind != signed.kind:
         return []
-    own = signed.says
-    return [
+    missing = [f"the signed statement says nothing of the {key}" for key in _ALWAYS if key in own and key not in statement.says]
+    return missing + [
         f"the signed {key} is not that of the {signed.what}"
         for key in own
         if key in statement.says and not _same(statement.says[key], own[key])
     ]
+
+
+def _mixed(read: list[tuple[Envelope, Statement]], signed: _Signed) -> Iterator[str]:
+    """What one key cannot have signed at once: two statements of a kind, or an outcome under another policy than its verdicts name."""
+    for keyid in dict.fromkeys(keyid for envelope, _ in read for keyid in envelope.signatures):
+        own = [statement for envelope, statement in read if keyid in envelope.signatures and statement.kind in signed.kinds]
+        if len({statement.kind for statement in own}) < len(own):
+            yield f"the key {keyid[:12]} signed {signed.kinds[own[0].kind]} twice, and only one can be what it says now"
+        elif TEST_RESULT in signed.kinds and len({policy_of(statement) for statement in own}) > 1:
+            yield f"the key {keyid[:12]} signed the outcome of one policy, and the verdicts under another"
 
 
 def _same(signed: Any, own: Any) -> bool:
@@ -156,7 +196,8 @@ def _seal_signers(named: NamedSeal, trust: Trust) -> tuple[str, list[str]]:
     own = [key for key in trust.keys if key.keyid in envelope.signatures]
     faults = [f"environment.json: the signature of the seal is not that of the key {key.told}" for key in own if not envelope.holds(key)]
     others = sorted(set(envelope.signatures) - {key.keyid for key in own})
-    told = [f"signed by {key.told}" for key in own] + ([f"signed in the name of {_ids(others)}, which nobody checked"] if others else [])
+    told = [f"{'' if envelope.holds(key) else 'not '}signed by {key.told}" for key in own]
+    told += [f"signed in the name of {_ids(others)}, which nobody checked"] if others else []
     return f", {', '.join(told)}", faults
 
 

@@ -1,6 +1,6 @@
 """The restricted tier, and what was written after a run: receipts of ``purge``, the log of openings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from proxyaudit.evidence.manifest import SHA256
 from proxyaudit.evidence.receipts import plan_digest_of, read_receipt
 from proxyaudit.evidence.tiers import ACCESS_LOG, AGE, RECEIPT, SIGNED_RECEIPT, is_restricted, named_recipients
 from proxyaudit.files import MOST_TABLE, read_file
+from proxyaudit.verification.attestation import RECEIPT_SIGNATURE, who_signed
 from proxyaudit.verification.checks import Check
 
 
@@ -30,12 +31,18 @@ def restricted_checks(folder: Path, recipe: Mapping[str, Any]) -> list[Check]:
             problems.append(f"{path.name} {told}")
     if not recipients and not any(path.name.endswith(AGE) for path in paths):
         return []
-    return [Check("restricted", f"{len(paths)} files, encrypted to {len(recipients)} recipients", problems)]
+    some = (
+        f"{len(paths)} file{'' if len(paths) == 1 else 's'}, encrypted to {len(recipients)} recipient{'' if len(recipients) == 1 else 's'}"
+    )
+    return [Check("restricted", some if paths else "no file is left", problems)]
 
 
-def beside_checks(folder: Path, trust: Trust) -> list[Check]:
-    """A check of the receipt and one of the log, where they are there; who must have signed the receipt is ``trust``'s business."""
-    return [*receipt_checks(folder, trust), *_log(folder)]
+def beside_checks(folder: Path, trust: Trust, recipe: Mapping[str, Any] | None = None) -> list[Check]:
+    """A check of the receipt and one of the log, where they are there; who must have signed the receipt is ``trust``'s business.
+
+    The ``recipe`` of a run names those who can have opened it.
+    """
+    return [*receipt_checks(folder, trust), *_log(folder, None if recipe is None else named_recipients(recipe))]
 
 
 def head_check(folder: Path, head: str) -> Check:
@@ -59,7 +66,7 @@ def receipt_checks(folder: Path, trust: Trust) -> list[Check]:
     if receipt is None:
         missing = [f"{RECEIPT} is missing: nobody says that anything was purged"] if trust.receipts else []
         missing += [f"{SIGNED_RECEIPT} is there without a receipt"] if (folder / SIGNED_RECEIPT).exists() else []
-        return [Check("purge", RECEIPT, missing)] if missing else []
+        return [Check("purge", RECEIPT, missing, unsigned=missing[:1] if trust.receipts else ())] if missing else []
     problems = [] if receipt.plan_digest == plan_digest_of(folder) else [f"{RECEIPT} is that of another run"]
     listed = sorted({(one.name, one.sha256) for purge in receipt.purges for one in purge.removed if one.what == "restricted file"})
     there = [name for name, digest in listed if "/" not in name and (folder / name).is_file() and file_digest(folder / name) == digest]
@@ -74,31 +81,38 @@ def receipt_checks(folder: Path, trust: Trust) -> list[Check]:
 
 def _receipt_signers(folder: Path, trust: Trust) -> list[Check]:
     """Who vouches for a receipt; none where nobody signed it, and nobody must have."""
-    name, known = "receipt's signature", {key.keyid: key for key in (*trust.receipts, *trust.keys)}
+    name, known = RECEIPT_SIGNATURE, {key.keyid: key for key in (*trust.receipts, *trust.keys)}
     try:
         envelope = signed_receipt(folder)
     except ValueError as error:
         return [Check(name, SIGNED_RECEIPT, [f"{SIGNED_RECEIPT} does not hold: {str(error)[:160]}"])]
     if envelope is None:
-        return [Check(name, SIGNED_RECEIPT, [f"{SIGNED_RECEIPT} is missing: nobody signed the receipt"])] if trust.receipts else []
-    problems = [f"the key {key.told} did not sign the receipt" for key in trust.receipts if key.keyid not in envelope.signatures]
+        missing = [f"{SIGNED_RECEIPT} is missing: nobody signed the receipt"] if trust.receipts else []
+        return [Check(name, SIGNED_RECEIPT, missing, unsigned=missing)] if missing else []
+    lacking = [key for key in trust.receipts if key.keyid not in envelope.signatures]
     own = [known[keyid] for keyid in envelope.signatures if keyid in known]
-    problems += [f"the key {key.told} expired on {key.not_after}" for key in own if key.expired()]
+    unsigned = [f"the key {key.told} did not sign the receipt" for key in lacking]
+    unsigned += [f"the key {key.told} expired on {key.not_after}" for key in (*lacking, *own) if key.expired()]
+    problems = [*unsigned]
     problems += [f"a signature is not that of the key {key.told} over this receipt" for key in own if not envelope.holds(key)]
     others = ", ".join(keyid[:12] for keyid in envelope.signatures if keyid not in known)
     if not own and not problems:
         return [Check(name, f"in the name of {others}, which nobody checked: no --receipt-key was given", skipped=True)]
     more = f"; and in the name of {others}, which nobody checked" if others else ""
-    return [Check(name, f"signed by {', '.join(key.told for key in own) or 'nobody who was asked for'}{more}", problems)]
+    told = who_signed([*((key, envelope.holds(key)) for key in own), *((key, False) for key in lacking)])
+    return [Check(name, f"{told}{more}", problems, unsigned=unsigned)]
 
 
-def _log(folder: Path) -> list[Check]:
+def _log(folder: Path, recipients: Sequence[str] | None) -> list[Check]:
     try:
         found = read_log(folder, log_of(folder))
     except IntegrityError as error:
         return [Check("access log", ACCESS_LOG, [str(error)])]
     if not found:
         return [Check("access log", ACCESS_LOG, [f"{ACCESS_LOG} is empty"])] if (folder / ACCESS_LOG).exists() else []
+    strangers = [] if recipients is None else [one.number for one in found if one.opened_by not in recipients]
+    if strangers:
+        return [Check("access log", ACCESS_LOG, [f"{ACCESS_LOG}: line {strangers[0]} names an opener who is none of the recipients"])]
     unseen = "only who kept a later head can tell whether lines were cut off its end, or all written anew"
-    told = f"{len(found)} openings, head {found[-1].digest}; {unseen}"
+    told = f"{len(found)} opening{'' if len(found) == 1 else 's'}, head {found[-1].digest}; {unseen}"
     return [Check("access log", told)]

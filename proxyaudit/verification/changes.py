@@ -9,7 +9,7 @@ from proxyaudit.attestation.trust import Trust
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.comparison.records import before_cure, record_of_cure, record_of_mitigation
 from proxyaudit.digests import file_digest
-from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
+from proxyaudit.errors import NAME, InputError, IntegrityError, ProxyauditError, located
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.changes import CHANGE_FILE, CHANGE_PAGE, ChangeRecord, read_change
 from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, read_manifest, rendering_digest
@@ -28,7 +28,9 @@ MITIGATION_PAGE, MITIGATED_RECIPE, CURED_RECIPE = "mitigation.md", "mitigated.ya
 RECORD = "change record"
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote {}"
 _WITHOUT = ("1.0",)  # versions of both documents that came without a record
-_ID = re.compile(r"(?:mitigation-)?[0-9a-f]{12}")
+_VERSIONS = ("1.0", "1.1", "1.2")  # of both documents that are read
+_ID, _RUN_ID = re.compile(r"(?:mitigation-)?[0-9a-f]{12}"), re.compile(r"[0-9a-f]{12}")
+RELEASE = "release.csv"
 _ABSENT = "which does not lie where it was made"
 
 
@@ -55,7 +57,10 @@ def verify_change(folder: Path, trust: Trust) -> Verification:
     documents = [path for path in (folder / name, folder / CHANGE_FILE) if path.exists()]
     checks.append(form_check(folder, documents, folder / recipe, "a checkpoint"))
     document = parse_json(read_file(folder / name)) if not checks[-1].problems else None
-    if isinstance(document, dict):
+    if isinstance(document, dict) and document.get(f"{kind}_version") not in _VERSIONS:
+        told = f"{name} is of version {str(document.get(f'{kind}_version'))[:20]!r}, this proxyaudit reads {', '.join(_VERSIONS)}"
+        checks.append(Check("content", name, [told]))
+    elif isinstance(document, dict):
         try:
             rest = _of_cure(document, folder) if cured else _of_mitigation(document, folder)
             rest += _record(document, folder, record_of_cure if cured else record_of_mitigation, f"{kind}_version")
@@ -69,7 +74,7 @@ def read_verified_change(folder: Path) -> ChangeRecord:
     """The record of a folder whose every byte, number and claim was checked as far as it can be; ``IntegrityError`` where one is wrong."""
     found = verify_change(folder, Trust())
     if found.problems:
-        raise IntegrityError(f"{found.problems[0]} [{folder}]; use an untouched copy")
+        raise IntegrityError(f"{located(found.problems[0], folder)}; use an untouched copy")
     return read_change(folder)
 
 
@@ -115,13 +120,11 @@ def _record(document: Mapping[str, Any], folder: Path, make: Callable[[Mapping[s
 
 
 def _of_cure(document: Mapping[str, Any], folder: Path) -> list[Check]:
-    """The release against its digest, and what was promised against the run that tried it."""
-    release, problems = document["release"], []
-    path = folder / str(release["file"])
-    if path.is_file() and not str(release["sha256"]).startswith("keyed:") and file_digest(path) != release["sha256"]:
-        problems.append(f"{path.name} is not the release that {CURE_FILE} names")
-    checks = [Check("release", f"{release['file']} against {CURE_FILE}", problems)]
+    """The release, and what was promised against the run that tried it."""
+    checks = [_release(document, folder)]
     source = document["source"]
+    if not (NAME.fullmatch(str(source["name"])) and _RUN_ID.fullmatch(str(source["run_id"]))):
+        return [*checks, Check("figures", CURE_FILE, [f"{CURE_FILE} names no run that it is about"])]
     found = _beside(folder.parent.parent / str(source["name"]) / str(source["run_id"]), str(source["run_id"]), str(source["plan_digest"]))
     if isinstance(found, Check):
         return [*checks, found]
@@ -140,9 +143,25 @@ def _of_cure(document: Mapping[str, Any], folder: Path) -> list[Check]:
     return [*checks, Check("figures", f"{len(promised)} numbers against run {source['run_id']}", wrong)]
 
 
+def _release(document: Mapping[str, Any], folder: Path) -> Check:
+    """The release, by its digest in the manifest: it lies there, open or encrypted, or a receipt accounts for it.
+
+    No path of the document is followed: its maker could ask about any file of whoever verifies it.
+    """
+    name, digest = document["release"]["file"], str(document["release"]["sha256"])
+    listed, problems = read_manifest(folder)[0], []
+    if name != RELEASE:
+        problems.append(f"{CURE_FILE} names another file than {RELEASE}")
+    elif not {name, f"{name}{AGE}"} & listed.keys():
+        problems.append(f"{name}, which {CURE_FILE} names, is not listed in {MANIFEST}")
+    elif name in listed and not digest.startswith("keyed:") and listed[name] != digest:
+        problems.append(f"{name} is not the release that {CURE_FILE} names")
+    return Check("release", f"{RELEASE} against {CURE_FILE}", problems)
+
+
 def _beside(folder: Path, run_id: str, plan_digest: str) -> EvidencePack | Check:
     """A run that figures are held against, or the check that could not be done."""
-    if not re.fullmatch(r"[0-9a-f]{12}", run_id) or not folder.is_dir():
+    if not folder.is_dir():
         return Check("figures", f"they are those of run {run_id[:20]}, {_ABSENT}", skipped=True)
     try:
         pack = read_pack(folder)
@@ -173,7 +192,9 @@ def _checkpoints(document: Mapping[str, Any], folder: Path) -> Check:
 
 def _figures(document: Mapping[str, Any], folder: Path) -> Check:
     audit = folder.parent / str(document["audit"]["run_id"])
-    if not audit.is_dir() or "/" in str(document["audit"]["run_id"]):
+    if not _RUN_ID.fullmatch(audit.name) or audit.parent != folder.parent:
+        return Check("figures", MITIGATION_FILE, [f"{MITIGATION_FILE} names no run that audits it"])
+    if not audit.is_dir():
         return Check("figures", "the new audit does not lie beside this folder", skipped=True)
     try:
         evidence = read_pack(audit).evidence

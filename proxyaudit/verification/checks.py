@@ -35,6 +35,7 @@ class Check:
     detail: str  # how much of it, or why it was skipped
     problems: Sequence[str] = ()  # one line per fault, each naming the file it lies in
     skipped: bool = False  # it could not be done here: another version wrote the file
+    unsigned: Sequence[str] = ()  # those of the problems that say only that a named key did not sign, or expired
 
     @property
     def state(self) -> Literal["passed", "failed", "skipped"]:
@@ -65,6 +66,11 @@ class Verification:
         return tuple(check.name for check in self.checks if check.state == "skipped")
 
     @property
+    def only_unsigned(self) -> bool:
+        """Whether nothing is wrong but that who was named did not sign it: every file is as its manifest says."""
+        return bool(self.problems) and all(set(check.problems) <= set(check.unsigned) for check in self.checks)
+
+    @property
     def outcome(self) -> Literal["verified", "verified in part", "altered"]:
         """``verified`` only where everything was checked and nothing is wrong."""
         return "altered" if self.problems else "verified in part" if self.skipped else "verified"
@@ -80,6 +86,7 @@ def identity_problems(pack: EvidencePack) -> list[str]:
     """What plan, recipe and evidence say differently."""
     run, plan, recipe = pack.evidence.run, pack.plan, pack.recipe
     names = {"id": "run_id", "name": "name", "plan_digest": "digest", "seed": "seed", "versions": "versions"}
+    names["input_encoding"] = "input_encoding"
     differ = [key for key, planned in names.items() if getattr(run, key) != plan.get(planned)]
     problems = [f"evidence.json: {key} of the run is not that of plan.json" for key in differ]
     if plan.get("run_id") != str(plan.get("digest"))[:12]:

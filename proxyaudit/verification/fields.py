@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from proxyaudit.channels.proxies.record import label
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES
-from proxyaudit.estimates.not_tested import NEAR_GUESSING, learnt_question, overlap_question, standing_notes
+from proxyaudit.estimates.not_tested import learnt_question, overlap_question, standing_notes
 from proxyaudit.estimates.questions import FLOOR, all_questions
 from proxyaudit.estimates.scope import Scope, entries, listed, mapping, names
 from proxyaudit.estimates.states import deciding
+from proxyaudit.estimates.task import YARDSTICKS
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import REFERENCES, Estimate
 
@@ -107,9 +108,9 @@ def omission_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
         if (note.what, note.why) not in said:
             yield f"evidence.json: not_tested leaves out {note.what[:80]!r}, which every such audit says"
     for e in pack.evidence.estimates if scope.surface == "outputs" else ():
-        guessed = (e.channel, e.measure) == ("task", "auroc") and e.regime in scope.regimes and e.value is not None
+        by = YARDSTICKS.get(e.measure) if e.channel == "task" and e.regime in scope.regimes else None
         asked = learnt_question(e.regime)
-        if guessed and (e.value or 0.0) < NEAR_GUESSING and not any(what == asked for what, _ in said):
+        if by is not None and e.value is not None and e.value < by.near and not any(what == asked for what, _ in said):
             yield f"evidence.json: not_tested leaves out {asked[:80]!r}, whose models learnt next to nothing"
     if mapping(pack.recipe, "data").get("text") is None or scope.failures:
         return

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from proxyaudit.attestation.trust import Trust
-from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.errors import InputError, IntegrityError, located
 from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.changes import CHANGE_FILE, is_change
@@ -15,6 +15,7 @@ from proxyaudit.evidence.pack import (
     PACK_FILES,
     REPORT_FILES,
     EvidencePack,
+    check_is_no_recipe,
     find_run,
     is_run,
     list_runs,
@@ -48,7 +49,12 @@ def find_folder(path: Path) -> Path:
     """The folder to verify: the path itself, or the one run below it; ``InputError`` if there is none, or more than one."""
     if path.is_file() and path.name == RECEIPT:
         return path.parent
+    if path.name == "recipe.yaml":
+        check_is_no_recipe(path)  # of a run there is one of that name too
     if path.is_file() and path.name in (*_REQUIRED, MANIFEST, MITIGATION_FILE, CURE_FILE, CHANGE_FILE):
+        path = path.parent
+    elif path.is_file():
+        check_is_no_recipe(path)
         path = path.parent
     if not path.is_dir():
         raise InputError("no such run folder", where=str(path), mend="'proxyaudit ls' lists the runs")
@@ -71,7 +77,7 @@ def intact_folder(path: Path) -> Path:
     """
     if is_change(path):
         if problems := check_bytes(path, (), None):
-            raise IntegrityError(f"{problems[0]} [{path}]; use an untouched copy")
+            raise IntegrityError(f"{located(problems[0], path)}; use an untouched copy")
         return path
     read_verified(path, strict=False)
     return find_run(path)
@@ -100,7 +106,7 @@ def verify_folder(folder: Path, *, pages: bool = True, trust: Trust = _NOBODY) -
         return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
     shown = _report_checks(pack, folder) if pages else []
     vouched = attestation_checks(pack, folder, trust, pages=pages)
-    vouched += [*restricted_checks(folder, pack.recipe), *beside_checks(folder, trust)]
+    vouched += [*restricted_checks(folder, pack.recipe), *beside_checks(folder, trust, pack.recipe)]
     return Verification(folder, "run", (*checks, *_pack_checks(pack, folder.resolve().name), *shown, *vouched))
 
 
@@ -170,7 +176,7 @@ def read_verified(
         mend = "run the recipe again or use an untouched copy"
         if trust.keys and all(check.name == SIGNATURES for check in found.checks if check.problems):
             mend = "use an untouched copy, or name the keys of those who signed it"
-        raise IntegrityError(f"{found.problems[0]} [{path}]; {mend}")
+        raise IntegrityError(f"{located(found.problems[0], path)}; {mend}")
     skipped = {check.name: f"{check.name} ({check.detail})" for check in found.checks if check.state == "skipped"}
     if strict and (unknown := {name: told for name, told in skipped.items() if name not in ("sentences", *UNCHECKED)}):
         mend = "'proxyaudit report' makes the pages again" if set(unknown) == {"reports"} else "run the recipe again"

@@ -107,6 +107,7 @@ def test_a_recipient_opens_it_and_the_log_says_so(world: World, tmp_path: Path, 
     assert main(["gate", str(world.run)]) in (0, 1, 3)
 
 
+@pytest.mark.long
 def test_an_identity_may_have_a_passphrase(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encrypted = tmp_path / "me.age"
     encrypted.write_bytes(pyrage.passphrase.encrypt(world.identity.read_bytes(), "correct horse"))

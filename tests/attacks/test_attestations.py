@@ -7,6 +7,8 @@ import hashlib
 import json
 import random
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from signers import PASSPHRASE, make_key, public, refused, sign
 
+from proxyaudit.attestation import signing
 from proxyaudit.attestation.envelope import Envelope, envelopes_file, read_envelopes
 from proxyaudit.attestation.keys import PASSPHRASE as VARIABLE
 from proxyaudit.attestation.keys import read_signer
@@ -27,8 +30,10 @@ from proxyaudit.attestation.statements import PAYLOAD, TestResult, claims, make_
 from proxyaudit.attestation.trust import read_trust
 from proxyaudit.cli.main import main
 from proxyaudit.digests import digest_of, file_digest
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.alone import alone_in
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, replace_files
+from proxyaudit.evidence.manifest import ATTESTATION, MANIFEST, read_manifest, replace_files
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
 from proxyaudit.publication import publish
 from proxyaudit.reporting.html import render_html
@@ -90,6 +95,7 @@ def rewrite(run: Path, own: EvidencePack, forged: EvidencePack, pages: dict[str,
     (run / ATTESTATION).write_bytes(kept)
 
 
+@pytest.mark.long
 def test_every_consistent_rewrite_is_caught_by_the_signature(
     signed: Path, alice: Path, mallory: Path, forgeries: list[EvidencePack], tmp_path: Path
 ) -> None:
@@ -103,6 +109,7 @@ def test_every_consistent_rewrite_is_caught_by_the_signature(
         (signed / ATTESTATION).write_bytes(signatures)
         rewrite(signed, own, *rng.choice(rendered), rng)
         if trial % 16 == 0:
+            verdicts |= {f"{f.regime} {f.verdict}" for f in read_pack(signed).evidence.findings}
             # Without the signature nobody could tell: that is the forger's whole skill.
             shutil.rmtree(unsigned, ignore_errors=True)
             shutil.copytree(signed, unsigned, ignore=shutil.ignore_patterns(ATTESTATION))
@@ -116,7 +123,6 @@ def test_every_consistent_rewrite_is_caught_by_the_signature(
             for forged in ((unsigned / ATTESTATION).read_bytes(), canonical_json(stolen)):
                 (unsigned / ATTESTATION).write_bytes(forged)
                 assert verify_folder(unsigned, trust=trust).outcome == "altered"
-        verdicts |= {f"{f.regime} {f.verdict}" for f in read_pack(signed).evidence.findings}
         found = verify_folder(signed, trust=trust)
         assert found.outcome == "altered", trial
         assert all(line.startswith(f"{ATTESTATION}: ") for line in found.problems), (trial, found.problems)
@@ -312,3 +318,51 @@ def test_signatures_over_a_report_that_was_rendered_again(signed: Path, alice: P
     refused(capsys, ["verify", str(signed), "--key", public(alice)], 4, "not those of report.md: the report was rendered again")
     refused(capsys, ["sign", str(signed), "--key", str(alice)], 0, "2 signed statements about other bytes")
     assert main(["verify", str(signed), "--key", public(alice)]) == 0
+
+
+def test_who_did_not_sign_is_named_and_no_file_is_called_changed(signed: Path, alice: Path, tmp_path: Path, capsys: Told) -> None:
+    carol, dave = make_key(tmp_path, "carol"), make_key(tmp_path, "dave", "2020-02-29")
+    for key, lines in ((carol, ["did not sign"]), (dave, ["did not sign", "expired on 2020-02-29"])):
+        capsys.readouterr()
+        assert main(["verify", str(signed), "--key", public(alice), "--key", public(key)]) == 4
+        out, err = capsys.readouterr()
+        assert f"signed by 'alice' ({read_trust((Path(public(alice)),)).keys[0].keyid[:12]}); not signed by '{key.stem}'" in out
+        assert "NOT as it was written" not in out
+        assert "as its manifest says" in out.splitlines()[-1]
+        assert all(f"the key '{key.stem}'" in line for line in err.splitlines() if "the key" in line)
+        assert all(any(words in line for line in err.splitlines()) for words in lines)
+    assert main(["verify", str(signed), "--receipt-key", public(carol)]) == 4
+    assert "as its manifest says" in capsys.readouterr().out.splitlines()[-1]
+    with (signed / "report.md").open("a") as page:
+        page.write("more")
+    assert main(["verify", str(signed), "--key", public(carol)]) == 4
+    assert "NOT as it was written" in capsys.readouterr().out
+
+
+def test_signers_at_once_keep_all_signatures(
+    today: Path, alice: Path, mallory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each read the list, and wrote it with one more: of two at a moment the first was lost, and both were told that they had signed."""
+    keys = [alice, mallory, make_key(tmp_path, "carol")]
+    signers, pack = [read_signer(key, PASSPHRASE) for key in keys], read_pack(today)
+    payloads = make_statements(read_manifest(today)[0], pack, TestResult("PASSED", ("verdict",), (), (), "0" * 64, {}))
+    quickly = signing._there
+
+    def there(folder: Path) -> list[Envelope]:
+        found = quickly(folder)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(signing, "_there", there)
+    threads = [threading.Thread(target=signing.sign_folder, args=(today, payloads, signer)) for signer in signers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert set(signing.signers_of(today)) == {signer.public_key.keyid for signer in signers}
+
+
+def test_who_holds_a_folder_for_ever_is_told(today: Path) -> None:
+    with alone_in(today), pytest.raises(InputError, match="another process is writing here"), alone_in(today, seconds=0.1):
+        pass

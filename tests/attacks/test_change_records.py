@@ -23,6 +23,7 @@ from proxyaudit.attestation.statements import CHANGE, read_statement
 from proxyaudit.attestation.trust import Trust, read_trust
 from proxyaudit.cli.main import main
 from proxyaudit.comparison.records import reads_change
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.changes import CHANGE_FILE, CHANGE_PAGE, parse_change, read_change
@@ -101,6 +102,7 @@ def test_both_are_verified_with_the_key_and_in_part_without(made: tuple[Path, Pa
         assert main(["verify", str(folder / CHANGE_FILE), "--key", public(alice)]) == 0
 
 
+@pytest.mark.long
 def test_200_rewrites_that_fit_throughout_are_found_by_the_key(made: tuple[Path, Path], alice: Path) -> None:
     """Figures, record, page and manifest are all made anew, and the runs that would tell are taken away."""
     rng, trust, caught = random.Random(1), read_trust([Path(public(alice))]), 0
@@ -248,7 +250,9 @@ def test_no_row_stands_in_what_is_public(made: tuple[Path, Path]) -> None:
         assert not [path.name for path in public_files if CANARY.encode() in path.read_bytes()]
 
 
-def test_history_and_compare_cite_records_and_leave_out_what_was_altered(made: tuple[Path, Path], tmp_path: Path, capsys: Told) -> None:
+def test_history_and_compare_cite_records_and_leave_out_what_was_altered(
+    made: tuple[Path, Path], alice: Path, tmp_path: Path, capsys: Told
+) -> None:
     cure, mitigation = made
     out = tmp_path / "out"
     source, audit = (next((out / name).glob(glob)) for name, glob in (("quickstart", "*"), ("quickstart-mitigated", "b*")))
@@ -267,7 +271,7 @@ def test_history_and_compare_cite_records_and_leave_out_what_was_altered(made: t
     assert main(["history", str(out), "--json"]) == 4
     told = json.loads(capsys.readouterr().out)
     assert mitigation.name in " ".join(one["folder"] for one in told["left_out"])
-    assert main(["sign", str(mitigation), "--key", "nobody.key"]) == 4
+    assert main(["sign", str(mitigation), "--key", str(alice)]) == 4
 
 
 def test_mistakes_of_a_signer(made: tuple[Path, Path], alice: Path, tmp_path: Path, capsys: Told) -> None:
@@ -303,3 +307,45 @@ def test_a_run_of_the_cured_release_is_known_by_its_digest(made: tuple[Path, Pat
     for value, known in ((digest, True), (keyed_hash(digest), True), ("0" * 64, False)):
         assert reads_change(replace(pack, plan={**pack.plan, "hashes": {name: value}}), record) is known
     assert not reads_change(replace(pack, plan={**pack.plan, "hashes": {"release other": digest}}), record)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("release", "file"), "../../../own.txt"),
+        (("release", "file"), "/proc/kmsg"),
+        (("release", "file"), "cured.yaml"),
+        (("release", "file"), "a" * 5000),
+        (("source", "name"), "../.."),
+        (("source", "name"), "a" * 5000),
+        (("source", "run_id"), "."),
+        (("cure_version",), "9.9"),
+    ],
+)
+def test_no_path_of_a_cure_is_followed(path: tuple[str, ...], value: str, made: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whether somebody's file has a digest is nobody else's business, and some files never end."""
+    (tmp_path / "own.txt").write_text("salary")
+    document = json.loads((made[0] / "cure.json").read_text())
+    inner = document if len(path) == 1 else document[path[0]]
+    inner[path[-1]] = value
+    if path[-1] == "file" and value.endswith(("own.txt", "cured.yaml")):
+        inner["sha256"] = file_digest(made[0] / value)
+    close_cure(document, made[0])
+    (made[0] / ATTESTATION).unlink(missing_ok=True)
+    assert outcome(made[0]) == "altered"
+    assert main(["verify", str(made[0])]) == 4
+
+
+@pytest.mark.parametrize("run_id", ["..", "/etc", "a" * 5000, "\0"])
+def test_nor_is_one_of_a_mitigation(run_id: str, made: tuple[Path, Path]) -> None:
+    document = json.loads((made[1] / "mitigation.json").read_text())
+    document["audit"]["run_id"] = run_id
+    close_mitigation(document, made[1])
+    assert main(["verify", str(made[1])]) == 4
+
+
+def test_a_cure_without_its_release_is_none(made: tuple[Path, Path]) -> None:
+    document = json.loads((made[0] / "cure.json").read_text())
+    (made[0] / "release.csv").unlink()
+    close_cure(document, made[0])
+    assert main(["verify", str(made[0])]) == 4

@@ -9,10 +9,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from disclosing import Project, Spotted, Success, gaps, numbers, told, unprotected
+from disclosing import Project, Spotted, Success, gaps, numbers, sizes_by_areas, told, unprotected
 
 from proxyaudit.estimates.rounding import step_of
 from proxyaudit.evidence.pack import EvidencePack
+
+pytestmark = pytest.mark.long
 
 STEP = step_of("difference in mean predicted probability", 0.05)
 EVERY_DIGIT = 1e-12
@@ -87,14 +89,6 @@ def test_averaging_over_repetitions_tells_no_more(repeated: tuple[Attacked, dict
     before, after = attacked.success(mine, attacked.plain), attacked.success(mine, attacked.published)
     assert before.rate >= 0.95
     assert after.at_most_chance
-
-
-def sizes_by_areas(areas: tuple[float, float], rows: int) -> int:
-    """The number of people with one label by which two areas under the curve come out even: pairs of people in order are whole halves."""
-    candidates = np.arange(rows // 4, 3 * rows // 4)
-    pairs = 2.0 * candidates * (rows - candidates)
-    off = sum(np.abs(area * pairs - np.round(area * pairs)) for area in areas)
-    return int(candidates[np.argmin(off)])
 
 
 def test_areas_under_the_curve_do_not_tell_group_sizes(repeated: tuple[Attacked, dict[str, Spotted]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from disclosing import unprotected
+from disclosing import Project, gaps, numbers, sizes_by_areas, unprotected
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -20,6 +20,7 @@ from proxyaudit.audits.probe import run as probing
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.cli.main import main
+from proxyaudit.data import splits
 from proxyaudit.estimates.few_people import hide_few
 from proxyaudit.estimates.row_sums import SUMS, row_parts, signed_sums
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
@@ -27,7 +28,7 @@ from proxyaudit.secret import HOME, VARIABLE, auditor_secret, secret_file
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import gap_in
 
-ROWS = 1000
+ROWS, HELD = 1000, 700
 FIELDS = ("value", "low", "high", "raw", "auroc", "bound")  # of what tells groups apart: smaller where they come closer
 
 
@@ -66,12 +67,100 @@ def told_by_leaving(leavers: int, *, published: bool, seed: int = 2) -> float:
     return float(np.mean((closer > 0) == fits[who]))
 
 
+@pytest.mark.long
 def test_two_audits_do_not_tell_the_sex_of_the_one_person_who_left_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
     # Chance and five of a hundred, and what 32 draws scatter about it (the guide tells of 72).
-    assert told_by_leaving(32, published=True) <= 0.55 + 1.645 * (0.25 / 32) ** 0.5
+    assert told_by_leaving(32, published=True) <= scattered(32)
     assert told_by_leaving(12, published=False) >= 0.9  # rounded, but nobody sits out
     unprotected(monkeypatch)
     assert told_by_leaving(12, published=False) >= 0.9
+
+
+def scattered(people: int) -> float:
+    """The largest share of people that an attack at chance, and five of a hundred, gets right in 95 of 100 draws."""
+    return 0.55 + 1.645 * (0.25 / people) ** 0.5
+
+
+def told_of_ten(seed: int, *, guard: str) -> float:
+    """Of ten people whom activations know, the share of whom a probe tells the sex to somebody who knows all others'.
+
+    Their values are powers of three, and everybody else's nearly nothing. The attacker audits the same rows with either sex of each of the
+    ten, every digit and nobody sitting out, and takes the answer that comes nearer to what was published.
+    """
+    rng = np.random.default_rng(seed)
+    sex = rng.integers(0, 2, ROWS)
+    acts = 0.001 * rng.normal(size=(ROWS, 2))
+    who = rng.choice(ROWS, 10, replace=False)
+    acts[who, 0] = 3.0 ** -np.arange(10.0) * rng.choice([-1, 1], 10)
+    with pytest.MonkeyPatch.context() as patch:
+        unprotected(patch)
+        right = audited(acts, sex, published=False)
+        wrong = [audited(acts, np.where(np.arange(ROWS) == i, 1 - sex, sex), published=False) for i in who]
+    found = right if guard == "none" else audited(acts, sex, published=guard == "all")
+
+    def off(answer: dict[Any, float], other: dict[Any, float]) -> float:
+        known = [key for key in found if key in answer and key in other]
+        return sum(abs(found[key] - answer[key]) / max(abs(other[key] - answer[key]), 1e-12) for key in known)
+
+    return float(np.mean([off(right, other) < off(other, right) for other in wrong]))
+
+
+@pytest.mark.long
+def test_a_probe_tells_nobodys_sex_of_ten_whom_the_activations_know() -> None:
+    assert np.mean([told_of_ten(seed, guard="all") for seed in range(3, 6)]) <= scattered(30)
+    assert told_of_ten(3, guard="rounding") >= 0.8  # rounded, but nobody sits out
+    assert told_of_ten(3, guard="none") == 1.0
+
+
+@pytest.mark.parametrize(("published", "rate"), [(False, 1.0), (True, 0.0)])
+def test_areas_under_the_curve_of_a_probe_do_not_tell_group_sizes(published: bool, rate: float) -> None:
+    rng = np.random.default_rng(0)
+    sex = rng.integers(0, 2, 600)
+    acts = {f"model {k}": {"site": rng.normal(size=(600, 2)) + (0.5 + 0.2 * k) * sex[:, None]} for k in range(4)}
+    labels, size = pd.DataFrame({"sex": np.where(sex == 1, "m", "f")}), int(sex.sum())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probing, "Probing", linear_only)
+        if not published:
+            unprotected(patch)
+        pack = probing.probe_arrays(acts, labels, ProbeRequest(("sex",)), jobs=1, published=published)
+    areas = [next(numbers(pack, regime, "linear", "leak")).auroc for regime in acts]
+    found = [sizes_by_areas((float(one or 0), float(other or 0)), 600) for one, other in itertools.combinations(areas, 2)]
+    assert np.mean([value in (size, 600 - size) for value in found]) == rate
+
+
+def told_by_holdouts(leavers: int, folder: Path, *, sit_out: bool) -> float:
+    """Of people who leave the holdout of a run, each before a second run, the share of whom the two published gaps tell the sex.
+
+    The attacker made the model: where a woman with a high output leaves, women's scores fall beside men's. Equal gaps are half right.
+    """
+    project = Project(folder, seed=5)
+    project.add("ordinary", 0.2)
+    people = project.table
+    people.iloc[:HELD].to_csv(folder / "real.csv", index=False)
+
+    def gap(held: pd.DataFrame) -> float:
+        held.to_csv(folder / "held.csv", index=False)
+        return float(gaps(project.run("holdout: held.csv"), "ordinary")[0])
+
+    held, right = people.iloc[HELD : 2 * HELD], []
+    rng, far = np.random.default_rng(0), held[(held.hours - 38).abs() > 3]
+    with pytest.MonkeyPatch.context() as patch:
+        if not sit_out:
+            unprotected(patch)
+            patch.setattr(splits, "stay", lambda hashes, people: np.ones(len(people), dtype=bool))
+        before = gap(held)
+        for sex in ("f", "m"):
+            for i in rng.choice(far.index[far.sex == sex], leavers // 2, replace=False):
+                after = gap(held.drop(index=i))
+                looks_female = (after < before) == (held.hours[i] > 38)
+                right.append(0.5 if after == before else float(looks_female == (sex == "f")))
+    return float(np.mean(right))
+
+
+@pytest.mark.long
+def test_two_runs_do_not_tell_the_sex_of_the_one_person_who_left_their_holdout(tmp_path: Path) -> None:
+    assert told_by_holdouts(4, tmp_path / "plain", sit_out=False) == 1.0
+    assert told_by_holdouts(12, tmp_path / "published", sit_out=True) <= scattered(12)
 
 
 def test_regimes_of_activations_that_differ_on_ten_people_are_told_as_one() -> None:

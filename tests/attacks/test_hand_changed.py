@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from released_packs import edit, sign_again
+from released_packs import PLAIN_FILES, edit, sign_again
 
 from proxyaudit.cli.main import main
 from proxyaudit.digests import code_digest
@@ -154,7 +154,7 @@ def test_a_pack_of_today_cannot_call_itself_older(folder: Path, capsys: pytest.C
 
 def test_an_older_schema_is_never_verified_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with tarfile.open(PACKS / "run-1.0.tar.xz") as tar:
-        tar.extractall(tmp_path, filter="data")
+        tar.extractall(tmp_path, **PLAIN_FILES)
     found = verify_folder(tmp_path / "run")
     assert found.problems == ()
     assert "older schema" in found.skipped
@@ -233,3 +233,27 @@ def test_a_changed_list_of_cures_is_one_line(tmp_path: Path, capsys: pytest.Capt
     edit(example, lambda d: next(f for f in d["findings"] if len(f["cures"]) > 1)["cures"].pop())
     assert main(["verify", str(example)]) == 4
     assert "cures is resampled" in capsys.readouterr().err
+
+
+def _other_type(document: Document, kind: str) -> None:
+    """A value that a lenient reader takes for the same: "off" fails here, and passes wherever text that is not empty is true."""
+    if kind == "truth":
+        found = control(document, kind="positive")
+        found["passed"] = "yes" if found["passed"] else "off"
+    elif kind == "figure":
+        figures = control(document, kind="positive")["figures"]
+        figures.update({key: str(value) for key, value in figures.items()})
+    elif kind == "count":
+        number(document, **LINEAR)["n"] = float(number(document, **LINEAR)["n"])
+    elif kind == "seed":
+        document["run"]["seed"] = str(document["run"]["seed"])
+    else:
+        number(document, **LINEAR)["value"] = str(number(document, **LINEAR)["value"])
+
+
+@pytest.mark.parametrize("kind", ["truth", "figure", "count", "seed", "value"])
+def test_each_value_has_the_type_in_which_it_is_written(kind: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, lambda d: _other_type(d, kind))
+    for command in ("verify", "gate", "report"):
+        assert main([command, str(folder)]) == 4
+        assert "does not follow its schema" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,17 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from released_packs import edit
 
-from proxyaudit import files
+from proxyaudit import fence, files
 from proxyaudit.cli.main import main
 from proxyaudit.data import batches
 from proxyaudit.errors import InputError
-from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
 from proxyaudit.files import LIMITS, MOST_YAML, hold, open_plain, read_file, write_file
 from proxyaudit.gating import policy
 from proxyaudit.gating.policy import load_policy
+from proxyaudit.language import causal_model
+from proxyaudit.models import sae, tree_files
+from proxyaudit.models.kinds.gradient_boosting import GradientBoostingSpec
+from proxyaudit.models.module import model_code
+from proxyaudit.publication import write_restricted
 from proxyaudit.recipe import patterns, yaml
+from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.recipe.yaml import parse_yaml
 from proxyaudit.verification.run import verify_folder
@@ -67,6 +75,69 @@ def test_aliases_and_depth_are_bounded(text: str) -> None:
     with pytest.raises(InputError, match=r"aliases|nested|recursive"):
         parse_yaml(text, "policy.yaml", "write it out")
     assert time.process_time() - started < 5
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_nor_is_what_stands_in_for_a_file_of_a_model(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sizes were asked and files then read as they are: a device has no size and no end."""
+
+    def planted(path: Path) -> Path:
+        path.parent.mkdir(exist_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+        return path
+
+    code = planted(tmp_path / "model" / "tokenizer_config.json").parent
+    assert model_code("it", code) == {"it": None}  # what it names was not seen, so it may lie anywhere
+    with pytest.raises(InputError, match=r"cfg\.json is no configuration"):
+        sae._config(planted(tmp_path / "sae" / "cfg.json"), "sites.sae")
+    with pytest.raises(InputError, match="cannot be read"):
+        tree_files._read(GradientBoostingSpec(kind="gradient_boosting"), planted(tmp_path / "trees.skops"), what="the model")
+    card = planted(tmp_path / "README.md")
+    run = str(Path(__file__).parents[2] / "reports" / "example-text")
+    assert "the card cannot be read" in said(["report", run, "--out", str(tmp_path), "--model-card", str(card)], capsys, 2)
+    assert "it is no plain file" in said(["gate", run, "--policy", str(card)], capsys, 2)
+
+
+def test_settings_of_models_may_nest_without_end(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert model_code("it", tmp_path) == {"it": None}
+    assert causal_model._shape(PretrainedSpec(path=str(tmp_path)), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0x" + "f" * 20_000, "0b" + "1" * 100_000, "1:" + "59:" * 3_000 + "1", "1" * 5_000, "1" * 21, "!!bool x", "!!int x", "2001-13-01"],
+)
+def test_a_value_that_cannot_be_said_is_one_line(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number of so many digits could not be put into the very message that refuses it."""
+    (tmp_path / "r.yaml").write_text(f"name: t\nseeds: {text}\n")
+    (tmp_path / "p.yaml").write_text(f"allow: [removed]\nmargins: {{leak: {text}}}\n")
+    assert said(["plan", str(tmp_path / "r.yaml")], capsys, 2).count("\n") == 1
+    with pytest.raises(InputError):
+        load_policy(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "1" + "0" * 400 + ".0", "NaN", "-Infinity"])
+def test_a_number_of_a_pack_that_nothing_can_count_with_is_no_number(text: str) -> None:
+    with pytest.raises(ValueError, match="is not JSON"):
+        parse_json(f'{{"value": {text}}}'.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("margin", 1e-320), ("margin", 1e-300), ("high", 1e308), ("value", 10**400), ("seed_values", [1e100, -1e100])]
+)
+def test_a_number_that_is_far_off_is_found_and_ends_nothing(
+    name: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(Path(__file__).parents[2] / "reports" / "example-text", tmp_path / "run"))
+    edit(run, lambda d: d["estimates"][0].update({name: value}))
+    assert main(["verify", str(run)]) in ((0, 4) if name == "margin" else (4,))  # a margin of what decides nothing means nothing
+    assert "internal" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029"])
@@ -133,6 +204,24 @@ def test_two_writers_of_one_file_leave_one_of_both(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
+@pytest.mark.parametrize("name", ["signatures.safetensors", "row-sums.safetensors", "before-real-0.safetensors"])
+def test_what_is_ones_own_is_nobody_elses_for_a_moment(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was written for everybody first, and then taken from them."""
+    seen: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(os.fstat(handle).st_mode & 0o777))
+    before = os.umask(0)
+    try:
+        write_pack(build_pack(), tmp_path / "run", reports={}, more={name: b"rows"})
+        of_run = seen[:]
+        seen.clear()
+        write_restricted(tmp_path, {name: b"rows"}, ())
+    finally:
+        os.umask(before)
+    assert of_run.count(0o600) == 1
+    assert seen[0] == 0o600
+    assert {(tmp_path / place / name).stat().st_mode & 0o777 for place in (".", "run")} == {0o600}
+
+
 def test_the_guide_tells_the_limits_that_are_kept() -> None:
     page = (Path(files.__file__).parent / "docs" / "limits.md").read_text(encoding="utf-8").split("## What is read at most")[1]
     rows = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", page.split("## ")[0], re.MULTILINE))
@@ -141,13 +230,16 @@ def test_the_guide_tells_the_limits_that_are_kept() -> None:
     assert told == {
         "what": [],
         "---": [],
-        "recipe, card, set of prompts, `recipe.yaml` of a run": [files.MOST_YAML / megabyte, yaml._DEEPEST, yaml._MOST_VALUES],
+        "recipe, card, set of prompts, `recipe.yaml` of a run": [
+            *(files.MOST_YAML / megabyte, yaml._DEEPEST, yaml._MOST_VALUES, yaml._MOST_BITS)
+        ],
         "policy": [policy._MOST / 1024],
         "`evidence.json` and other JSON": [files.MOST_JSON / megabyte],
         "`arrays.safetensors`, signatures": [files.MOST_ARRAYS / megabyte],
         "a report": [files.MOST_PAGE / megabyte],
         "a table that is read whole (labels, inputs of `scan`), or a gzip file, once it is expanded": [files.MOST_TABLE / megabyte],
         "a parquet table of which a sample is read": [batches._BOMB, files.MOST_TABLE / megabyte],
+        "code that makes a model and comes from outside ([security](security.md)): building it and running it once": [fence.MOST_SECONDS],
         "pattern of a span": [patterns._SECONDS, patterns._IN_ALL],
     }
     assert patterns._EACH == 0.01
@@ -175,6 +267,7 @@ def grown(pack: EvidencePack, times: int) -> EvidencePack:
     return replace(pack, evidence=made, arrays={})
 
 
+@pytest.mark.long
 def test_a_large_pack_takes_time_in_proportion(tmp_path: Path) -> None:
     """45 MB of evidence took half a minute: numbers were looked up among all numbers."""
     example, seconds = read_pack(Path(__file__).parents[2] / "reports" / "example"), []

@@ -100,7 +100,7 @@ _GOOD = "name: spoilt\ndata: {path: real.csv, target: pay, protected: [sex]}\nre
 CASES = [
     # The recipe as a file.
     Case("recipe missing", _nothing, ("no such file", "nowhere.yaml"), "proxyaudit init", ("nowhere.yaml",)),
-    Case("recipe is a folder", lambda w: (w.folder / "folder").mkdir(), ("cannot be read", "folder"), "check the path", ("folder",)),
+    Case("recipe is a folder", lambda w: (w.folder / "folder").mkdir(), ("a folder", "folder"), "name the file itself", ("folder",)),
     Case("not YAML", _nothing, ("not valid YAML", "recipe.yaml, line 2"), "check the indentation", recipe_text="name: [a\ndata: }"),
     Case("not a mapping", _nothing, ("not a mapping", "recipe.yaml"), "start with 'name", recipe_text="- a\n- b\n"),
     Case("empty recipe", _nothing, ("not a mapping", "recipe.yaml"), "start with 'name", recipe_text=""),
@@ -131,7 +131,7 @@ CASES = [
     Case("unknown synthesizer", _regimes({"synthetic": {"sdv": "gausian_copula"}}), ("gausian_copula",), "gaussian_copula"),
     Case("seeds 0", _set(seeds=0), ("seeds", "'0'"), "greater than or equal to 1"),
     Case("seeds is a word", _set(seeds="three"), ("seeds", "'three'"), "valid integer"),
-    Case("seeds is yes", _set(seeds=True), ("seeds", "'True'"), "valid integer"),
+    Case("seeds is yes", _set(seeds=True), ("seeds", "a number is needed"), "not a truth value"),
     Case("name is a date", _nothing, ("name", "text"), "in quotes", recipe_text=_GOOD.replace("spoilt", "2024-01-01")),
     Case("protected is no list", _data(protected="sex"), ("data.protected", "'sex'"), "should be a list"),
     Case("data is a list", _set(data=["real.csv"]), ("recipe.yaml: data",), "should be a mapping"),
@@ -186,7 +186,7 @@ CASES = [
     # Values.
     Case("target constant", _columns(pay="low"), ("target 'pay' has one value", "real.csv"), "another target"),
     Case("target all missing", _columns(pay=np.nan), ("target 'pay' has no values", "real.csv"), "another target"),
-    Case("target of many values", _data(target="age"), ("target 'age'", "distinct values"), "target_threshold: median"),
+    Case("target of many values", _columns(pay=lambda t: range(len(t))), ("target 'pay'", "distinct values"), "target_threshold: median"),
     Case("target class too rare", _columns(pay=lambda t: ["high"] * 5 + ["low"] * (len(t) - 5)), ("a class has fewer than",), "more rows"),
     Case("protected constant", _columns(sex="f"), ("protected column 'sex' has one value",), "at least two groups"),
     Case("protected all missing", _columns(sex=np.nan), ("protected column 'sex' has no values",), "at least two groups"),
@@ -240,7 +240,7 @@ CASES = [
         "columns are",
     ),
     Case("release misspells a column", lambda w: w.release(table().rename(columns={"hours": "huors"})), ("'hours'",), "'huors'?"),
-    Case("release of an unseen class", _release(pay=lambda t: ["huge"] * 4 + list(t["pay"][4:])), ("4 rows", "no class"), "high, low"),
+    Case("release of an unseen class", _release(pay=lambda t: ["huge"] * 4 + list(t["pay"][4:])), ("than 20", "no class"), "high, low"),
     Case("release of two rows", lambda w: w.release(table(seed=1).groupby("pay").head(1)), ("regime 'vendor' offers 2 rows",), "more rows"),
     Case("release target constant", _release(pay="low"), ("target 'pay' has one value", "release.csv"), "another release"),
     Case("release all missing", lambda w: w.release(table().map(lambda _: None)), ("release vendor", "no target 'pay'"), "fill or drop"),
@@ -352,15 +352,12 @@ def test_the_unspoilt_recipe_is_sound(tmp_path: Path, monkeypatch: pytest.Monkey
     assert main(["plan", "recipe.yaml"]) == 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "checkpoint is a pickle",
-        # One process has shown that the shell sees what main() says; each more takes seconds to start.
-        pytest.param("unknown key", marks=pytest.mark.study),
-        pytest.param("target constant", marks=pytest.mark.study),
-    ],
-)
+# One process shows that the shell sees what main() says; each more takes seconds to start.
+_MORE = [pytest.param(name, marks=pytest.mark.study) for name in ("unknown key", "target constant")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["checkpoint is a pickle", *_MORE])
 def test_the_same_from_a_shell(name: str, tmp_path: Path) -> None:
     case = next(case for case in CASES if case.name == name)
     world = World(tmp_path)
@@ -369,8 +366,8 @@ def test_the_same_from_a_shell(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "proxyaudit.cli.main", "run", "recipe.yaml", "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert case.mend in done.stderr
+    lines = [line for line in done.stderr.splitlines() if "code from outside runs" not in line]  # of the fence around a factory
+    assert (len(lines), case.mend in lines[0]) == (1, True), done.stderr
     assert not (tmp_path / "out").exists()
 
 

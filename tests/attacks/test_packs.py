@@ -72,6 +72,7 @@ def pack(made: Path, tmp_path: Path) -> Delivered:
 COMMANDS = ("mitigate", "cure", "scan")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", ["", "any", f"nets.py@sha256:{'0' * 64}", "other.py@sha256:HASH"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nothing_runs_without_the_very_hash(
@@ -85,6 +86,19 @@ def test_nothing_runs_without_the_very_hash(
     assert line.rstrip().endswith(" ".join(pack.consent("nets.py@sha256:HASH")))
     assert not pack.ran.exists()
     assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_the_recipe_within_a_run_is_not_ones_own(
+    command: str, pack: Delivered, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROXYAUDIT_RUN_CODE", "any")
+    for file in ("nets.py", "real.csv", "a0.safetensors"):
+        shutil.copy(pack.base / file, pack.run / file)
+    given = [command, str(pack.run / "recipe.yaml"), *(["--out", str(tmp_path / "mine")] if command == "run" else [])]
+    assert main(given) == 2
+    assert capsys.readouterr().err.rstrip().endswith(" ".join(pack.consent("nets.py@sha256:HASH")))
+    assert not (pack.run / "ran").exists()
 
 
 def _verdict(pack: Delivered) -> None:
@@ -132,8 +146,8 @@ def test_what_was_audited_runs_where_the_caller_names_it(pack: Delivered, tmp_pa
         pack.ran.unlink()
 
 
-@pytest.mark.parametrize("command", ["gate", "compare", "report", "verify", "ls"])
+@pytest.mark.parametrize("command", ["gate", "compare", "report", "verify", "ls", "controls", "history", "purge"])
 def test_what_only_reads_a_pack_runs_nothing(command: str, pack: Delivered) -> None:
-    given = [str(pack.run)] * (2 if command == "compare" else 1)
+    given = [str(pack.base)] if command == "history" else [str(pack.run)] * (2 if command == "compare" else 1)
     assert main([command, *given]) in (0, 1, 3)
     assert not pack.ran.exists()

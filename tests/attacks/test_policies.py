@@ -37,6 +37,11 @@ DOUBTFUL = (
     "r\u03b1ce",
     "race\ufe0f",
     "a\x00",
+    "gr\U0001042cup",
+    "\ua4e2\ua4f0\ua4eb",
+    "\u13a1\u13aa\u13df\u13ac",
+    "\u2ca4\u2c9e\u2ca4",
+    "income\u0661",
 )
 CYRILLIC, CAPITALS = "\u0441\u043e\u0441\u043e", "\u0420\u0410\u0421\u0415"
 HONEST = (
@@ -54,8 +59,15 @@ HONEST = (
     "Größe (cm)",
     "x²",
     "🙂",
+    "コーヒー",
+    "佐々木",
+    "\u02bbokina",
+    "उम्र१",
+    "ລາຍໄດ້",
 )
 TWINS = ((CYRILLIC, "coco"), (CAPITALS, "PACE"), ("Sex", "sex"), ("café", "cafe\u0301"), ("\ufb01eld", "field"), ("a b", "a  b"))
+TWINS += (("male", "rnale"), ("vvage", "wage"), ("US", "\u054d\u054f"))
+TWINS += (("race", "r\u0251ce"), ("age", "a\u0261e"), ("\u1d20endor", "vendor"), ("sexl", "sexI"), ("group 0", "group O"), ("v1", "vl"))
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)

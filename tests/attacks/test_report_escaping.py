@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from large_pack import large_pack
 
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import escape, render_markdown
@@ -248,3 +251,12 @@ def test_markdown_holds_no_html_link_or_extra_cell(text: str, make_pack: Callabl
 
 def test_escape_leaves_plain_names_alone() -> None:
     assert escape("gaussian_copula, 0.5 (a to b)") == "gaussian_copula, 0.5 (a to b)"
+
+
+@pytest.mark.parametrize("name", ["a\u009b31mb", "a\u202eb", "a\u2066b", "a\U000e0041b", "a\u00adb"])
+def test_json_for_machines_steers_no_terminal(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """People look at it on a terminal too: escapes mean the same to machines."""
+    assert main(["verify", str(tmp_path / name), "--json"]) == 2
+    told = capsys.readouterr()
+    assert name[1] not in told.out + told.err
+    assert name in json.loads(told.out)["error"]

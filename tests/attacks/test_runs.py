@@ -14,8 +14,9 @@ from released_packs import edit
 from safetensors.numpy import save_file
 from small_project import SMALL, project
 
+from proxyaudit.cache import Cache
 from proxyaudit.cli.main import main
-from proxyaudit.errors import InputError, TaskError, safe_line
+from proxyaudit.errors import InputError, MachineError, TaskError, safe_line
 from proxyaudit.evidence.pack import find_run
 from proxyaudit.recipe.recipe import parse_recipe
 
@@ -33,6 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return home, find_run(home / "out" / "small")
 
 
+@pytest.mark.long
 def test_no_file_of_a_run_holds_a_path_of_this_machine(made: tuple[Path, Path]) -> None:
     home, run = made
     for path in run.iterdir():
@@ -42,6 +44,7 @@ def test_no_file_of_a_run_holds_a_path_of_this_machine(made: tuple[Path, Path]) 
     assert main(["verify", str(run)]) == 0
 
 
+@pytest.mark.long
 def test_a_run_without_its_paths_is_worked_on_from_the_folder_of_its_files(made: tuple[Path, Path], tmp_path: Path) -> None:
     home, run = made
     given = ["mitigate", str(run), "--attribute", "sex", "--regime", "real", "--out", str(tmp_path / "out"), "--jobs", "1"]
@@ -81,11 +84,13 @@ def test_what_is_no_path_stays(text: str) -> None:
     assert text in safe_line(TaskError(text))
 
 
+@pytest.mark.long
 def test_a_copy_of_a_run_says_the_same(made: tuple[Path, Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made[1], tmp_path / made[1].name))
     assert main(["verify", str(copy), "--strict"]) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["run", "probe"])
 def test_a_run_that_lies_there_already_is_not_believed(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A neighbour who may write to the folder of results leaves a finished run there, verdicts and hashes to their liking."""
@@ -115,3 +120,20 @@ def test_a_run_that_lies_there_already_is_not_believed(command: str, tmp_path: P
     shown = capsys.readouterr()
     assert "verdict is" in shown.err
     assert not shown.out
+
+
+def test_a_cache_of_somebody_else_takes_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner could let everybody look on, and put results of their own in the place of ours."""
+    cache = Cache(tmp_path / "cache")
+    cache.commit("inputs", "a" * 64, lambda folder: None)
+    monkeypatch.setattr("os.geteuid", lambda: (tmp_path / "cache").stat().st_uid + 1)
+    # A disk that tells another owner than whoever may change it is nobody else's: NFS that takes all users for one.
+    cache.commit("inputs", "c" * 64, lambda folder: None)
+
+    def refused(self: Path, mode: int) -> None:
+        raise PermissionError(1, "not the owner")
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    for kind in ("inputs", "train", "measure"):
+        with pytest.raises(MachineError, match="belongs to somebody else"):
+            cache.commit(kind, "b" * 64, lambda folder: None)

@@ -67,6 +67,7 @@ def test_no_seal_is_no_seal(today: Path, policy: Path, tmp_path: Path, capsys: T
     assert "the seal fixes no policy" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_seal_of_another_plan_is_found(today: Path, forgeries: list[EvidencePack], policy: Path, tmp_path: Path, capsys: Told) -> None:
     publish(forgeries[0], tmp_path / "other")
     seal_run(tmp_path / "other", tmp_path / "other.seal", digest(policy))

@@ -30,6 +30,7 @@ def test_one_text_does_not_take_for_ever(pattern: str) -> None:
     assert time.process_time() - began < 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pattern", list(SLOW))
 def test_nor_do_many(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patterns, "_SECONDS", 5.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from released_packs import PACKS, Document, edit, mitigation
+from released_packs import PACKS, PLAIN_FILES, Document, edit, mitigation
 
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
@@ -25,7 +25,7 @@ from proxyaudit.verification.run import find_folder, verify_folder
 @pytest.mark.parametrize("archive", sorted(PACKS.glob("*.tar.xz")), ids=lambda path: path.name)
 def test_packs_of_every_released_schema_verify(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path, filter="data")
+        tar.extractall(tmp_path, **PLAIN_FILES)
     folders = {path.parent for path in tmp_path.rglob("manifest.json")}
     assert folders
     for found in folders:
@@ -267,7 +267,8 @@ def test_a_file_in_another_form_is_found(name: str, folder: Callable[[str], Path
     if file.startswith("report"):
         # The reports of a pack are made again where the same version wrote them: here, just now.
         assert main(["report", str(own)]) == 0
-        assert verify_folder(own).skipped == ("older schema",)
+        # Some of the older version's sentences would be worded otherwise by now.
+        assert verify_folder(own).skipped == ("older schema", "sentences")
         capsys.readouterr()
     data = (own / file).read_bytes()
     assert change(data) != data

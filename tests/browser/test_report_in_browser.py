@@ -57,6 +57,7 @@ def older(pack: EvidencePack) -> EvidencePack:
     return replace(pack, environment={"started": "2026-01-01T00:00:00+00:00"}, recipe={**pack.recipe, "model": {"kind": "mlp"}})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_history_overflows_nowhere_and_names_its_charts(width: int, pages: dict[str, str], tmp_path: Path) -> None:
     found = look(pages["history"], tmp_path, (width, "light"))[f"{width} light"]
@@ -82,6 +83,7 @@ def test_nothing_overflows_and_every_chart_is_named(name: str, width: int, pages
     assert (found["cut"], found["crossed"]) == ([], [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["plain", "hostile"])
 def test_the_page_as_written_says_nothing_on_the_console(name: str, pages: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "report.html"
@@ -92,6 +94,7 @@ def test_the_page_as_written_says_nothing_on_the_console(name: str, pages: dict[
     assert "<title>owned" not in done.stdout
 
 
+@pytest.mark.long
 def test_a_request_or_an_error_would_be_noticed(pages: dict[str, str], tmp_path: Path) -> None:
     asking = pages["plain"].replace("</main>", '<img alt="" src="http://127.0.0.1:9/x.png"></main>')
     assert look(asking, tmp_path, (380, "light"))["380 light"]["requests"] == 1

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from released_packs import KINDS, PACKS, mitigation, todays_pack, unpack
+from released_packs import KINDS, PACKS, PLAIN_FILES, mitigation, todays_pack, unpack
 from safetensors.numpy import save_file
 from small_project import MODULE, RECIPE, SMALL, project
 
@@ -84,7 +84,7 @@ class Seeds:
             folder / "project" / "labels.csv", index=False
         )
         with tarfile.open(SIGNED) as tar:
-            tar.extractall(folder / "signed", filter="data")
+            tar.extractall(folder / "signed", **PLAIN_FILES)
         return cls(packs, folder / "project", folder / "signed")
 
 

@@ -18,6 +18,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     return Seeds.make(tmp_path_factory.mktemp("fuzz"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", list(CASES))
 def test_whatever_is_given_one_line_comes_back(kind: str, seeds: Seeds, tmp_path: Path) -> None:
     found = [one_case(seeds, SEED, number, tmp_path, kind) for number in range(FEW)]

@@ -150,6 +150,7 @@ def text(folder: Path) -> Documents:
     given.to_csv(folder / "release.csv", index=False)
     recipe = {
         "name": "text",
+        "cures": False,
         "data": {"path": "t.csv", "text": "text", "target": "y", "protected": ["sex"], "group": "author"},
         "regimes": [
             "real",

@@ -37,21 +37,28 @@ EXACT = Tolerance()
 ACROSS_PROCESSORS = Tolerance(relative=1e-4, absolute=1e-6)
 
 
-def frozen_path(name: str) -> Path:
-    """File of a frozen case."""
-    return FROZEN / f"{name}.json.xz"
+def frozen_path(name: str, processor: str = "") -> Path:
+    """File of a frozen case; ``processor`` names a kind that trains other weights than the first one did."""
+    return FROZEN / f"{name}{'.' if processor else ''}{processor}.json.xz"
 
 
-def read_frozen(name: str) -> Any:
+def read_frozen(name: str, processor: str = "") -> Any:
     """The frozen documents of a case."""
-    return json.loads(lzma.decompress(frozen_path(name).read_bytes()))
+    return json.loads(lzma.decompress(frozen_path(name, processor).read_bytes()))
 
 
-def write_frozen(name: str, documents: Any) -> None:
+def read_nearest(name: str, made: Any) -> Any:
+    """Of the frozen documents of a case, one for each kind of processor, those that what was made here equals, or comes nearest to."""
+    kinds = ["", *(path.name.split(".")[1] for path in sorted(FROZEN.glob(f"{name}.*.json.xz")))]
+    every = [renumbered(read_frozen(name, kind)) for kind in kinds]
+    return min(every, key=lambda one: len(decisions_apart(one, made, ACROSS_PROCESSORS)) + len(words_apart(one, made)))
+
+
+def write_frozen(name: str, documents: Any, processor: str = "") -> None:
     """Freeze documents that are masked already: canonical JSON, compressed."""
     text = json.dumps(documents, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     FROZEN.mkdir(exist_ok=True)
-    frozen_path(name).write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
+    frozen_path(name, processor).write_bytes(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
 
 
 def masked(node: Any) -> Any:

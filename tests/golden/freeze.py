@@ -1,7 +1,7 @@
 """Write or check the frozen documents: ``python -m tests.golden.freeze [--check | --words] [CASE ...]``.
 
 Without an option they are written anew. ``--check`` compares exactly and prints the first differences; ``--words`` writes words anew and
-refuses where a number or a state differs.
+refuses where a number or a state differs. Processors of other kinds train other weights: ``--processor`` freezes theirs beside.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def made(name: str) -> Any:
     return documents
 
 
-def treat(name: str, *, check: bool, words: bool) -> bool:
+def treat(name: str, *, check: bool, words: bool, processor: str) -> bool:
     """Freeze or check one case; False if it differs from what is frozen where it must not."""
     documents = renumbered(made(name))
     if not check and not words:
-        write_frozen(name, documents)
+        write_frozen(name, documents, processor)
         return True
-    frozen = renumbered(read_frozen(name))
+    frozen = renumbered(read_frozen(name, processor))
     lines = decisions_apart(frozen, documents, EXACT if check else ACROSS_PROCESSORS)
     if check:
         lines += words_apart(frozen, documents, exact=True)
@@ -63,7 +63,7 @@ def treat(name: str, *, check: bool, words: bool) -> bool:
         return False
     if words:
         changed = words_apart(frozen, documents, exact=True)
-        write_frozen(name, reworded(frozen, documents))
+        write_frozen(name, reworded(frozen, documents), processor)
         say(f"{name}: {len(changed)} texts written anew")
     return True
 
@@ -75,11 +75,12 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--check", action="store_true", help="compare exactly; write nothing")
     which.add_argument("--words", action="store_true", help="write words anew; refuse where numbers or states differ")
+    parser.add_argument("--processor", default="", help="the kind of processor, beside the first one, that these are of: amd")
     given = parser.parse_args()
     unknown = sorted(set(given.cases) - set(CASES))
     if unknown:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    sound = [treat(name, check=given.check, words=given.words) for name in given.cases or CASES]
+    sound = [treat(name, check=given.check, words=given.words, processor=given.processor) for name in given.cases or CASES]
     size = sum(frozen_path(name).stat().st_size for name in CASES if frozen_path(name).is_file())
     say(f"frozen documents: {size / 1000:.0f} kB")
     return 0 if all(sound) else 1

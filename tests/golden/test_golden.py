@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.golden.cases import CASES
-from tests.golden.comparing import ACROSS_PROCESSORS, EXACT, decisions_apart, masked, read_frozen, renumbered, reworded, words_apart
+from tests.golden.comparing import ACROSS_PROCESSORS, EXACT, decisions_apart, masked, read_nearest, renumbered, reworded, words_apart
+
+pytestmark = pytest.mark.long
 
 SHOWN = 20
 DOCUMENT: dict[str, Any] = {
@@ -26,8 +28,8 @@ DOCUMENT: dict[str, Any] = {
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """Frozen and new documents of a case."""
     pytest.importorskip("transformers", reason="the extra 'text' is not installed") if request.param in ("text", "prompts") else None
-    made = masked(CASES[request.param](tmp_path_factory.mktemp(request.param)))
-    return renumbered(read_frozen(request.param)), renumbered(made)
+    made = renumbered(masked(CASES[request.param](tmp_path_factory.mktemp(request.param))))
+    return read_nearest(request.param, made), made
 
 
 def test_numbers_and_decisions(case: tuple[Any, Any]) -> None:

@@ -6,8 +6,10 @@ import importlib
 import itertools
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from proxyaudit.channels.leak import measure
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.estimates import facts, ledger, rounding
 from proxyaudit.evidence.pack import EvidencePack, read_pack
 from proxyaudit.pipeline import run_audit
@@ -43,7 +48,7 @@ def make(n):
 """
 RECIPE = """\
 name: spotters
-data: {{path: real.csv, target: pay, protected: [sex], encode: none, exclude: [sex], discover: 0, audit_share: {share}}}
+data: {{path: real.csv, target: pay, protected: [sex], encode: none, exclude: [sex], discover: 0, {audit}}}
 regimes:
 {regimes}
 model: {{kind: module, factory: "nets.py:make", epochs: 1, sites: ["encoder.*"]}}
@@ -70,6 +75,11 @@ def unprotected(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ledger, "coarseness", lambda _: 0.0)
     patch.setattr(facts, "hide_few", lambda arrays, _: list(arrays))
     patch.setattr(importlib.import_module("proxyaudit.channels.outputs.estimate"), "shows_sign", lambda _: True)
+
+
+def linear_only(acts_nd: Any, rows: Any, probing: Probing, **more: Any) -> None:
+    """What is measured of a site, less what takes most of the time and what no attack reads anything of."""
+    measure_site(acts_nd, rows, replace(probing, nonlinear=False, effort=False, strata={}), **more)
 
 
 class Project:
@@ -105,12 +115,17 @@ class Project:
         now = 1 / (1 + np.exp(-weight * (self.hours_n[rows] - 38)))
         return Spotted(rows, np.where(now < 0.5, 1, -1) * 0.45 / 3.0 ** np.arange(TEN))
 
-    def run(self) -> EvidencePack:
-        """The pack of a run of all checkpoints; a second one reads what the first has measured, and estimates again."""
+    def run(self, audit: str = f"audit_share: {AUDITED}") -> EvidencePack:
+        """The pack of a run of all checkpoints on the rows of a key of the recipe's data.
+
+        A second run of the same rows reads what the first has measured, and estimates again.
+        """
         listed = "\n".join(f"  - {{name: {name}, checkpoints: [{', '.join(files)}]}}" for name, files in self.regimes.items())
         seeds = max(map(len, self.regimes.values()))
-        (self.folder / "recipe.yaml").write_text(RECIPE.format(share=AUDITED, regimes=listed, seeds=seeds))
-        folder = run_audit(self.folder / "recipe.yaml", out=self.folder / "out", jobs=1).folder
+        (self.folder / "recipe.yaml").write_text(RECIPE.format(audit=audit, regimes=listed, seeds=seeds))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(measure, "measure_site", linear_only)
+            folder = run_audit(self.folder / "recipe.yaml", out=self.folder / "out", jobs=1).folder
         pack = read_pack(folder)
         shutil.rmtree(folder)
         return pack
@@ -133,18 +148,32 @@ def gaps(pack: EvidencePack, regime: str) -> NDArray[np.float64]:
     return np.array(gap.seed_values) * (1 if str(gap.group).startswith("f minus m") else -1)
 
 
+@cache
+def answers(people: int) -> NDArray[np.int64]:
+    """Every answer on so many people."""
+    return np.array(list(itertools.product((-1, 0, 1), repeat=people)))
+
+
 def told(gap: float, steps_k: NDArray[np.float64], truth_n: NDArray[np.int64], step: float) -> NDArray[np.float64]:
     """How likely each of ten people is a man, not audited, or a woman, ``(10, 3)``: of all answers that fit the gap to its ``step``.
 
     Group sizes and the audited share are given.
     """
-    states = np.array(list(itertools.product((-1, 0, 1), repeat=len(steps_k))))
+    states = answers(len(steps_k))
     women, men = (truth_n == 1).sum(), (truth_n == -1).sum()
     made = (np.where(states > 0, states / women, states / men) * steps_k).sum(axis=1)
     off = np.abs(made - gap)
     fit = off <= max(step, off.min() * (1 + 1e-9))
     weight = fit * np.where(states == 0, 1 - AUDITED, AUDITED / 2).prod(axis=1)
     return np.stack([(weight[:, None] * (states == answer)).sum(axis=0) for answer in (-1, 0, 1)], axis=1) / weight.sum()
+
+
+def sizes_by_areas(areas: tuple[float, float], rows: int) -> int:
+    """The number of people with one label by which two areas under the curve come out even: pairs of people in order are whole halves."""
+    candidates = np.arange(rows // 4, 3 * rows // 4)
+    pairs = 2.0 * candidates * (rows - candidates)
+    off = sum(np.abs(area * pairs - np.round(area * pairs)) for area in areas)
+    return int(candidates[np.argmin(off)])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ gain from it: how far it is suppressed is not known, only that it is not amplifi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import integer_seed, stream
+from proxyaudit.types import Training
 from tests.helpers.views import dataset_of
 
 EXPECTED = {"relevant": "amplified", "irrelevant": "suppressed", "opposite": "amplified", "cancelling": "suppressed"}
@@ -93,11 +95,18 @@ def audit(kind: str, seed: int, *, models: int = 5, n: int = 8000, epochs: int =
             measured.append(Measurement())
             about = {"site": SITE, "repetition": number, "placebos": planted, "full": True}
             measure_site(acts, attributes, np.arange(n), **about, out=measured[-1])
-    found = tuple(Run(regime, tuple(measured), is_reference=regime == "untrained") for regime, measured in runs.items())
-    facts = Facts(attributes, np.arange(n), np.arange(n), (SITE,), (SITE,), Margins(), found)
-    scope = Scope("outputs", dict.fromkeys((a.name for a in attributes), "protected"), ("real",), (SITE,), (SITE,), "real", "untrained")
-    ledger = decide_ledger(estimate(facts), roles=scope.roles)
-    first, *others = (finding.training for finding in conclude(ledger.estimates, ledger.controls, scope))
+    first, *others = changes(attributes, runs)
     assert first is not None
-    gain = next(e.value for e in ledger.estimates if e.id == first.gain)
-    return Answer(first.word, float(gain or 0.0), first.singled_out, tuple(one.word for one in others if one is not None))
+    return Answer(first[0].word, first[1], first[0].singled_out, tuple(one[0].word for one in others if one is not None))
+
+
+def changes(attributes: Sequence[Attribute], runs: Mapping[str, Sequence[Measurement]]) -> list[tuple[Training, float] | None]:
+    """What training did to each attribute, with the log ratio behind it, by what was measured of networks ``untrained`` and ``real``."""
+    n, names = len(attributes[0].codes), [a.name for a in attributes]
+    found = tuple(Run(regime, tuple(measured), is_reference=regime == "untrained") for regime, measured in runs.items())
+    facts = Facts(tuple(attributes), np.arange(n), np.arange(n), (SITE,), (SITE,), Margins(), found)
+    scope = Scope("outputs", dict.fromkeys(names, "protected"), ("real",), (SITE,), (SITE,), "real", "untrained")
+    ledger = decide_ledger(estimate(facts), roles=scope.roles)
+    gains = {e.id: float(e.value or 0.0) for e in ledger.estimates}
+    told = {f.attribute: f.training for f in conclude(ledger.estimates, ledger.controls, scope)}
+    return [None if (one := told[name]) is None else (one, gains.get(str(one.gain), 0.0)) for name in names]

@@ -48,3 +48,8 @@ def sleep(seconds: float, started: str) -> None:
     """Say in a file that it began, then be busy."""
     Path(started).write_text(str(os.getpid()))
     time.sleep(seconds)
+
+
+def hears_interrupts() -> bool:
+    """Whether Ctrl-C in a terminal would end this process, which ends with the one that started it."""
+    return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

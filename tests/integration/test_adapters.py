@@ -194,7 +194,7 @@ def test_adapters_without_plain_weights_are_refused(root: Path) -> None:
     assert "lacks tensor" in refused(root, "turned")
 
 
-@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq"])
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "torchao", "of-ones-own", None])
 def test_a_quantised_folder_is_told_what_helps(method: str, root: Path) -> None:
     config = json.loads((root / "bert" / "config.json").read_text())
     config["quantization_config"] = {"quant_method": method, "load_in_4bit": True, "bits": 4, "group_size": 16}

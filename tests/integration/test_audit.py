@@ -80,6 +80,7 @@ def test_evidence_follows_the_schema_and_answers_every_question(done: Done) -> N
     assert evidence.findings[0].verdict == "exposed", "pay was made from sex, and age from sex as well"
 
 
+@pytest.mark.long
 def test_who_would_be_selected_is_counted_where_a_threshold_is_declared(small: Done, done: Done) -> None:
     counted = [e for e in evidence_of(small.out).estimates if e.channel == "selection"]
     assert {(e.regime, e.measure) for e in counted} >= {(regime, "selection_rate") for regime in ("real", "vendor")}
@@ -169,10 +170,12 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Resumed:
     return Resumed(out, before, complete_before)
 
 
+@pytest.mark.long
 def test_the_number_of_jobs_and_the_folder_make_no_difference(done: Done, resumed: Resumed) -> None:
     assert evidence_bytes(resumed.out) == done.evidence
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_where_it_was(done: Done, resumed: Resumed) -> None:
     before, after = resumed.before, finished(resumed.out)
     assert 2 <= len(before) < len(finished(done.out))
@@ -214,6 +217,7 @@ def test_a_complete_run_is_not_done_again(done: Done, monkeypatch: pytest.Monkey
     assert (finished(done.out), evidence_bytes(done.out)) == (before, done.evidence)
 
 
+@pytest.mark.long
 def test_fresh_measures_again_and_finds_the_same(copy: Done) -> None:
     before = finished(copy.out)
     assert run(copy.recipe, copy.out, "--fresh") == 0
@@ -232,6 +236,7 @@ def forget(recipe: Path, out: Path, regime: str) -> None:
                 Cache(cache_of(out)).forget(task.kind, task.digest)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spoil", ["bytes", "cut", "gone", "marker", "file"])
 def test_a_spoilt_cache_entry_is_computed_again(copy: Done, spoil: str, capsys: pytest.CaptureFixture[str]) -> None:
     entries = sorted(finished(copy.out, "measure"))
@@ -296,6 +301,7 @@ def test_changed_data_are_another_run_and_a_comment_is_not(tmp_path: Path, done:
     assert len(set(ids)) == 3
 
 
+@pytest.mark.long
 def test_a_failed_regime_leaves_the_others_their_findings(
     small: Done, copy: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,6 +335,7 @@ def test_a_failed_regime_leaves_the_others_their_findings(
     assert evidence_bytes(out) == small.evidence
 
 
+@pytest.mark.long
 def test_weights_that_turn_to_nan_are_a_failure_not_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = project(tmp_path / "p", RECIPE.replace("learning_rate: 0.02", "learning_rate: 1.0e+38, patience: null"))
     assert run(recipe, tmp_path / "out", "--set", "regimes=[real]", "--set", "references.reweighed=false") == 5

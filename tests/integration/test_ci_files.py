@@ -95,6 +95,7 @@ fi
 """
 
 
+@pytest.mark.long
 def test_slurm_with_two_shards_at_once_and_a_call_that_collects(place: Path) -> None:
     program(place, "sbatch", SBATCH)
     execute(place, str(CI / "slurm-submit.sh"), "recipe.yaml", str(place / "shared"), "2")
@@ -119,6 +120,7 @@ def container_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return job, container
 
 
+@pytest.mark.long
 def test_kubernetes_jobs_are_all_shards_and_a_call_that_collects(place: Path) -> None:
     job, shard = container_of("kubernetes-shards.yaml")
     _, collect = container_of("kubernetes-collect.yaml")
@@ -138,6 +140,7 @@ def test_kubernetes_jobs_are_all_shards_and_a_call_that_collects(place: Path) ->
     assert find_run(place / "reports").parent.name == "small"
 
 
+@pytest.mark.long
 def test_the_action_audits_and_decides(place: Path) -> None:
     action = document("action.yml")
     assert action["runs"]["using"] == "composite"

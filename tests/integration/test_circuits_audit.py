@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from planted_circuits import TOKENS, WIDTH, plant
 from safetensors.torch import save_file
@@ -17,6 +18,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.reporting.sections.circuits import circuit_views
 from proxyaudit.reporting.sections.features import feature_views
+
+pytestmark = pytest.mark.long
 
 SEED, LATENTS = 3, 24
 RECIPE = f"""\

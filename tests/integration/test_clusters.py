@@ -104,6 +104,7 @@ def over(recipe: Path, out: Path, *more: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.long
 def test_dask_with_a_scheduler_and_two_workers_of_which_one_is_killed(dask: Dask, recipe: Path, alone: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     dask.start(workers=2)

@@ -21,6 +21,8 @@ from proxyaudit.pipeline.run import run_audit
 from proxyaudit.seeding import stream
 from tests.integration.planted_versions import clean_model, int8, on_another_base, rng_of, uses_the_group, write_versions
 
+pytestmark = pytest.mark.long
+
 N, D, FEW = 2000, 6, 120
 
 

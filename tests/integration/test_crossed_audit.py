@@ -17,6 +17,8 @@ from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.types import Evidence
 
+pytestmark = pytest.mark.long
+
 COPULA = "  - synthetic: {name: vendor, path: release.csv}\n"
 CROSSED = SMALL.replace(COPULA, "  - synthetic: {sdv: gaussian_copula}\n").replace("seeds: 1", "seeds: {tables: 2, models: 2}")
 ADAPTIVE = CROSSED.replace("models: 2}", "models: 2, up_to: 8}")

@@ -12,6 +12,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.types import Evidence
 
+pytestmark = pytest.mark.long
+
 RECIPE = """\
 name: effort
 data: {path: real.csv, target: pay, protected: [sex, coin], discover: 0}

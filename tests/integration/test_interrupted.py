@@ -18,6 +18,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.evidence.tiers import tier_of
 from tests.studies import kills
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[kills.Scene]:

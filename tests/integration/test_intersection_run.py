@@ -15,6 +15,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.types import Estimate, Evidence
 
+pytestmark = pytest.mark.long
+
 Told = pytest.CaptureFixture[str]
 CANARY = "tertium-quid"
 RECIPE = """\

@@ -44,6 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(folder / "project", folder / "out", folder / "me.key")
 
 
+@pytest.mark.long
 def test_a_run_keeps_what_only_its_recipients_can_read(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = find_run(made.out / "small")
     names = {path.name for path in made.out.rglob("*") if path.is_file()}

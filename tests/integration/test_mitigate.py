@@ -26,6 +26,8 @@ from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pa
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.types import Evidence
 
+pytestmark = pytest.mark.long
+
 RECIPE = """\
 name: tiny
 data: {path: real.csv, target: pay, protected: [sex], proxies: [job], exclude: [sex, job], discover: 0}

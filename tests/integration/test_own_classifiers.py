@@ -67,6 +67,7 @@ def outputs(folder: Path, made: Any, name: str = "deployed") -> np.ndarray:
     return capture(made.build_of(regime, 0), made.audit_inputs(regime)).outputs[:, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_outputs_are_those_of_transformers_itself(folder: Path, kind: str) -> None:
     made = prepared(folder, kind)
@@ -176,6 +177,7 @@ seeds: 1
 """
 
 
+@pytest.mark.long
 def test_two_versions_go_from_folder_to_verdict_in_a_recipe_of_ten_lines(folder: Path) -> None:
     path = folder / "versions.yaml"
     path.write_text(TEN_LINES, encoding="utf-8")

@@ -18,6 +18,8 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import find_run
 from proxyaudit.recipe.recipe import parse_recipe
 
+pytestmark = pytest.mark.long
+
 RECIPE = """\
 name: toys
 data: {path: real.csv, target: pay, protected: [sex], exclude: [sex], discover: 0}

@@ -18,92 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from canaries import CANARIES, NAMES, PEOPLE, RECIPE, people, plant
 from safetensors.numpy import save_file
 
 from proxyaudit.cache import cache_folder
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError, TaskError, safe_line
 from proxyaudit.evidence.pack import PACK_FILES, REPORT_FILES, EvidencePack, find_run, read_pack
+from proxyaudit.evidence.tiers import RECEIPT
 
 SMALLEST = 11
-# Whoever sees one of these sees a row. Each stands in fewer than eleven rows.
-NAMES = [f"Zebedee-{number} Quillfeather" for number in range(7)]
-CANARIES = {
-    "category of a feature": "Falconer-Royal",
-    "group of a protected column": "Tertium-Quid",
-    "level of a proxy": "Ultima-Thule",
-    "free text": "remembers the flood of nineteen-oh-three",
-    "person": "Quillfeather",
-    "category of a release": "Vendorling-Sprite",
-    "condition": "Wyvern-Clause",
-    "whole number": "7348291",
-    "fraction": "48213.917",
-    "fraction of a release": "59137.283",
-    "date": "1903-02-17",
-}
-
-PEOPLE = 500
-RECIPE = """\
-name: canaries
-data:
-  path: people.csv
-  target: pay
-  protected: [sex]
-  proxies: [town]
-  exclude: [sex, note]
-  group: person
-  audit_share: 0.5
-  discover: 0
-regimes:
-  - real
-  - synthetic: {name: vendor, path: release.csv}
-model: {kind: mlp, hidden: [4], epochs: 2, batch_size: 32, learning_rate: 0.02}
-references: {placebos: 20, reweighed: false}
-seeds: 1
-cures: false
-"""
-
-
-def people(n: int, seed: int) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    sex = rng.choice(["f", "m"], n)
-    age = (rng.normal(40, 10, n) + 6 * (sex == "m")).round(3)
-    return pd.DataFrame(
-        {
-            "age": age,
-            "hours": rng.normal(38, 4, n).round(3),
-            "seen": pd.Series(pd.date_range("2020-01-01", periods=n)).dt.strftime("%Y-%m-%d"),
-            "job": rng.choice(["smith", "nurse", "clerk"], n),
-            "town": np.where(rng.random(n) < 0.7, np.where(sex == "m", "north", "south"), "east"),
-            "sex": sex,
-            "pay": np.where(age + 4 * (sex == "m") + rng.normal(0, 8, n) > 45, "high", "low"),
-            "note": [f"note {number}" for number in range(n)],
-            "person": [f"p{number}" for number in range(n)],
-        }
-    )
-
-
-def plant(frame: pd.DataFrame) -> pd.DataFrame:
-    """Put the canaries in, spread over the table so that they lie in training and audit rows."""
-    planted = frame.astype({"age": float, "hours": float}).copy()
-    rows = iter(np.random.default_rng(7).permutation(len(planted)))
-    for column, value, count in (
-        ("job", CANARIES["category of a feature"], 9),
-        ("sex", CANARIES["group of a protected column"], 9),
-        ("town", CANARIES["level of a proxy"], 9),
-        ("note", CANARIES["free text"], 9),
-        ("seen", CANARIES["date"], 4),
-        ("age", float(CANARIES["fraction"]), 2),
-        ("hours", float(CANARIES["whole number"]), 2),
-    ):
-        for _ in range(count):
-            planted.loc[next(rows), column] = value
-    for name in NAMES:
-        planted.loc[[next(rows), next(rows)], "person"] = name
-    # Missing values of two attributes that differ by a few people: exact counts of both would give those away.
-    planted.loc[[next(rows) for _ in range(14)], "sex"] = None
-    planted.loc[[next(rows) for _ in range(19)], "town"] = None
-    return planted
 
 
 @dataclass(frozen=True)
@@ -165,10 +89,30 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 @pytest.fixture(scope="module")
 def mended(seen: Seen) -> Seen:
-    """A mitigation of the same run (half a minute, hence a study)."""
+    """A mitigation of the same run."""
     out = seen.folder / "mended"
     arguments = ["mitigate", str(seen.folder / "runs"), "--attribute", "sex", "--regime", "real", "--out", str(out)]
     return _seen(seen.folder, {"mitigate": [*arguments, "--base", str(seen.folder), "--jobs", "1"]}, {"mitigate": out})
+
+
+@pytest.fixture(scope="module")
+def answered(seen: Seen) -> Seen:
+    """What commands that only read the run answer and write."""
+    run, out = str(seen.folder / "runs"), seen.folder / "answers"
+    out.mkdir()
+    commands = {
+        "gate": ["gate", run, "--junit", str(out / "gate.xml")],
+        "compare": ["compare", run, run, "--out", str(out / "compared")],
+        "history": ["history", run, "--out", str(out / "history.html")],
+        "controls": ["controls", run, "--oscal", str(out / "oscal.json")],
+        "report": ["report", run, "--out", str(out / "fresh")],
+        "verify": ["verify", run, "--json"],
+        "ls": ["ls", run, "--due", "--json"],
+        "purge": ["purge", run, "--dry-run"],
+        "doctor": ["doctor", "--json"],
+    }
+    texts = {f"{name}, terminal": _captured(arguments, (0, 1, 3)) for name, arguments in commands.items()}
+    return Seen(seen.folder, texts | {f"answers, {name}": text for name, text in read(out)}, {})
 
 
 def _seen(folder: Path, commands: dict[str, list[str]], places: dict[str, Path]) -> Seen:
@@ -178,11 +122,11 @@ def _seen(folder: Path, commands: dict[str, list[str]], places: dict[str, Path])
     return Seen(folder, texts, {kind: read_pack(find_run(place)) for kind, place in places.items()})
 
 
-def _captured(arguments: list[str]) -> str:
+def _captured(arguments: list[str], codes: tuple[int, ...] = (0,)) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         code = main(arguments)
-    assert code == 0, out.getvalue()
+    assert code in codes, out.getvalue()
     return out.getvalue()
 
 
@@ -191,11 +135,17 @@ def names_below(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if not path.is_dir()}
 
 
+def kept_results() -> set[str]:
+    """Kinds of results that lie in the cache."""
+    return {path.relative_to(cache_folder()).parts[0] for path in cache_folder().rglob("*.safetensors")}
+
+
 def canaries_in(texts: dict[str, str]) -> list[str]:
     found = itertools.product(texts.items(), CANARIES.items())
     return [f"{what} in {where}" for (where, text), (what, canary) in found if canary.lower() in text.lower()]
 
 
+@pytest.mark.long
 def test_no_artefact_holds_a_canary(seen: Seen) -> None:
     assert {name.partition(",")[0] for name in seen.texts} == {"plan", "run", "report", "verify", "ls", "probe"}
     for kind in ("run", "probe"):
@@ -205,15 +155,24 @@ def test_no_artefact_holds_a_canary(seen: Seen) -> None:
     assert canaries_in({"a log": f"row of {NAMES[0]}"}) == ["person in a log"]
 
 
+@pytest.mark.long
+def test_nor_does_what_other_commands_answer_and_write(answered: Seen, seen: Seen) -> None:
+    written = {name.partition(", ")[2] for name in answered.texts if name.startswith("answers, ")}
+    assert {"gate.xml", "history.html", "oscal.json", "compared/comparison.json", "fresh/report.html"} <= written
+    assert canaries_in(answered.texts) == []
+    assert names_below(seen.folder / "runs") == {*PACK_FILES, *REPORT_FILES, "manifest.json"}
+
+
+@pytest.mark.long
 def test_nothing_but_public_files_lies_among_the_results(seen: Seen) -> None:
     for place in ("runs", "probes"):
         assert names_below(seen.folder / place) == {*PACK_FILES, *REPORT_FILES, "manifest.json"}
-    kept = {path.relative_to(cache_folder()).parts[0] for path in cache_folder().rglob("*.safetensors")}
-    assert {"inputs", "train", "measure", "probe"} <= kept
+    assert {"inputs", "train", "measure", "probe"} <= kept_results()
     for path in (cache_folder(), *cache_folder().rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.name in (".gitignore", "CACHEDIR.TAG") or path.parent.name == "locks"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["train", "measure"])
 def test_what_fails_names_no_row_and_leaves_none(stage: str, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that fails with a row in its error; another place for temporary files shows what stays there."""
@@ -235,7 +194,7 @@ def test_what_fails_names_no_row_and_leaves_none(stage: str, seen: Seen, tmp_pat
     assert not list((tmp_path / "cache").rglob("half.csv"))
 
 
-@pytest.mark.study
+@pytest.mark.long
 def test_no_file_of_a_mitigation_holds_a_canary(mended: Seen, seen: Seen) -> None:
     for file in ("mitigation.md", "mitigation.json", "mitigated.yaml", "mitigated-0.safetensors"):
         assert any(name.endswith(file) for name in mended.texts)
@@ -397,3 +356,18 @@ def test_faulty_files_are_refused_without_naming_a_value(fault: str, tmp_path: P
     assert json.loads(out.out)["exit_code"] == 2
     for canary in (*CANARIES.values(), "p7"):
         assert canary not in out.out + out.err
+
+
+# The last of the file: other tests look into what it deletes -----------------------------------------------------------
+
+
+@pytest.mark.long
+def test_what_was_purged_leaves_a_receipt_and_no_row_anywhere(seen: Seen) -> None:
+    assert kept_results()
+    made = [place for place in ("runs", "probes", "mended") if (seen.folder / place).exists()]
+    for place in made:
+        said = _captured(["purge", str(seen.folder / place)])
+        assert canaries_in({"terminal": said, **dict(read(seen.folder / place))}) == []
+        assert RECEIPT in names_below(seen.folder / place)
+        assert place == "mended" or names_below(seen.folder / place) == {*PACK_FILES, *REPORT_FILES, "manifest.json", RECEIPT}
+    assert kept_results() == set()

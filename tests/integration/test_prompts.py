@@ -81,6 +81,7 @@ def made(folder: Path) -> tuple[int, list[str]]:
     return main([*arguments, "--json"]), arguments
 
 
+@pytest.mark.long
 def test_planted_clean_and_one_template(made: tuple[int, list[str]], folder: Path) -> None:
     assert made[0] == 0
     pack = read_pack(find_run(folder / "out"))
@@ -116,6 +117,7 @@ def test_planted_clean_and_one_template(made: tuple[int, list[str]], folder: Pat
     assert not any(name in json.dumps(pack.evidence.model_dump(mode="json")) for name in (*SET["groups"]["lun"], "sorry"))
 
 
+@pytest.mark.long
 def test_the_pack_is_like_any_other(made: tuple[int, list[str]], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = find_run(folder / "out")
     pack = read_pack(run)
@@ -141,6 +143,7 @@ def test_the_pack_is_like_any_other(made: tuple[int, list[str]], folder: Path, c
     assert "the sentence is not what its numbers give" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_one_seed_gives_the_same_bytes(made: tuple[int, list[str]], folder: Path) -> None:
     run = find_run(folder / "out")
     arguments = [str(folder / "again") if part == str(folder / "out") else part for part in made[1]]
@@ -198,6 +201,7 @@ def test_a_layer_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[s
     assert "its layers are 0 to 1" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_parts_of_a_model_are_exchanged_where_they_are_asked_for(folder: Path, made: tuple[int, list[str]]) -> None:
     models = [part for kind in ("planted", "clean") for part in ("--model", f"{kind}={folder / kind}")]
     asked = ["prompts", *models, "--set", str(folder / "set.yaml"), "--circuits", "--tokens", "2", "--out", str(folder / "parts")]

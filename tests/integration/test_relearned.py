@@ -10,6 +10,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.types import Evidence
 
+pytestmark = pytest.mark.long
+
 RECIPE = """\
 name: relearned
 data: {path: people.csv, target: pay, protected: [coin, club], exclude: [coin, club], audit_share: 0.5, discover: 0}

@@ -19,7 +19,8 @@ from proxyaudit.audits.scan.inputs import open_signatures, read_checkpoint, read
 from proxyaudit.audits.scan.run import scan as scan_models
 from proxyaudit.cli.main import main
 from proxyaudit.consent import Consent
-from proxyaudit.data.encoding import FeatureColumn, Unseen, describe_encoder, fit_encoder
+from proxyaudit.data.described_encoder import describe_encoder
+from proxyaudit.data.encoding import FeatureColumn, Unseen, fit_encoder
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, replace_files, write_files
@@ -333,6 +334,7 @@ def people(n: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"age": age, "score": score, "hours": hours, "job": job, "sex": sex, "height": height, "pay": pay})
 
 
+@pytest.mark.long
 def test_a_run_saves_signatures_and_its_own_models_are_in_their_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The package's own architecture, encoded columns, an attribute of several levels; no factory, no base."""
     people(900, 0).to_csv(tmp_path / "real.csv", index=False)

@@ -60,6 +60,7 @@ def collected(recipe: Path, out: Path, alone: Path) -> None:
     assert not half_done(cache_of(out))
 
 
+@pytest.mark.long
 def test_shards_of_which_one_is_killed_make_the_run_of_one_process(recipe: Path, alone: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pair = [shard(recipe, out, number, 2) for number in (1, 2)]
@@ -79,6 +80,7 @@ def test_shards_of_which_one_is_killed_make_the_run_of_one_process(recipe: Path,
     collected(recipe, out, alone)
 
 
+@pytest.mark.long
 def test_two_shards_on_every_task_leave_the_same_bytes(recipe: Path, alone: Path, tmp_path: Path) -> None:
     """As on a disk that takes no claims."""
     out, cache = tmp_path / "out", Cache(cache_of(tmp_path / "out"))
@@ -92,6 +94,7 @@ def test_two_shards_on_every_task_leave_the_same_bytes(recipe: Path, alone: Path
     collected(recipe, out, alone)
 
 
+@pytest.mark.long
 def test_one_shard_alone_makes_the_whole_run_and_of_a_finished_run_nothing(
     recipe: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,8 @@ from proxyaudit.models.checkpoints import save_weights
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.types import Evidence
 
+pytestmark = pytest.mark.long
+
 FROZEN = f"""\
 name: frozen
 data: {{path: t.csv, text: text, target: y, protected: [sex], group: author}}

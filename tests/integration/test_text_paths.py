@@ -13,6 +13,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.signatures import read_signatures
 
+pytestmark = pytest.mark.long
+
 DATA = """\
 data: {path: t.csv, text: text, target: y, protected: [sex], discover: 0}
 references: {placebos: 20, reweighed: false}

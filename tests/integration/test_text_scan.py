@@ -93,6 +93,7 @@ def scan(made: Made, capsys: pytest.CaptureFixture[str], model: str, inputs: str
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "wanted"),
     [("told2.safetensors", 1), ("head.safetensors", 0), ("other", 1), ("deaf", 0)],

@@ -21,6 +21,8 @@ from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.recipe.recipe import SitesSpec
 
+pytestmark = pytest.mark.long
+
 KINDS = {"same": "bert", "other": "gpt2"}
 READS = 2.0
 

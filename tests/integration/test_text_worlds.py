@@ -23,6 +23,8 @@ from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.types import Estimate
 
+pytestmark = pytest.mark.long
+
 RECIPE = f"""\
 name: style
 data: {{path: t.csv, text: text, target: y, protected: [sex], group: author}}

@@ -86,6 +86,7 @@ def test_a_continuous_attribute_has_the_stated_r_squared():
     assert LinearRegression().fit(world.acts_nd, world.labels_n).score(world.acts_nd, world.labels_n) == pytest.approx(0.1, abs=0.015)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", NONLINEAR)
 @pytest.mark.parametrize("rate", [0.5, 0.25])
 def test_nonlinear_worlds_leak_to_an_oracle_and_not_to_a_linear_reader(kind, rate):

@@ -285,6 +285,7 @@ def check(case):
         assert case.quiet_controls
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "decided"),
     [

@@ -5,6 +5,7 @@ import pytest
 from tests.helpers.training_worlds import EXPECTED, WRONG, audit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", list(EXPECTED))
 def test_what_training_did_is_told_of_networks_where_it_is_known(kind):
     answers = [audit(kind, seed, models=4, n=4000) for seed in (11, 12)]

@@ -14,7 +14,9 @@ from proxyaudit.planted.worlds import World, make_world, sample_case
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence
 
-WORLDS = 20  # the guide tells of more
+pytestmark = pytest.mark.long
+
+WORLDS, BY_DEFAULT = 20, 9  # the guide tells of more
 
 
 def small_world(index: int) -> World:
@@ -72,6 +74,6 @@ def apart(index: int) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("index", range(WORLDS))
+@pytest.mark.parametrize("index", [pytest.param(i, marks=pytest.mark.study if i >= BY_DEFAULT else ()) for i in range(WORLDS)])
 def test_rounding_changes_no_decision(index: int) -> None:
     assert apart(index) == []

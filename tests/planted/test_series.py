@@ -55,6 +55,7 @@ def test_checkpoints_drift_and_references_have_bases_of_their_own() -> None:
     assert abs(np.corrcoef(series.references[0]["head.weight"], series.references[1]["head.weight"])[0, 1]) < 0.7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.study)])
 @pytest.mark.parametrize("inputs", ["fresh", "unlabelled"])
 def test_a_planted_and_a_clean_series(inputs: str, seed: int, tmp_path: Path) -> None:

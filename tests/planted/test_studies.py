@@ -11,10 +11,10 @@ import pytest
 from proxyaudit.audits.selftest.run import SelfTest, model_rates
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.planted import make_world
-from proxyaudit.recipe.recipe import parse_recipe
+from proxyaudit.recipe.recipe import Recipe, parse_recipe
 from proxyaudit.seeding import stream
 from tests.studies import __main__ as program
-from tests.studies import coverage, crossed, decisions, ideal, real, tables, worlds
+from tests.studies import coverage, crossed, decisions, ideal, randomised, real, tables, worlds
 
 EVEN = np.array([0.5, 0.5])
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
@@ -97,6 +97,7 @@ def test_the_worlds_table_holds_verdicts_beside_the_ideal():
     assert tables.bound_ratio(nothing[1:], "linear") is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [0.5, 0.05])
 def test_the_ideal_test_of_two_classes_is_reached_by_a_test_that_knows_the_margin(rate):
     n, d, leak, rng = 2000, 8, 0.05, stream(0, "ideal", rate)
@@ -167,7 +168,8 @@ def test_meaningless_attributes_are_drawn_from_the_seed():
     assert first[real.LABEL].nunique() == 4
     recipe = parse_recipe(real.recipe_of(real.BANK[1], Path("table.csv"), 1))
     assert recipe.data.protected == ("sex", "race", real.COIN, real.LABEL)
-    assert recipe.seeds == 2
+    # The verdicts of the committed table are those of the settings that a recipe has where nothing is said.
+    assert recipe.seeds == real.SEEDS == Recipe.model_fields["seeds"].default
 
 
 def test_a_table_that_is_not_at_hand_is_told(monkeypatch, tmp_path):
@@ -369,3 +371,22 @@ def test_the_models_of_the_study_hold():
     assert rates["models: wrong verdict"]["share"] <= 0.02
     assert rates["models: a channel contradicts the construction"]["share"] <= 0.02
     assert rates["models: controls of effects above the margin"]["share"] <= 0.03
+
+
+def test_randomised_attributes_are_counted_by_table():
+    lines = [
+        {"key": [1, "a", 9], "table": "a", "words": {"not_present": 18, "left_alone": 1, "amplified": 1}, "matched": 20, "singled_out": 1},
+        {"key": [1, "b", 9], "table": "b", "words": {"not_present": 20}, "matched": 19, "singled_out": 0},
+    ]
+    assert randomised.table_of(lines)[-1] == {"table": "all", "coins": 40, "changed": 1, "placebos": 39, "singled out": 1}
+    assert "| all | 40 | 1 | 39 | 1 |" in tables.randomised_table(lines)
+
+
+@pytest.mark.long
+def test_training_on_a_real_table_changes_no_coin(monkeypatch):
+    monkeypatch.setattr(randomised, "MODELS", 2)
+    found = randomised.run_case(3, "adult", 1500)
+    assert sum(found["words"].values()) == randomised.COINS
+    assert found["words"].get("not_present", 0) + found["words"].get("left_alone", 0) >= randomised.COINS - 1
+    assert found["matched"] > 0
+    assert found["singled_out"] <= 1

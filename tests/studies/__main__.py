@@ -23,7 +23,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
-from tests.studies import coverage, crossed, decisions, growth, kills, real, sizes, training, trees, worlds
+from tests.studies import coverage, crossed, decisions, growth, kills, randomised, real, sizes, training, trees, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--disks", type=int, default=20, help="runs on a disk that is too small")
     tables = [table.name for table in real.BANK]
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables, help="real tables")
-    parser.add_argument("--rows", type=int, default=20_000, help="rows of each real table at most")
+    parser.add_argument("--rows", type=int, default=12_000, help="rows of each real table at most")
     parser.add_argument("--keep", type=Path, default=None, help="folder in which the runs of real tables are kept")
     return parser
 
@@ -154,6 +154,13 @@ def _training(asked: argparse.Namespace, seed: int) -> None:
         print(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}", flush=True)  # noqa: T201
 
 
+def _randomised(asked: argparse.Namespace, seed: int) -> None:
+    tables = [name for name in randomised.TABLES if name in asked.tables]
+    run("randomised", [(seed, name, asked.rows) for name in tables], randomised.run_case, asked.jobs or 1, asked.most)
+    for line in randomised.table_of(read_lines("randomised")):
+        print(", ".join(f"{name} {value}" for name, value in line.items()), flush=True)  # noqa: T201
+
+
 def _growth(asked: argparse.Namespace, seed: int) -> None:
     cases = [(seed, axis, value) for axis, values in growth.AXES.items() for value in values]
     run("growth", cases, growth.run_case, asked.jobs or 1, asked.most)
@@ -194,6 +201,7 @@ STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "real": _real,
     "growth": _growth,
     "training": _training,
+    "randomised": _randomised,
     "kills": _kills,
     "trees": _trees,
     "sizes": _sizes,

@@ -107,6 +107,16 @@ class Scene:
             self.faults.append(f"{what}: exit code {code}, {said[:200]}")
         self.compare(what)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run is whole, so that nothing is left to be disturbed."""
+        return bool(list(self.out.glob("tiny/*/evidence.json")))
+
+    def begin_anew(self) -> None:
+        """Forget the run and what its tasks left."""
+        for path in (self.out, self.cache):
+            shutil.rmtree(path, ignore_errors=True)
+
     def compare(self, what: str) -> None:
         """See that the one run is that of nobody disturbing, that it can be verified, and that nothing stayed."""
         found = list(self.out.glob("tiny/*/evidence.json"))
@@ -204,6 +214,9 @@ def run_kill(seed: int, index: int) -> dict[str, Any]:
             code, said = place.ended(process, way)
             _judge(place, way if hit else "nobody", code, said)
             met.append([way, hit, round(moment, 2), code])
+            if place.finished and turn + 1 < KILLS_IN_A_ROW:
+                place.whole(way)  # who is killed outright cannot clear up; the next one does
+                place.begin_anew()
         place.whole("resumed", jobs=1)
         return {"met": met, "kills": sum(hit for _, hit, *_ in met), "faults": place.faults}
 

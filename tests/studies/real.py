@@ -31,7 +31,7 @@ from tests.studies.ideal import absent_power
 DATA_DIR = "PROXYAUDIT_DATA_DIR"
 COIN, LABEL = "random coin", "random label of four"
 ENOUGH_ROWS = 5000  # audit rows from which a meaningless attribute should be called removed
-SEEDS = 2
+SEEDS = 5  # as many as a recipe has where nothing is said
 _HIDDEN = (128, 64, 32)  # widths of the default network: the sites at which an ideal test would have to show absence
 
 Line = dict[str, Any]

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, VERDICTS, Case, ModelCase, SelfTest, model_confusion, model_rates
-from tests.studies import coverage, crossed, decisions, growth, real, worlds
+from tests.studies import coverage, crossed, decisions, growth, randomised, real, trees, worlds
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "proxyaudit" / "docs" / "method.md", ROOT / "tests" / "studies" / "README.md")
@@ -32,6 +32,8 @@ def write_tables(results: Path) -> None:
         "looks": looks_table,
         "real": real_table,
         "growth": growth_table,
+        "trees": trees_table,
+        "randomised": randomised_table,
     }
     for name, table in studies.items():
         file = results / f"{name}.jsonl"
@@ -156,6 +158,14 @@ def models_table(lines: Lines) -> str:
     )
 
 
+def randomised_table(lines: Lines) -> str:
+    """Coins that were told as changed by training, and placebos that were told as singled out, by table."""
+    rows = [[str(value) for value in row.values()] for row in randomised.table_of(lines)]
+    seeds = ", ".join(map(str, sorted({line["key"][0] for line in lines})))
+    header = ["table", "coins", "told as changed by training", "task-matched placebos", "told as singled out"]
+    return f"Seed {seeds}.\n\n" + markdown(header, rows)
+
+
 def decisions_table(lines: Lines) -> str:
     """Shares called absent and present."""
     rows = []
@@ -239,6 +249,17 @@ def growth_table(lines: Lines) -> str:
         beside = f"{min(off):.1f} to {max(off):.1f}" if off else "-"
         rows.append([axis, shown or "-", "-" if math.isnan(power) else f"{power:.2f}", beside])
     return markdown(["axis", "processor seconds by size", "grows with size to the power of", "times what the plan says"], rows)
+
+
+def trees_table(lines: Lines) -> str:
+    """Verdicts on planted trees, and how many of their channels say the opposite of the truth."""
+    rows = [
+        [kind, trees.TRUTH[kind][0], *(str(counts[name]) for name in ("right", "inconclusive", "wrong", "wrong_channels"))]
+        for kind, counts in trees.outcomes(lines).items()
+    ]
+    seeds = ", ".join(sorted({str(line["key"][0]) for line in lines}))
+    heads = ["planted", "a perfect audit says", "right", "inconclusive", "wrong", "channels that say the opposite"]
+    return f"{len(lines)} planted ensembles, seed {seeds}.\n\n" + markdown(heads, rows)
 
 
 def _share(lines: Lines) -> str:

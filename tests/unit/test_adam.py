@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
 
 from proxyaudit.adam import Adam
+from proxyaudit.models.base import deterministic
 
 
 def _moved(make, kind: torch.dtype) -> list[torch.Tensor]:
@@ -53,7 +55,20 @@ def test_steps_are_counted_where_the_parameters_lie():
 def test_training_a_network_does_not_import_the_compiler():
     code = (
         "import sys, torch; from proxyaudit.adam import Adam\n"
-        "p = torch.ones(2, requires_grad=True); o = Adam([{'params': [p]}]); p.sum().backward(); o.step()\n"
+        "from proxyaudit.models.base import deterministic\n"
+        "with deterministic():\n"
+        "    assert torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()\n"
+        "    p = torch.ones(2, requires_grad=True); o = Adam([{'params': [p]}]); p.sum().backward(); o.step()\n"
+        "assert not torch.are_deterministic_algorithms_enabled()\n"
         "assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_compiler_that_a_model_uses_is_told_as_well(monkeypatch):
+    told, was = [], torch.get_deterministic_debug_mode()
+    monkeypatch.setitem(sys.modules, "torch._dynamo", types.ModuleType("torch._dynamo"))
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda mode, warn_only: told.append((mode, warn_only)))
+    with deterministic():
+        assert told == [(True, False)]
+    assert told[1:] == [(was > 0, was == 1)]

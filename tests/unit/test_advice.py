@@ -151,7 +151,10 @@ def test_what_was_not_measured_is_said() -> None:
 def _constants(*names: str) -> Iterator[str]:
     """Words that stand in the code as the value of these arguments, fields or upper-case names."""
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        if not any(name in text for name in names):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.keyword) and node.arg in names:
                 yield from _texts(node.value)
 

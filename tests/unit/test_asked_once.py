@@ -150,6 +150,7 @@ def test_an_even_plant_carries_its_leak_in_what_is_not_linear():
     assert some.leaks_p[1] == plain.leaks_p[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [0.02, 0.03, 0.05])
 def test_rare_classes_behind_rectifiers_are_absent_where_nothing_is_and_not_at_the_margin(rate):
     n, margin = 9000, 0.10
@@ -176,6 +177,7 @@ def asked_of(labels, **more):
     return audit.estimates.query("channel == 'nonlinear'").iloc[0]
 
 
+@pytest.mark.long
 def test_a_probe_asks_stronger_readers_where_they_may_change_something():
     rng = stream(10, "labels")
     sex, approved = rng.choice(["f", "m"], 1200), rng.choice(["no", "yes"], 1200)

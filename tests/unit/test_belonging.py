@@ -179,8 +179,20 @@ def test_named_groups_are_no_neighbours():
     acts, codes, person = people([8] * 300, 0.3)
     neighbours = find_neighbours(whiten(acts).z_nr, person)
     assert neighbours is not None
-    assert not (person[neighbours.near_qk] == person[neighbours.rows_q][:, None]).any()
+    assert not (person[neighbours.near_qk()] == person[neighbours.rows_q][:, None]).any()
     assert not agreement(neighbours, codes, 2).together
+
+
+@pytest.mark.parametrize("asked_first", [(), (64, 128), (1000, 1), (300, 700, 1003)])
+def test_neighbours_do_not_hang_on_who_asked_before(asked_first):
+    z = whiten(people([8] * 200, 0.3)[0]).z_nr
+    one, other = find_neighbours(z, None), find_neighbours(z, None)
+    assert one is not None
+    assert other is not None
+    for stop in asked_first:
+        assert len(one.near_qk(stop)) == stop
+    assert np.array_equal(one.near_qk(), other.near_qk())
+    assert one.near_qk().shape == (len(z), one.count)
 
 
 def test_few_rows_or_dimensions_are_not_asked():
@@ -218,6 +230,7 @@ def test_only_presence_that_rests_on_neighbours_is_barred(near, barred):
     assert (draft.null_rejected, draft.reason) == (not barred, TOGETHER)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_a_coin_of_people_with_two_rows_each_is_not_exposed(seed):
     """Pairs hold a small share of the score, but every other pair of rows counts four times."""

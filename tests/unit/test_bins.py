@@ -62,6 +62,7 @@ def test_several_classes_and_numbers():
     assert trace(acts, np.sin(9 * acts[:, 2]), classes=0).p < 1e-6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [lambda x: np.sin(8 * x), lambda x: np.sin(5 * x)])
 def test_an_oscillating_attribute_is_never_called_removed(make):
     acts = world(3, n=3000, d=8).astype(np.float32)

@@ -75,6 +75,7 @@ def false_gaps(groups_of, repetitions):
     return hits / repetitions
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("repetitions", [60, pytest.param(150, marks=pytest.mark.study)])
 def test_rare_groups_without_a_positive_do_not_pass_for_a_gap(repetitions):
     """Sample variance alone called .12 of these present: a group without spread looks certain."""

@@ -115,7 +115,10 @@ def test_version_and_bare_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("proxyaudit 0.")
     assert cli.main([]) == 0
-    assert "Usage:" in capsys.readouterr().out
+    bare = capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert bare.splitlines() == capsys.readouterr().out.splitlines()
+    assert bare.startswith("Usage:")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,7 @@ def test_bad_usage_is_one_line_and_exit_2(arguments: list[str], as_json: bool, c
     assert err.count("\n") == 1
     assert err.startswith("proxyaudit: ")
     assert "Traceback" not in err
+    assert "Value error" not in err
     if as_json:
         document = json.loads(out)
         assert document["exit_code"] == 2

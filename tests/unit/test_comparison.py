@@ -368,3 +368,27 @@ def test_a_leak_without_a_counterpart_is_not_called_no_change():
         [estimate("linear", 0.3, "present", site=site) for site in ("a", "b")], [finding("exposed")], **{**bare, "sites": (("a", "b"),) * 2}
     )
     assert compare_packs(old, new).outcomes[0].outcome == "cannot_tell"
+
+
+@pytest.mark.parametrize(
+    ("purged", "words"), [((), "an earlier version wrote it"), (("A",), "of run A:"), (("A", "B"), "of run A and run B:")]
+)
+def test_row_sums_that_were_purged_are_told_as_purged(purged: tuple[str, ...], words: str) -> None:
+    pack = small_pack([estimate("linear", 0.1, "present")], [finding("hidden")])
+    (told,) = [note for note in compare_packs(pack, pack, (), (), purged).notes if "same rows" in note]
+    assert words in told
+    assert ("'purge' deleted" in told) == bool(purged)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ((estimate("linear", 0.4, "unknown", se=0.3),), "inconclusive"),
+        ((estimate("expressed", 0.3, "present", se=0.4),), "hidden"),
+        ((estimate("linear", None, "unknown"), estimate("expressed", 0.01, "absent", se=0.5)), "removed"),
+    ],
+)
+def test_a_run_is_no_worse_than_itself_however_little_it_can_tell(numbers, verdict):
+    pack, other = (small_pack(list(numbers), [finding(verdict)]) for _ in range(2))
+    found = compare_packs(pack, other)
+    assert (found.exit_code, [one.reasons for one in found.outcomes]) == (0, [()])

@@ -55,6 +55,7 @@ def test_exclusive_or_with_the_label_leaks_given_the_label_only(seed):
     assert cell["beyond"].control is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1))
 def test_what_a_continuous_column_explains_is_not_beyond_it_though_a_linear_baseline_says_so(seed):
     b, codes, acts = nonlinear_in_b(seed)
@@ -73,6 +74,7 @@ def test_what_a_continuous_column_explains_is_not_beyond_it_though_a_linear_base
     assert "control failed" in linear_baseline.reason
 
 
+@pytest.mark.long
 def test_a_leak_beyond_a_continuous_column_is_found():
     b, codes, acts = nonlinear_in_b(7)
     acts[:, 5] += 1.2 * codes
@@ -136,6 +138,7 @@ def test_many_categories_fall_back_to_a_tree():
     assert (strata.codes_n >= 0).all()
 
 
+@pytest.mark.long
 def test_how_the_attribute_depends_on_the_label_does_not_move_what_is_beyond_it():
     """Trap 7: only P(A|Y) varies; the linear leak follows it, the leak beyond the label does not."""
     n, shift = 8000, 0.6

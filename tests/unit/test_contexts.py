@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from proxyaudit.channels.signatures import HELD_OUT, check_contexts, context_codes, make_contexts
-from proxyaudit.data.encoding import FeatureColumn, describe_encoder, encoder_again, fit_encoder
+from proxyaudit.data.described_encoder import describe_encoder, encoder_again
+from proxyaudit.data.encoding import FeatureColumn, fit_encoder
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.signatures import Contexts
 from proxyaudit.recipe.recipe import SignaturesSpec, parse_recipe

@@ -23,6 +23,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.sections.policy import settled_words
 from proxyaudit.types import Control
 from tests.unit.small_packs import estimate, finding, small_pack
 
@@ -340,3 +341,41 @@ def test_a_broken_pack_is_refused(tmp_path: Path, capsys: Any) -> None:
     edit(tmp_path / "run", lambda d: d["findings"][0].update(verdict="removed"))
     assert main(["controls", str(tmp_path / "run")]) == 4
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("channel", "about"),
+    [
+        ("expressed", "how far outputs differ"),
+        ("linear", "can be inferred from inside the model"),
+        ("linear", "can be read from inside a model"),
+        ("linear", "a linear reader infers"),
+        ("proxy_use", "the outputs follow them"),
+    ],
+)
+def test_what_no_number_settled_is_not_claimed(channel: str, about: str) -> None:
+    pack = read_pack(REPORTS / "example")
+    unknown = [e.model_copy(update={"state": "unknown"}) if e.channel == channel and e.state else e for e in pack.evidence.estimates]
+    blind = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": tuple(unknown)}))
+    for of, claimed in ((pack, True), (blind, False)):
+        said = [s.evidence_for for one in claims(of, shipped_frameworks()) for clause in one.told for s in clause.supported]
+        assert any(about in words for words in said) is claimed
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "words"),
+    [
+        (("inconclusive", "inconclusive"), "2 answers, both inconclusive"),
+        (("inconclusive", "removed", "exposed"), "3 answers, 1 inconclusive"),
+        (("inconclusive",) * 3, "3 answers, all inconclusive"),
+        (("inconclusive",), "1 answer, inconclusive"),
+        (("removed",), "1 answer, settled"),
+    ],
+)
+def test_a_count_of_clauses_says_how_many_answers_are_settled(verdicts: tuple[str, ...], words: str) -> None:
+    first = SMALL.evidence.findings[0]
+    found = tuple(first.model_copy(update={"verdict": verdict}) for verdict in verdicts)
+    told = settled_words(SMALL.evidence.model_copy(update={"findings": found}))
+    assert told.split("; ")[0] == words
+    done = [control for control in SMALL.evidence.controls if control.passed is not None]
+    assert not done or told.endswith(f"{sum(not c.passed for c in done)} of {len(done)} instrument checks failed")

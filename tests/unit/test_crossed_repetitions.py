@@ -158,6 +158,7 @@ def test_the_next_model_is_told_from_three_repetitions_on() -> None:
     assert found.high - 2.0 == pytest.approx(float(stats.t.ppf(0.975, 2)) * (1 + 1 / 3) ** 0.5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("index", range(crossed.CROSSED), ids=[world.name for world in crossed.WORLDS[: crossed.CROSSED]])
 def test_intervals_hold_the_truth_and_are_no_wider_than_they_need_be(index: int) -> None:
     """A short run of the study; its own figures are those of at least 10,000 numbers."""

@@ -41,6 +41,7 @@ def test_independent_labels_leak_nothing_in_any_of_many_draws():
     assert max(leaks) < 0.02
 
 
+@pytest.mark.long
 def test_choosing_a_reader_on_scored_folds_would_flatter():
     """The naive rule: keep the best of many readers on the folds that are scored."""
     rng = stream(0, "flatter")

@@ -162,8 +162,9 @@ def test_numeric_target_with_a_threshold(tmp_path: Path) -> None:
     assert (data.target_codes(data.audit) == (data.audit["y"] > middle)).all()
     many = load(tmp_path, frame.assign(y=np.arange(len(frame)) % 3), {"target_threshold": "median"})
     assert many.classes == ("<= 1", "> 1")
+    assert load(tmp_path, frame).read.task == "number"  # fractions are a number by themselves
     with pytest.raises(InputError, match="target_threshold: median"):
-        load(tmp_path, frame)
+        load(tmp_path, frame.assign(y=np.arange(len(frame))))  # whole numbers may be codes
 
 
 def test_positive_class_comes_last(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_nothing_is_absent_and_three_margins_are_present(seed):
         assert len(found.null) == 199
 
 
+@pytest.mark.long
 def test_at_the_margin_neither_is_claimed_more_often_than_the_levels():
     tests = [world_test("linear", seed, leak=MARGIN, n=1500, d=16) for seed in range(12)]
     # Absence at .01 (expected .12), presence at .05 uncorrected (expected .6).
@@ -67,6 +68,7 @@ def test_at_the_margin_neither_is_claimed_more_often_than_the_levels():
     assert np.mean([t.leak for t in tests]) == pytest.approx(MARGIN, abs=0.005)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("worlds", "missed"), [(8, 1), pytest.param(30, 3, marks=pytest.mark.study)])
 def test_intervals_at_the_margin_cover(worlds, missed):
     """At n = 3 000, d = 32, .775 of 120 worlds were covered when this was written, against a promise of .93."""
@@ -102,6 +104,7 @@ def test_the_quadratic_null_of_grouped_rows_is_that_of_fresh_labels():
     assert abs(turned.mean() - true.mean()) < 0.5 * true.std()
 
 
+@pytest.mark.long
 def test_influences_sum_to_nothing_and_carry_the_variance_of_the_calibrated_leak():
     tests = [world_test("linear", seed, leak=3 * MARGIN, n=1500, d=16) for seed in range(10)]
     spread = np.std([t.leak for t in tests], ddof=1)
@@ -112,6 +115,7 @@ def test_influences_sum_to_nothing_and_carry_the_variance_of_the_calibrated_leak
     assert 0.5 < predicted / spread < 2
 
 
+@pytest.mark.long
 def test_near_copies_of_people_pass_for_presence_only_where_they_are_not_kept_together():
     naive, ours = 0, 0
     for seed in range(6):
@@ -152,6 +156,7 @@ def test_what_an_eraser_leaves_is_linearly_absent():
         assert found.high < MARGIN
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sparse_unit", "rotated_sparse"])
 def test_a_sparse_unit_is_protected_by_directions_of_heavy_tails(kind):
     """At the margin even plants stand far above a unit that fires on 2 % of rows; alone they would call it absent."""
@@ -212,6 +217,7 @@ def test_a_site_of_few_values_that_no_plant_can_use_gives_a_reason():
     assert "no direction can carry" in found.reason
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1))
 def test_several_classes_and_values(seed):
     for kind, classes in (("multiclass", 4), ("continuous", 0)):

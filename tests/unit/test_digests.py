@@ -55,6 +55,7 @@ def modules_of(stage: str) -> tuple[str, ...]:
     return tuple("proxyaudit." + ".".join(path.parts) for path in inside)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_a_stage_imports_is_in_its_digest(loaded_by: Callable[[tuple[str, ...]], set[str]], stage: str) -> None:
     """Packages execute their ``__init__`` beside what is asked of them: what only that brings in has no part in the stage's numbers."""
@@ -86,6 +87,7 @@ def test_plugins_and_channels_are_found_without_an_import() -> None:
     assert {"/".join(module.split(".")[1:]) + ".py" for module in measures} <= stage_files("measure")
 
 
+@pytest.mark.long
 def test_a_digest_changes_with_its_files_alone(tmp_path: Path) -> None:
     for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.txt")):
         copy = tmp_path / path.relative_to(PACKAGE)

@@ -86,7 +86,7 @@ def test_none_passes_numbers_unchanged() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, 1e300])
 def test_none_refuses_what_it_cannot_hand_over(value: float) -> None:
-    with pytest.raises(InputError, match="'x' has 1 missing or too large"):
+    with pytest.raises(InputError, match="'x' has missing or too large values in fewer than 20 rows"):
         fit_encoder(pd.DataFrame({"x": [1.0, value]}), (FeatureColumn("x", "numeric"),), "none")
     with pytest.raises(InputError, match="'c' is no number"):
         fit_encoder(pd.DataFrame({"c": ["u"]}), (FeatureColumn("c", "categorical"),), "none")

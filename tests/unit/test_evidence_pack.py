@@ -99,10 +99,10 @@ def test_a_pack_without_arrays_can_be_written(pack: EvidencePack, tmp_path: Path
 def test_the_manifest_comes_last(pack: EvidencePack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
 
-    def watch(path: Path, data: bytes) -> None:
+    def watch(path: Path, data: bytes, **more: bool) -> None:
         assert not is_complete(path.parent)
         written.append(path.name)
-        write_file(path, data)
+        write_file(path, data, **more)
 
     monkeypatch.setattr("proxyaudit.evidence.manifest.write_file", watch)
     write_pack(pack, tmp_path, reports=REPORTS)
@@ -114,10 +114,10 @@ def test_the_manifest_comes_last(pack: EvidencePack, tmp_path: Path, monkeypatch
 def test_a_crash_in_the_middle_leaves_no_complete_run(pack: EvidencePack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pack(pack, tmp_path, reports=REPORTS)
 
-    def crash(path: Path, data: bytes) -> None:
+    def crash(path: Path, data: bytes, **more: bool) -> None:
         if path.name == "plan.json":
             raise OSError("disk full")
-        write_file(path, data)
+        write_file(path, data, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr("proxyaudit.evidence.manifest.write_file", crash)

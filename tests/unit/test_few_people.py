@@ -53,6 +53,7 @@ def test_never_more_than_a_tenth_of_people_or_rows(people: np.ndarray) -> None:
     assert np.array_equal(hide_few([first, second], people)[1], second)
 
 
+@pytest.mark.long
 def test_a_regime_beside_a_clean_one_is_exposed_as_it_is_alone() -> None:
     """Rows of people who have most of them had been given the clean regime's activations."""
     people = np.repeat(np.arange(60), np.where(np.arange(60) < 10, 300, 30))

@@ -90,12 +90,14 @@ def shells(rng):
     return x, (np.floor(4 * np.linalg.norm(whiten(x).z_nr, axis=1)) % 2).astype(np.int64)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("world", [gated, windowed, shells])
 def test_trees_see_units_and_lengths_that_whitening_turns_away(world):
     (gain,) = read(*world(stream(0, world.__name__)), readers=("trees",)).values()
     assert p_above(Measured(np.array([gain.gain]), gain.influence_n, np.arange(3000)), 0.02) < 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("world", "finders"),
     [
@@ -114,6 +116,7 @@ def test_finds_what_no_linear_reader_can(world, finders):
         assert gain.influence_n.sum() == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("repeat", range(4))
 def test_independent_labels_gain_nothing(repeat):
     rng = stream(repeat, "null")
@@ -145,9 +148,9 @@ def test_trees_that_beat_the_ridge_on_one_column_of_many_show_nothing_non_linear
     folds = assign_folds(np.arange(1200), rng)
     offset = offset_of(z, codes, 2, folds)
     problem = flexible._pose(z, codes, 2, folds, offset)
-    found = flexible._blend(problem, grow_trees(problem, 0))
+    found = flexible.blend(problem, grow_trees(problem, 0))
     naive, _ = flexible._gain(problem, found, (offset,))
-    honest, influence = flexible._gain(problem, found, (offset, flexible._blend(problem, flexible._sparse(problem, z))))
+    honest, influence = flexible._gain(problem, found, (offset, flexible.blend(problem, flexible._sparse(problem, z))))
     assert naive > MARGIN
     assert honest < (0.08 if sharp else 0.01)
     assert p_above(Measured(np.array([honest]), influence, np.arange(1200)), MARGIN) > 0.5
@@ -198,7 +201,7 @@ def test_no_reader_sees_a_label_of_the_scored_fold():
             problem = flexible._pose(z, labels, 2, folds, offset)
             directions = read_one(problem, 0)
             shadow = flexible._shadow(problem, directions)
-            ways.append([flexible._blend(problem, d)[folds == 2] for d in (directions, shadow)])
+            ways.append([flexible.blend(problem, d)[folds == 2] for d in (directions, shadow)])
         np.testing.assert_allclose(ways[0][0], ways[1][0], atol=1e-4)
         np.testing.assert_allclose(ways[0][1], ways[1][1], atol=1e-4)
 
@@ -215,6 +218,7 @@ def test_a_reader_beyond_the_budget_is_skipped_by_prediction():
     assert all(cost(8000, 768, 2, 5) > cost(2000, 64, 2, 5) for cost in (cost_mlp, cost_trees, cost_neighbours))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n", [3000, 150])
 def test_a_rare_class_does_not_crash(n):
     rng = stream(0, "rare", n)
@@ -232,6 +236,7 @@ def test_a_rare_class_does_not_crash(n):
             assert p_value(gain) > 0.5
 
 
+@pytest.mark.long
 def test_continuous_attributes_in_units_of_r_squared():
     rng = stream(0, "continuous")
     x = rng.normal(size=(1200, 3))

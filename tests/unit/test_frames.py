@@ -16,6 +16,7 @@ import proxyaudit
 from proxyaudit.audits.probe.inputs import ProbeRequest, make_inputs
 from proxyaudit.data.columns import labels
 from proxyaudit.data.dataset import file_hashes, load_dataset
+from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import as_frame
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.releases import load_releases
@@ -67,7 +68,7 @@ def marked() -> pd.DataFrame:
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_may_be_any_frame(kind: str) -> None:
     told = Told()
-    table = settle_values(as_frame(KINDS[kind](marked())), Reading(), told)
+    table = settle_values(as_frame(KINDS[kind](marked())), Reading(), told, Faults("labels", "labels"))
     acts = np.random.default_rng(1).normal(size=(400, 4))
     made = make_inputs({"m": {"s": acts}}, table, ProbeRequest(("sex",), condition_on=("help",)), told=told)
     assert made.attributes[0].levels == ("f", "m")

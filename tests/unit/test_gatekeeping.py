@@ -103,12 +103,12 @@ def test_the_error_rate_of_each_family_is_at_most_its_level(shared: float) -> No
     """Nothing is there; p-values uniform, independent or strongly dependent."""
     rng, rounds = stream(0, "families", str(shared)), 2000
     sites = [("sex", "linear", 1), ("sex", "elsewhere", 8), ("race", "used", 2), *((name, "elsewhere", 4) for name in PROXIES)]
-    asked = [number(name, channel, 1.0, f"s{k}") for name, channel, count in sites for k in range(count)]
+    asked = numbered([number(name, channel, 1.0, f"s{k}") for name, channel, count in sites for k in range(count)])
     roles: dict[str, Role] = {**ROLES, "race": "protected"}
     wrong = dict.fromkeys(("protected", "proxy"), 0)
     for _ in range(rounds):
         scores = np.sqrt(shared) * rng.normal() + np.sqrt(1 - shared) * rng.normal(size=len(asked))
-        estimates = numbered([e.model_copy(update={"p_present": float(norm.sf(z))}) for e, z in zip(asked, scores, strict=True)])
+        estimates = [e.model_copy(update={"p_present": p}) for e, p in zip(asked, norm.sf(scores).tolist(), strict=True)]
         adjusted = corrected(estimates, roles)
         for family in wrong:
             wrong[family] += any(adjusted[e.id] <= 0.05 for e in estimates if roles[e.attribute or ""] == family)

@@ -47,6 +47,17 @@ def test_verdicts_against_a_policy(policy, verdict, at_least, code):
     assert decided(policy, finding(verdict, at_least)).exit_code == code
 
 
+@pytest.mark.parametrize("policy", [{}, {"allow": ["removed", "exposed"]}, {"attributes": ["sex"]}])
+@pytest.mark.parametrize("verdict", ["exposed", "removed"])
+def test_real_alone_is_judged_and_a_note_says_that_synthetic_data_were_not(policy, verdict):
+    result = decided(policy, finding(verdict, regime="real"))
+    assert [case.regime for case in result.cases] == ["real"]
+    assert any("the run holds models of real rows alone" in note and "nothing of synthetic data" in note for note in result.notes)
+    for asked in ({"regimes": ["real"]}, {"regimes": "all"}):
+        assert decided({**policy, **asked}, finding(verdict, regime="real")).notes == (), "who names it knows"
+    assert not any("alone" in note for note in decided(policy, finding(verdict), finding(verdict, regime="real")).notes)
+
+
 def test_what_is_judged_by_default_and_what_when_asked():
     findings = (
         finding("removed"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,11 +20,11 @@ EXCEPTIONS: dict[tuple[str, str], str] = {}
 _BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.match_case)
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+@cache
+def functions(path: Path) -> tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]:
     """Every function of a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return tuple(node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def lines(path: Path) -> int:
@@ -50,6 +50,18 @@ def test_exceptions_are_few_and_needed() -> None:
 
 def test_the_pipeline_stays_a_thin_shell() -> None:
     assert sum(lines(path) for path in (PACKAGE / "pipeline").rglob("*.py")) <= MOST_IN_PIPELINE
+
+
+def test_no_mark_of_an_unfinished_merge_is_left() -> None:
+    root = PACKAGE.parent
+    pages = [
+        *root.glob("*.md"),
+        *(root / "recipes").rglob("*.yaml"),
+        *(path for path in PACKAGE.rglob("*") if path.suffix in (".md", ".yaml")),
+    ]
+    assert pages
+    for page in pages:
+        assert not [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(("<<<<<<< ", ">>>>>>> "))], page.name
 
 
 def test_what_npm_installs_is_pinned_and_no_host_is_named() -> None:

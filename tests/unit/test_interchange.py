@@ -64,6 +64,7 @@ def test_null_effects_stay_below_the_margin():
     assert large <= 1
 
 
+@pytest.mark.long
 def test_interval_covers_the_effect():
     """Donors are rows too: an interval from recipients alone is far too short."""
     truth, covered, naive = None, 0, 0

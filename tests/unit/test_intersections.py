@@ -254,4 +254,4 @@ def test_local_law_144_takes_ratios_of_an_intersection_for_its_second_half() -> 
     pack = small_pack([estimate("expressed", 0.1, "present"), estimate("selection", 0.7, "absent", **more)], found)
     (told,) = claims(replace(pack, environment={"started": "2026-11-30T05:51:58+00:00"}), [find_framework("nyc-local-law-144")])
     (clause,) = told.clauses
-    assert [one.evidence_for for one in clause.supported] == ["calculating impact ratios for intersections of attributes"]
+    assert [one.evidence_for for one in clause.supported] == ["calculating impact ratios of groups of intersections"]

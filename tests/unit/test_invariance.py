@@ -63,6 +63,7 @@ def reference_of(more):
     return in_order(*((key, tuple(value) if isinstance(value, list) else value) for key, value in more.items()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [lambda x: turned(x, 1), lambda x: turned(x, 2) * 40 + 3, lambda x: x * np.linspace(0.5, 20, D)])
 @pytest.mark.parametrize("kind", ["linear", "absent"])
 def test_rotation_and_scale_leave_decisions_and_calibrated_leaks(one_reader, kind, change):
@@ -86,6 +87,7 @@ def test_row_order_changes_nothing_at_all(one_reader, more):
     assert reference_of(more) == numbers(probe(acts[order], table.iloc[order].reset_index(drop=True), **more))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [{}, {"condition_on": ["job"]}], ids=["plain", "condition"])
 def test_names_of_the_groups_change_nothing_at_all(one_reader, more):
     acts, table = world()
@@ -94,6 +96,7 @@ def test_names_of_the_groups_change_nothing_at_all(one_reader, more):
         assert numbers(probe(acts, table.assign(sex=table["sex"].map(names)), **more)) == reference
 
 
+@pytest.mark.long
 def test_names_of_several_groups_change_nothing_at_all(one_reader):
     made = make_world("multiclass", n=N, d=D, leak=0.2, rng=stream(0, "several"))
     names = {"a": "q", "b": "p", "c": "z", "d": "b"}
@@ -109,6 +112,7 @@ def test_names_of_people_change_nothing_at_all(one_reader):
     assert reference_of({"group": "person"}) == numbers(probe(acts, other, group="person"))
 
 
+@pytest.mark.long
 def test_same_seed_same_bytes_and_another_seed_other_plants(one_reader):
     acts, table = world(leak=0.03)
     first, second, other = (canonical_json(probe(acts, table, seed=s).pack.evidence.model_dump(mode="json")) for s in (0, 0, 1))
@@ -116,6 +120,7 @@ def test_same_seed_same_bytes_and_another_seed_other_plants(one_reader):
     assert first != other
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["copies", "constant first site", "more dimensions than rows"])
 def test_row_order_and_names_change_nothing_where_the_first_site_ties(one_reader, what):
     n = 160

@@ -45,6 +45,7 @@ def fitted(folder: Path, real: pd.DataFrame) -> LanguageModelSynthesizer:
     return make(folder, seed=3).fit(real)
 
 
+@pytest.mark.long
 def test_labels_steer_the_texts(fitted: LanguageModelSynthesizer, real: pd.DataFrame) -> None:
     assert isinstance(fitted, Synthesizer)
     rows = fitted.sample(60, seed=5)

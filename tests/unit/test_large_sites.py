@@ -42,6 +42,7 @@ def measured():
     return rows, acts, {name.name: (SITE_LEAKS.read(whole, name.name, "s"), SITE_LEAKS.read(large, name.name, "s")) for name in found}, few
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["told", "free", "number"])
 def test_the_linear_test_is_that_of_all_rows(measured, name):
     whole, large = measured[2][name]
@@ -52,6 +53,7 @@ def test_the_linear_test_is_that_of_all_rows(measured, name):
     assert large.linear.rows is None
 
 
+@pytest.mark.long
 def test_everything_else_is_asked_on_fewer_rows(measured):
     _, acts, found, (few, cut, place) = measured
     assert found["told"][1].tests["nonlinear"].reason == FOUND_ALREADY

@@ -156,6 +156,13 @@ def test_names_of_folders_are_columns(tmp_path):
     assert table_digest(tmp_path / "t") != before
 
 
+def test_a_column_in_the_files_and_in_names_of_folders_is_one_line(tmp_path):
+    (tmp_path / "t" / "sex=f").mkdir(parents=True)
+    table(200).to_parquet(tmp_path / "t" / "sex=f" / "x.parquet", index=False)
+    with pytest.raises(InputError, match="column 'sex' is in the file and in the name of its folder"):
+        read_table(tmp_path / "t", what="data")
+
+
 def write_other_columns(folder):
     table(300).rename(columns={"age": "years"}).to_parquet(folder / "b.parquet", index=False)
 

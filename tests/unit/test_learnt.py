@@ -16,8 +16,9 @@ from proxyaudit.cli.main import main
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.not_tested import NEAR_GUESSING, learnt_question
+from proxyaudit.estimates.not_tested import learnt_question
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.estimates.task import AUROC
 from proxyaudit.recipe.overrides import apply_override
 from proxyaudit.recipe.recipe import Recipe, load_recipe, parse_recipe
 from proxyaudit.regimes import few_steps
@@ -77,7 +78,7 @@ def test_few_steps_are_told_beforehand() -> None:
 
 
 def test_near_guessing_is_below_what_anybody_would_call_learnt() -> None:
-    assert 0.5 < NEAR_GUESSING < 0.6
+    assert 0.5 < AUROC.near < 0.6
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,28 @@ def test_a_mistake_of_the_file_is_the_files_own_unless_an_override_mends_it(tmp_
     document: Any = {}
     apply_override(document, "a.b=1")
     assert document == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ({"name": "t", "classes": ["ja", "nein"]}, "t: ja, nein; scores and gaps are for 'nein'"),
+        ({"name": "t", "classes": ["a", "b", "c"]}, "t: a, b, c "),
+        ({"name": "t", "classes": ["lowest", "highest"], "task": "regression"}, "t: the number itself"),
+        ({"name": "t", "classes": ["rude", "late"], "labels": ["rude", "late"]}, "t: rude, late "),
+    ],
+)
+@pytest.mark.parametrize(("minutes", "time"), [(0.2, "about a minute on"), (1.0, "about a minute on"), (4.5, "about 4.5 minutes on")])
+def test_a_plan_says_what_the_scores_are_for_and_no_time_finer_than_it_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: dict[str, Any], words: str, minutes: float, time: str
+) -> None:
+    world(tmp_path, 1.0)
+    (tmp_path / "base.yaml").write_text(json.dumps(DOCUMENT))
+    assert main(["plan", str(tmp_path / "base.yaml"), "--json"]) == 0
+    plan_tables({**json.loads(capsys.readouterr().out), "target": target, "estimated_minutes": minutes})
+    told = capsys.readouterr().out
+    assert words in told
+    assert time in told
 
 
 def test_a_plan_shows_a_few_notes_and_counts_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,7 @@ def one_reader(monkeypatch):
     monkeypatch.setattr(pipeline, "Probing", partial(Probing, readers=("quadratic",)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "verdict"),
     [
@@ -72,6 +73,7 @@ def test_a_question_about_the_value_is_found(make, verdict):
     assert "yes-or-no question" in found.sentence
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("people", [False, True])
 def test_numbers_that_nothing_tells_are_asked_no_further(people):
     rng, acts, age = plain("nothing")

@@ -25,6 +25,7 @@ def number(rng: np.random.Generator, sd: float, shape: tuple[int, int], rows: fl
     return Measured(y.ravel(), (row - row.mean()) / ROWS, np.arange(ROWS), places=GRID if tables > 1 else ())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shape", "rows"), [((1, 2), 0.004), ((1, 3), 0.003), ((1, 3), 0.0001), ((2, 3), 0.004)], ids=["two", "three", "models alone", "tables"]
 )
@@ -35,6 +36,7 @@ def test_at_the_margin_a_mean_is_seldom_called_absent(shape: tuple[int, int], ro
     assert absent <= 24  # 15 at most, four standard errors would be 31
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, 4, 30])
 def test_other_numbers_never_make_absence_of_one_that_varies_more(times: int) -> None:
     rng, absent, hits = stream(0, "odd", times), 0, 0

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.audits.mitigation.erase import _fewest_moved, erase, fit_rows, remaining_risks
+from proxyaudit.audits.mitigation.risks import remaining_risks
 from proxyaudit.audits.mitigation.run import mitigated_name, write_recipe
+from proxyaudit.causal.erase import _fewest_moved, erase, fit_rows
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.erasers.leace import fit_leace
@@ -114,6 +115,21 @@ def test_what_remains_is_said(evidence: Evidence) -> None:
     assert "nothing linear was found" in more
     assert "single tokens" in more
     assert "earlier sites" not in more
+
+
+@pytest.mark.parametrize(
+    ("states", "lines"),
+    [
+        (("present", "unknown"), ["sex is still found by: elsewhere."]),
+        (("unknown", "present", "unknown"), ["sex is still found by: elsewhere."]),
+        (("unknown", "unknown", "absent"), ["sex is not excluded by: elsewhere."]),
+        (("absent",), []),
+    ],
+)
+def test_a_check_made_at_several_places_is_named_once(evidence: Evidence, states: tuple[str, ...], lines: list[str]) -> None:
+    one = next(c for c in document(evidence)["channels"] if c["channel"] == "elsewhere")
+    places = [{**one, "site": f"hidden{i}", "after": {**one["after"], "state": state}} for i, state in enumerate(states)]
+    assert [line for line in summary_lines(document(evidence, channels=places)) if line.startswith("sex is")] == lines
 
 
 def test_the_page_says_it_all_and_escapes_names(evidence: Evidence) -> None:
@@ -250,6 +266,6 @@ def test_the_written_recipe_runs_from_where_it_lies(prepared: Prepared, tmp_path
     ]
     monkeypatch.chdir(tmp_path)
     near = yaml.safe_load(write_recipe(far, prepared, regime, ["b"], ["m"], ("penultimate",)).read_text())
-    assert near["data"]["path"] == "real.csv"
+    assert near["data"]["path"] == "../real.csv"
     assert near["name"] == "rows-mitigated"
     assert len(mitigated_name("x" * 80)) == 80

@@ -107,8 +107,9 @@ def test_mlp_sites_are_the_values_after_the_relu() -> None:
 
 
 def test_a_model_needs_inputs_and_classes() -> None:
-    with pytest.raises(ValueError, match="two classes"):
-        build(SPECS[0], n_classes=1)
+    with pytest.raises(ValueError, match="something to predict"):
+        build(SPECS[0], n_classes=0)
+    assert build(SPECS[0], n_classes=1).task == "number"
     with pytest.raises(ValueError, match="input column"):
         build(SPECS[0], n_inputs=0)
 

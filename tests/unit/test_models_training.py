@@ -82,8 +82,8 @@ def test_early_stopping_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) ->
     losses = iter([0.9, 0.5, 0.7, 0.8, 0.1])
     seen: list[np.ndarray] = []
 
-    def scripted(module: torch.nn.Module, *_: object) -> float:
-        seen.append(torch.cat([p.detach().ravel() for p in module.parameters()]).numpy().copy())
+    def scripted(model: TrainedModel, *_: object) -> float:
+        seen.append(torch.cat([p.detach().ravel() for p in model.module.parameters()]).numpy().copy())
         return next(losses)
 
     monkeypatch.setattr(training_module, "_held_loss", scripted)

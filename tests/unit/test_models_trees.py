@@ -111,7 +111,7 @@ def with_library(spec: Any, n_classes: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_margins_of_iterations_are_those_that_scikit_learn_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     kept, make = [], sklearn._estimator
-    monkeypatch.setattr(sklearn, "_estimator", lambda *given: kept.append(make(*given)) or kept[-1])
+    monkeypatch.setattr(sklearn, "_estimator", lambda *given, **more: kept.append(make(*given, **more)) or kept[-1])
     model, x = trained(BOOSTING), rows(2, seed=1)[0]
     staged = np.stack([stage.reshape(-1) for stage in kept[0].staged_decision_function(x)], axis=1)
     baseline = float(model.module.head.baseline.detach())
@@ -234,8 +234,11 @@ def test_sites_have_names_and_the_usual_one_is_understood() -> None:
 @pytest.mark.parametrize("spec", CASES)
 def test_what_trees_do_not_have_is_said_and_a_map_at_the_margins_is_kept(spec: Any) -> None:
     model, (x, y, _) = trained(spec), rows(2)
-    with pytest.raises(NoBlockError, match="not trained further") as refused:
-        last_block(model, x)
+    block = last_block(model, x)
+    assert block.leaves is not None
+    assert np.array_equal(block.vectors(), capture(model, x).acts["margins"])
+    with pytest.raises(NoBlockError, match="none of its trees splits") as refused:
+        last_block(build(spec), x)
     assert not refused.value.applies
     with pytest.raises(NoGradientError, match="moves in steps"):
         attribute_columns(model, x, y, [[0], [1]], 0)

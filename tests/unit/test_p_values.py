@@ -21,6 +21,7 @@ def test_holm_is_monotone_and_never_smaller(p_values):
     assert adjusted.max() <= 1
 
 
+@pytest.mark.long
 def test_tail_probability_is_uniform_under_the_null_and_small_outside():
     rng = stream(0, "tail")
     null = rng.chisquare(20, size=2000)

@@ -40,8 +40,35 @@ def test_time_left_follows_the_pace_of_the_work_not_the_number_of_tasks() -> Non
     assert "about 28 min left" in shown.words()
     clock.now += 60
     assert shown.left == pytest.approx(900 * 220 / 120 - 60)
-    clock.now += 1e6
+    clock.now += 900 * 220 / 120 - 60
     assert shown.left == pytest.approx(90 * 220 / 120), "work that takes longer than predicted is not done"
+
+
+@pytest.mark.parametrize(("predicted", "silent"), [(10, 120), (14, 30), (600, 6000)])
+def test_time_left_does_not_fall_to_nothing_while_nothing_is_done(predicted: float, silent: int) -> None:
+    clock = _Clock()
+    shown = Pace(clock)
+    shown.take(_Event("synthesize", 0, predicted, "3 of 3 tasks to do"))
+    clock.now = float(silent)
+    before = shown.left
+    assert before == pytest.approx(silent - predicted), "what is overdue goes on for about as long as it is overdue"
+    shown.take(_Event("synthesize", 0.05 * predicted, predicted))
+    assert before is not None
+    assert shown.left is not None
+    assert 0.5 < shown.left / before < 30, "the first task that ends does not turn seconds into hours"
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        *((0.2, "under 10 s left"), (10, "under 10 s left"), (12, "about 20 s left"), (82, "about 90 s left")),
+        *((89.9, "about 90 s left"), (91, "about 2 min left"), (3000, "about 50 min left")),
+    ],
+)
+def test_time_left_is_told_no_finer_than_it_is_known(left: float, words: str) -> None:
+    shown = Pace(_Clock())
+    shown.take(_Event("train", 0, left))
+    assert shown.left_words() == words
 
 
 def test_a_line_comes_every_half_minute_though_one_task_lasts_for_long() -> None:

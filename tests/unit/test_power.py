@@ -59,6 +59,7 @@ def test_the_readme_says_the_time_that_the_plan_says():
     assert f"takes about {words[planned - 4]} minutes" in " ".join((root / "README.md").read_text(encoding="utf-8").split())
 
 
+@pytest.mark.long
 def test_a_plan_tells_the_odds_of_every_verdict_over_all_checks():
     """More rows decide more, and where one check has no power the verdict has none, however sure the others are."""
     root = Path(__file__).parents[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from dataclasses import replace
@@ -10,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from proxyaudit.audits.plan.run import passed_note
 from proxyaudit.cache import OLD_CACHE, Cache, cache_folder
 from proxyaudit.cli.main import main
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.manifest import check_manifest
 from proxyaudit.evidence.pack import read_pack, write_pack
-from proxyaudit.evidence.receipts import read_receipt, write_receipt
+from proxyaudit.evidence.receipts import read_receipt, sums_purged, write_receipt
 from proxyaudit.evidence.row_store import read_row_sums
 from proxyaudit.evidence.tiers import RECEIPT
 from proxyaudit.keeping.purge import purge
@@ -57,7 +59,8 @@ def test_what_holds_rows_goes_and_the_pack_stays_valid(tmp_path: Path, own_cache
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     digest = file_digest(folder / "signatures.json")
     assert main(["purge", str(folder), "--dry-run"]) == 0
-    assert "Would delete" in capsys.readouterr().out
+    assert "Would delete 2 restricted files" in capsys.readouterr().out
+    assert not sums_purged(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert main(["purge", str(folder), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["folders"]
@@ -71,6 +74,7 @@ def test_what_holds_rows_goes_and_the_pack_stays_valid(tmp_path: Path, own_cache
     assert receipt is not None
     assert (receipt.plan_digest, len(receipt.purges)) == ((RUN * 6)[:64], 1)
     assert receipt.purges[0].ended is not None
+    assert sums_purged(folder)
     assert receipt.purges[0].removed[0].sha256 == digest
     assert all(one.sha256.startswith("keyed:") for one in receipt.purges[0].removed[2:])
     assert check_manifest(folder) == []
@@ -243,7 +247,8 @@ def test_a_receipt_excuses_nothing_but_restricted_files_with_the_digest_of_the_m
     gone = first.removed[0].model_copy(update={"name": "report.md", "sha256": file_digest(folder / "report.md")})
     write_receipt(folder, receipt.model_copy(update={"purges": (first, first.model_copy(update={"removed": (gone,)}))}))
     (folder / "report.md").unlink()
-    assert check_manifest(folder) == ["report.md is missing"]
+    # Such a receipt is none, and excuses nothing else either.
+    assert check_manifest(folder) == ["report.md is missing", "signatures.json is missing", "signatures.safetensors is missing"]
 
 
 def test_runs_whose_day_of_retention_has_passed_are_due(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,3 +287,18 @@ def test_a_day_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(f"{RECIPE}retain_until: {text}\n")
     with pytest.raises(InputError, match="write the day as 2027-12-31"):
         load_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("line", ["retain_until: 2026-31-11", "seed: 2026-02-30", "margins: {leak: 2026-13-01}"])
+def test_a_day_that_does_not_exist_names_key_and_form(line: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(f"{RECIPE}{line}\n")
+    key = line.replace("margins: {", "").partition(":")[0]
+    with pytest.raises(InputError, match=rf"no such day.*line 5: {key}\]; .*2027-12-31"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_a_day_that_has_passed_is_noted() -> None:
+    today = datetime.datetime.now(datetime.UTC).date()
+    assert passed_note(None) == passed_note(today) == []
+    (told,) = passed_note(today - datetime.timedelta(days=1))
+    assert "has passed" in told["why"]

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_project import table as people
 
 from proxyaudit import regimes as module
 from proxyaudit.data.dataset import Dataset, load_dataset
+from proxyaudit.data.odd_releases import odd_releases
 from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, parse_recipe
@@ -104,7 +106,7 @@ def test_a_release_is_brought_to_the_real_kinds(tmp_path: Path) -> None:
         (lambda f: f.assign(day="soon"), "'day' should hold dates"),
         (lambda f: f.assign(y="no"), "one value only"),
         (lambda f: f.assign(y="maybe"), "no class of the real data"),
-        (lambda f: f.assign(y=[None, *f["y"][1:]]), "1 rows have no target"),
+        (lambda f: f.assign(y=[None, *f["y"][1:]]), "fewer than 20 rows have no target"),
         (lambda f: f.assign(x=[np.inf, *f["x"][1:]]), "infinite"),
         (lambda f: f.assign(x=None), "'x' has no values"),
         (lambda f: f.assign(x=1e300), "too large"),
@@ -129,6 +131,27 @@ def test_copied_audit_rows_are_noted(tmp_path: Path) -> None:
         pd.concat([fresh, held.head(copied)]).to_csv(tmp_path / "v.csv", index=False)
         (note,) = release_notes(data, load_releases(recipe, data, tmp_path, []))
         assert note.why.startswith(shown)
+
+
+@pytest.mark.parametrize("kind", ["fresh", "all of the real rows", "most of them", "every column shuffled", "one column shuffled"])
+def test_releases_that_hold_the_real_rows_or_lost_what_goes_together_are_told(tmp_path: Path, kind: str) -> None:
+    rng, real, release = np.random.default_rng(0), people(900, 0), people(500, 1)
+    if kind == "all of the real rows":
+        release = real
+    elif kind == "most of them":
+        release = pd.concat([real.head(500), release.head(200)])
+    elif kind != "fresh":
+        for name in release.columns if kind.startswith("every") else ["job"]:
+            release[name] = rng.permutation(release[name].to_numpy())
+    real.to_csv(tmp_path / "t.csv", index=False)
+    release.to_csv(tmp_path / "v.csv", index=False)
+    spec = {"path": "t.csv", "target": "pay", "protected": ["sex"], "discover": 0}
+    recipe = parse_recipe({"name": "t", "data": spec, "regimes": ["real", VENDOR], "model": {"kind": "mlp"}})
+    data = load_dataset(recipe, tmp_path)
+    told = " ".join(f"{note.what}: {note.why}" for note in odd_releases(data, load_releases(recipe, data, tmp_path, [])))
+    assert ("release vendor holds the real rows" in told) == ("of th" in kind)
+    assert ("no longer go together" in told) == ("shuffled" in kind)
+    assert (told == "") == (kind == "fresh")
 
 
 def test_categories_unknown_to_real_data_are_noted(tmp_path: Path) -> None:

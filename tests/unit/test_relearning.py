@@ -119,6 +119,7 @@ def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressi
     return decide_drafts([draft])[0], both[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "state"), [("kept", "present"), ("nothing", "absent"), ("relayed", "absent"), ("number", "present"), ("three", "present")]
 )
@@ -163,6 +164,7 @@ def test_a_failed_reference_leaves_the_channel_unknown() -> None:
     assert "no untrained model" in (cell.reason or "")
 
 
+@pytest.mark.long
 def test_the_same_bits_twice_and_the_curve_beside_the_deciding_number() -> None:
     cell, measured = audit("kept", 1000, 3)
     again, repeated = audit("kept", 1000, 3)

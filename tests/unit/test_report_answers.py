@@ -5,32 +5,30 @@ from __future__ import annotations
 import itertools
 import re
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import large_pack as world
 import pytest
+from answered_packs import EXAMPLE, GROUP, REGIMES, SITES, steps_of, text_of, two_attributes
 from large_pack import VERDICTS, large_pack
 
 from proxyaudit.evidence.pack import EvidencePack, read_pack
 from proxyaudit.reporting import blocks as b
-from proxyaudit.reporting.first import answers_of, kept, report_page
+from proxyaudit.reporting.first import answers_of, cure_command, kept, report_page
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sentences import checks_line, context, sure_line
-from proxyaudit.reporting.summary import summarize
+from proxyaudit.reporting.sentences import checks_line, context, cure_words, sure_line
+from proxyaudit.reporting.summary import Row, summarize
 from proxyaudit.reporting.terminal import found_lines, found_table
 from proxyaudit.reporting.training import TriedView, best_cure, oriented, pair_of
 from proxyaudit.reporting.words import answer, lead
 from proxyaudit.types import Change, Control, Estimate, Finding, Origin
+from tests.helpers.released_packs import PLAIN_FILES
 
-EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
-REGIMES = ("real", "gaussian_copula", "tvae", "mixed-gaussian_copula-0.5")
-SITES = ("hidden1", "hidden2", "penultimate")
-GROUP = "Male minus Female, predicted '>50K'"
 # Words of the trade that a reader of the first screen need not know.
 BANNED = ("regime", "verdict site", "cell", "relay", "trace", "placebo", "leak inside", "subspace", "estimate")
 
@@ -89,25 +87,6 @@ def test_at_least_hidden_is_still_there_and_real_alone_is_answered_too() -> None
     assert lead([]) == "No verdict."
 
 
-def _two(*, trained: tuple[Any, ...] = ("amplified", "unknown", "amplified", "amplified"), **more: Any) -> EvidencePack:
-    """Two attributes after four kinds of training, with prominence and cures."""
-    before, world._TRAINED = world._TRAINED, trained
-    try:
-        pack = large_pack(("sex", "race"), REGIMES, SITES, training=True, group=GROUP, **more)
-    finally:
-        world._TRAINED = before
-    recipe = {**pack.recipe, "data": {"card": "adult", "exclude": ["sex", "race"]}}
-    return replace(pack, recipe=recipe, plan={**pack.plan, "target": {"name": "income"}})
-
-
-def _text(parts: Iterable[Any]) -> str:
-    return "".join(part if isinstance(part, str) else part.text for part in parts)
-
-
-def _steps(pack: EvidencePack) -> list[str]:
-    return [_text(step) for step in answers_of(Report.of(pack)).steps]
-
-
 def _first(pack: EvidencePack) -> str:
     """What is seen of the page before its contents, without what stands in the picture."""
     html = render_html(pack)
@@ -121,7 +100,7 @@ def _words(text: str) -> list[str]:
 
 
 def test_the_first_screen_says_what_training_did_who_is_favoured_and_what_was_tried() -> None:
-    page = answers_of(Report.of(_two(verdicts=("exposed",))))
+    page = answers_of(Report.of(two_attributes(verdicts=("exposed",))))
     sex = page.items[0]
     assert (sex.name, sex.lead) == ("sex", "Yes.")
     assert "The models score Male higher than Female for >50K by 30 points after real, 17 after gaussian_copula" in sex.sentence
@@ -139,7 +118,7 @@ def test_the_first_screen_says_what_training_did_who_is_favoured_and_what_was_tr
 @pytest.mark.parametrize("trained", [("amplified", "unknown", "amplified", "amplified"), world._TRAINED])
 @pytest.mark.parametrize("verdicts", [("exposed", "inconclusive", "exposed", "exposed"), ("removed", "exposed"), ("inconclusive",)])
 def test_the_first_screen_of_two_attributes_and_four_kinds_has_at_most_350_words(trained: Any, verdicts: Any) -> None:
-    text = _first(_two(trained=trained, verdicts=verdicts))
+    text = _first(two_attributes(trained=trained, verdicts=verdicts))
     assert len(_words(text)) <= 350
     assert len(_words(text)) > 150
 
@@ -150,17 +129,19 @@ def _sentences(pack: EvidencePack) -> list[str]:
     for block in (*page.first, *(block for section in page.sections for block in section.blocks)):
         match block:
             case b.Para():
-                told.append(_text(part for part in block.parts if not isinstance(part, b.Code)))
+                told.append(text_of(part for part in block.parts if not isinstance(part, b.Code)))
             case b.Answers():
                 told += [f"{item.lead} {item.sentence} {item.sure}" for item in block.items]
-                told += [_text(part for part in step if not isinstance(part, b.Code)) for step in block.steps]
+                told += [text_of(part for part in step if not isinstance(part, b.Code)) for step in block.steps]
                 told.append(block.checks)
             case b.Pictures():
-                told += [_text([item.caption]) for item in block.items]
+                told += [text_of([item.caption]) for item in block.items]
     return [sentence for text in told for sentence in re.split(r"(?<=[.?!;:])\s+", text)]
 
 
-@pytest.mark.parametrize("pack", [_two(), _two(verdicts=("exposed",)), read_pack(EXAMPLE)], ids=["mixed", "exposed", "example"])
+@pytest.mark.parametrize(
+    "pack", [two_attributes(), two_attributes(verdicts=("exposed",)), read_pack(EXAMPLE)], ids=["mixed", "exposed", "example"]
+)
 def test_no_sentence_that_is_seen_at_once_has_more_than_30_words(pack: EvidencePack) -> None:
     found = _sentences(pack)
     assert len(found) > 30
@@ -169,7 +150,7 @@ def test_no_sentence_that_is_seen_at_once_has_more_than_30_words(pack: EvidenceP
 
 @pytest.mark.parametrize("verdicts", [("exposed",), ("hidden",), ("removed",), ("inconclusive",), VERDICTS])
 def test_the_first_screen_has_no_word_of_the_trade(verdicts: Any) -> None:
-    text = _first(_two(verdicts=verdicts)).lower().replace("--regime", "")  # an option of the command that is to be copied
+    text = _first(two_attributes(verdicts=verdicts)).lower().replace("--regime", "")  # an option of the command that is to be copied
     assert [word for word in BANNED if re.search(rf"\b{word}", text)] == []
 
 
@@ -177,7 +158,7 @@ def test_the_first_screen_has_no_word_of_the_trade(verdicts: Any) -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_only_what_was_tried_is_a_next_step(verdict: str, training: bool) -> None:
     pack = large_pack(("sex",), ("real", "vendor"), ("last",), verdicts=(verdict,), training=training)
-    steps = _steps(pack)
+    steps = steps_of(pack)
     commands = [part.text for step in answers_of(Report.of(pack)).steps for part in step if isinstance(part, b.Code)]
     tried = {(f.attribute, f.regime, cure.name) for f in pack.evidence.findings for cure in f.cures}
     asked = [re.fullmatch(r"proxyaudit cure RUN --attribute (\S+) --regime (\S+) --cure (\S+)", command) for command in commands]
@@ -189,7 +170,7 @@ def test_only_what_was_tried_is_a_next_step(verdict: str, training: bool) -> Non
 
 
 def test_a_release_whose_cures_do_not_help_says_so() -> None:
-    pack = _two(verdicts=("exposed",))
+    pack = two_attributes(verdicts=("exposed",))
     still = [e.model_copy(update={"low": -0.01, "high": 0.01}) if e.measure == "gap_change" else e for e in pack.evidence.estimates]
     still = [e for e in still if e.regime != "reweighed"]
     pack = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": tuple(still)}))
@@ -197,7 +178,7 @@ def test_a_release_whose_cures_do_not_help_says_so() -> None:
     assert page.items[0].table is not None
     assert {row[-1].text for row in page.items[0].table.rows} == {"none proven"}
     assert not any(isinstance(part, b.Code) for step in page.steps for part in step)
-    assert "No cure tried surely brings the gap of sex below 5 points." in _steps(pack)
+    assert "No cure tried surely brings the gap of sex below 5 points." in steps_of(pack)
 
 
 def _tried(name: str, left: float, cost: float, *, sure: bool = True) -> TriedView:
@@ -218,6 +199,29 @@ def test_the_best_cure_is_sure_and_cheap() -> None:
     assert best_cure((_tried("turned", -0.3, 0.0),), before) is None
 
 
+def _eraser(left: float, cost: float, low: float | None) -> TriedView:
+    leak = None if low is None else Estimate(id="E1", channel="cure", attribute="a", regime="g", value=low + 0.02, low=low, high=low + 0.04)
+    return _tried("erased", left, cost)._replace(leak=leak, words="a linear eraser (LEACE) for a put into the trained model")
+
+
+@pytest.mark.parametrize("low", [0.01, -0.01, None])
+def test_an_eraser_is_named_on_equal_terms_and_what_it_leaves_is_told(low: float | None) -> None:
+    before = Estimate(id="E1", channel="expressed", attribute="a", regime="g", value=0.2)
+    eraser, cheap = _eraser(0.02, 0.01, low), _tried("mixed-vendor", 0.1, 0.0)
+    assert best_cure((cheap, eraser), before) is eraser
+    assert best_cure((cheap, _eraser(0.02, 0.011, low)), before) is cheap
+    assert eraser.readable == (low == 0.01)
+    row = Row("g", None, None, before, tried=(cheap, eraser))
+    assert cure_words(row) == "erased: 2, costs 0.010" + (", still readable inside" if low == 0.01 else "")
+
+
+def test_each_cure_is_made_by_its_own_command() -> None:
+    view = summarize(read_pack(EXAMPLE)).attributes[0]
+    row, start = view.rows[0], f"RUN --attribute {view.name} --regime {view.rows[0].regime}"
+    assert cure_command(view, row, _tried("mixed-vendor", 0.1, 0.0), "RUN") == f"proxyaudit cure {start} --cure mixed-vendor"
+    assert cure_command(view, row, _eraser(0.02, 0.01, None), "RUN") == f"proxyaudit mitigate {start}"
+
+
 def test_gaps_are_told_the_same_way_round() -> None:
     e = Estimate(id="E1", channel="expressed", attribute="a", regime="g", value=0.1, low=0.05, high=0.2, group="x minus y, predicted 'z'")
     pair = pair_of(e.model_copy(update={"group": "y minus x, predicted 'z'"}))
@@ -233,10 +237,13 @@ def test_gaps_are_told_the_same_way_round() -> None:
 @pytest.mark.parametrize(
     ("failed", "words"),
     [
-        ((), "All 4 checks passed."),
-        (("positive",), "1 of 4 checks failed; they limit only claims of absence."),
-        (("negative",), "1 of 4 checks failed; they limit claims of presence."),
-        (("positive", "negative"), "2 of 4 checks failed; 1 limit only claims of absence, 1 claims of presence or use."),
+        ((), "All 4 instrument checks passed."),
+        (("positive",), "1 of 4 instrument checks failed: 1 bars “absent”."),
+        (("negative",), "1 of 4 instrument checks failed: 1 bars “present”."),
+        (
+            ("positive", "negative"),
+            "2 of 4 instrument checks failed: 1 bars “absent” and 1 bars “present”.",
+        ),
     ],
 )
 def test_failed_checks_are_told_with_what_they_limit(failed: tuple[str, ...], words: str) -> None:
@@ -259,7 +266,7 @@ def test_commands_in_steps_are_quoted_for_a_shell() -> None:
 
 
 def test_the_context_names_task_data_what_is_hidden_and_what_is_not_tested() -> None:
-    pack = _two()
+    pack = two_attributes()
     said = context(pack, summarize(pack), asked=False)
     for part in ("predict income", "rows of adult", "never see sex and race", "3 of each kind", "No test of"):
         assert part in said
@@ -268,23 +275,23 @@ def test_the_context_names_task_data_what_is_hidden_and_what_is_not_tested() -> 
 def test_the_example_says_who_is_scored_higher_and_what_training_did() -> None:
     pack = read_pack(EXAMPLE)
     sex = answers_of(Report.of(pack)).items[0]
-    assert "by 18 points after real, 4 after gaussian_copula (not settled), 24 after tvae (worse) and 16 after mixed" in sex.sentence
-    assert "Training made it 3.6 times as prominent inside after real, 6.6 after tvae and 4.9 after mixed" in sex.sentence
+    assert "by 18 points after real, 4 after gaussian_copula (not settled), 23 after tvae (worse) and 16 after mixed" in sex.sentence
+    assert "Training made it 3.6 times as prominent inside after real, 7.0 after tvae and 4.9 after mixed" in sex.sentence
     assert sex.sure == "gaps hold in 3 of 3 models."
     assert sex.table is not None
-    cures = ["reweighed: 11, costs 0.005", "permuted-3: 3, costs nothing", "each costs over 0.01"]
+    cures = ["reweighed: 11, costs 0.005", "permuted-3: 3, costs nothing", "resampled: 19, costs nothing"]
     assert [row[-1].text for row in sex.table.rows][:3] == cures
     assert "unstable across ." not in render_html(pack)
-    assert "9 of 100 checks failed; 7 limit only claims of absence, 2 claims of presence or use." in render_markdown(pack)
+    assert "9 of 100 instrument checks failed: 7 bar “absent” and 2 bar “present”." in render_markdown(pack)
 
 
 def test_a_pack_of_an_earlier_schema_answers_from_what_it_holds(tmp_path: Path) -> None:
     with tarfile.open(Path(__file__).parents[1] / "fixtures" / "packs" / "run-1.0.tar.xz") as packed:
-        packed.extractall(tmp_path, filter="data")
+        packed.extractall(tmp_path, **PLAIN_FILES)
     pack = read_pack(tmp_path / "run")
     assert pack.evidence.schema_version == "1.0"
     sex = answers_of(Report.of(pack)).items[0]
-    assert "by 11 points after real (not settled) and 11 after vendor (not settled)" in sex.sentence
+    assert "Whether the gap counts is open: f above m for low by 11 points after real and 11 after vendor." in sex.sentence
     assert "Inside, 24 to 31 % of it can be read after training, 29 % before." in sex.sentence
     assert "unstable across ." not in render_html(pack)
 
@@ -296,7 +303,9 @@ def test_a_quick_start_fits_40_kb_of_markdown_and_400_kb_of_page() -> None:
         assert len(render_html(pack).encode()) <= 400_000
 
 
-@pytest.mark.parametrize("pack", [_two(), _two(verdicts=("inconclusive",)), read_pack(EXAMPLE)], ids=["mixed", "open", "example"])
+@pytest.mark.parametrize(
+    "pack", [two_attributes(), two_attributes(verdicts=("inconclusive",)), read_pack(EXAMPLE)], ids=["mixed", "open", "example"]
+)
 def test_the_table_of_the_terminal_fits_100_columns_and_leads_with_training(pack: EvidencePack, capsys: pytest.CaptureFixture[str]) -> None:
     from proxyaudit.cli.console import show_findings
 
@@ -314,10 +323,10 @@ def test_bare_activations_are_not_spoken_of_as_models(pack: EvidencePack) -> Non
     plan = {**pack.plan, "regimes": [{"name": name, "kind": "activations"} for name in ("real", "tvae")]}
     bare = replace(pack, plan=plan)
     found = answers_of(Report.of(bare))
-    told = " ".join([*_steps(bare), *(f"{item.sentence} {item.sure}" for item in found.items)])
+    told = " ".join([*steps_of(bare), *(f"{item.sentence} {item.sure}" for item in found.items)])
     assert "mitigate" not in told
     assert "for these rows" in told
-    assert "activations" in _text(report_page(bare).first[0].parts)
+    assert "activations" in text_of(report_page(bare).first[0].parts)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +338,7 @@ def test_bare_activations_are_not_spoken_of_as_models(pack: EvidencePack) -> Non
     ],
 )
 def test_a_gap_is_firm_in_the_models_that_agree_on_it(values: tuple[float, ...], words: str) -> None:
-    pack = _two(verdicts=("exposed",))
+    pack = two_attributes(verdicts=("exposed",))
     told = tuple(
         e.model_copy(update={"seed_values": values}) if (e.channel, e.measure, e.regime) == ("expressed", "gap", "tvae") else e
         for e in pack.evidence.estimates
@@ -355,3 +364,20 @@ def test_a_ratio_that_could_not_be_formed_is_said_in_words(make_pack: Callable[.
     none = Estimate(id="E1", channel="retention", attribute="a", regime="g", reason="nothing to keep")
     assert kept(none) == "cannot be compared with real"
     assert kept(none.model_copy(update={"value": 1.04, "low": 0.78, "high": 1.71})) == "104 % of real (78 to 171)"
+
+
+def test_weights_beside_real_training_are_no_cure_where_none_was_asked_for() -> None:
+    pack = two_attributes()
+    findings = tuple(finding.model_copy(update={"cures": ()}) for finding in pack.evidence.findings)
+    kept = tuple(e for e in pack.evidence.estimates if e.channel != "cure")
+    pack = replace(pack, evidence=pack.evidence.model_copy(update={"findings": findings, "estimates": kept}))
+    assert any(e.regime == "reweighed" for e in pack.evidence.estimates)
+    report = Report.of(pack)
+    table = answers_of(report).items[0].table
+    assert table is not None
+    assert {row[-1].text for row in table.rows} == {"not tried"}
+    assert "No cure was tried in this run." in steps_of(pack)
+    assert "Cures tried" not in render_html(pack)
+    header, rows = found_table(report.summary)
+    assert header[-1] == "Best cure"
+    assert {row[-1] for row in rows} == {"not tried"}

@@ -106,7 +106,7 @@ def test_hidden_is_a_place_on_the_picture() -> None:
     corner = re.search(r'<polygon class="kh" points="([^"]+)"', svg)
     assert corner
     left, top = (float(n) for n in corner[1].split()[0].split(","))
-    dashed = re.findall(r"M([\d.]+) ([\d.]+)", " ".join(re.findall(r'<path class="kg" d="([^"]+)"', svg)))
+    dashed = re.findall(r"M([\d.]+) ([\d.]+)", " ".join(re.findall(r'<path class="kg(?: w\d+)?" d="([^"]+)"', svg)))
     assert left == float(dashed[0][0])
     assert top == float(dashed[1][1])
 
@@ -116,7 +116,7 @@ def test_profiles_draw_margin_band_floor_and_detection_limits() -> None:
     whole = Profile(("a", "b"), series, {"a": 0.2, "b": 0.1}, 0.02, {"a": 0.01, "b": 0.01}, {"a": 0.015})
     svg = multiples_chart(whole, lambda _: LOOK, ident="p", title="t", unit="u")
     assert svg.count('<polygon class="km"') == 2
-    assert svg.count('<path class="kg"') == 2
+    assert len(re.findall(r'<path class="kg(?: w\d+)?"', svg)) == 2
     for words in ("real: a 0.300, b 0.200", "placebo band up to: a 0.200", "floor: a 0.010", "detection limit: a 0.015"):
         assert words in svg
 
@@ -184,7 +184,7 @@ def test_names_of_cures_stand_beside_one_another_within_the_picture(points: list
 
 def _marks(svg: str) -> list[tuple[float, float]]:
     """Places of the points: a cross for the rows as they are, circles for cures."""
-    cross = re.search(r'<path class="km" d="M([\d.]+) ([\d.]+) L([\d.]+) ([\d.]+)M', svg)
+    cross = re.search(r'<path class="km w18" d="M([\d.]+) ([\d.]+) L([\d.]+) ([\d.]+)M', svg)
     assert cross
     x, y = ((float(cross[i]) + float(cross[i + 2])) / 2 for i in (1, 2))
     return [(x, y), *((float(a), float(b)) for a, b in re.findall(r'<circle[^>]*cx="([\d.]+)" cy="([\d.]+)"', svg))]
@@ -275,6 +275,22 @@ def test_ticks_are_written_without_needless_zeros(ticks: tuple[float, ...], show
     drawing.axis_x(Scale(lambda value: value, ticks[0], ticks[-1], ticks), 50, title="t")
     root = ElementTree.fromstring(drawing.render(ident="a", title="t", description="d"))
     assert [e.text for e in root.iter("text")][:-1] == [text.replace("-", "\N{MINUS SIGN}") for text in shown]
+
+
+@pytest.mark.parametrize("widths", [(1.8, 1.6), (1.6, 0.7, 1.6), (2.0, 2.0, 1.6, 1.6)])
+def test_every_line_is_drawn_whatever_its_width_and_whatever_came_before(widths: tuple[float, ...]) -> None:
+    drawing, css = Drawing(100, 100), (resources.files("proxyaudit.reporting") / "templates" / "page.css").read_text()
+    for place, width in enumerate(widths):
+        drawing.line(0, place, 9, place, "km", width=width)
+    found: list[tuple[str, str]] = []
+    for path in ElementTree.fromstring(drawing.render(ident="a", title="t", description="d")).iter("path"):
+        assert set(path.attrib) == {"class", "d"}
+        found += [(path.attrib["class"], course) for course in re.findall(r"M[^M]+", path.attrib["d"])]
+    assert [course for _, course in found] == [f"M0 {place} L9 {place}" for place in range(len(widths))]
+    for width, (look, _) in zip(widths, found, strict=True):
+        own = [name for name in look.split() if name != "km"]
+        assert own == ([] if width == 1.6 else [f"w{10 * width:.0f}"])
+        assert all(f".{name} {{ stroke-width:" in css for name in own)
 
 
 def _variables(css: str) -> list[tuple[str, dict[str, str]]]:

@@ -61,7 +61,7 @@ def test_the_page_answers_before_it_explains(pack: EvidencePack) -> None:
     text = _read(re.sub(r"<nav.*?</nav>", "", render_html(pack), flags=re.DOTALL))
     order = [
         "Is sex or race still in these models?",
-        "No test of whether",
+        "No test of leaks of single records",
         "Yes. Predictions differ between groups by 17 points after real",
         "25 after tvae",
         "How sure:",
@@ -76,7 +76,7 @@ def test_the_page_answers_before_it_explains(pack: EvidencePack) -> None:
         "Does the model use it",
         "Controls of the instrument",
         "What Why Non-linear readers",
-        "Something of the attribute is certainly inside",
+        "Something of the attribute is inside; whether it also shows or acts is not settled",
     ]
     assert [part for part in order if part not in text] == []
     places = [text.index(part) for part in order]

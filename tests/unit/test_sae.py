@@ -91,6 +91,12 @@ def test_latents_and_reconstruction_are_those_of_the_formulas(tmp_path: Path, co
     np.testing.assert_allclose((alone + empty).numpy(), written, atol=1e-4)
 
 
+@pytest.mark.parametrize("hook", ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre", "bert.encoder.layer.5", ""])
+def test_a_hook_that_is_the_place_or_that_nobody_knows_is_no_fault(tmp_path: Path, hook: str) -> None:
+    config = {"architecture": "standard", "metadata": {"hook_name": hook}}
+    assert load_sae(save(tmp_path / "s", config, tensors()), tmp_path).at == "layer1"
+
+
 def test_the_layout_before_version_6_is_read(tmp_path: Path) -> None:
     old = {"d_in": D, "d_sae": M, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 6}, "hook_point": "blocks.1.hook_resid_post"}
     sae = load_sae(save(tmp_path / "s", old, tensors(scaling_factor=torch.ones(M))), tmp_path)
@@ -110,6 +116,18 @@ FAULTS: list[tuple[dict[str, Any], dict[str, torch.Tensor], str]] = [
     ({"architecture": "standard"}, tensors() | {"b_enc": torch.zeros(3)}, "b_enc has shape (3,)"),
     ({"architecture": "standard"}, tensors() | {"W_dec": torch.full((M, D), float("nan"))}, "W_dec holds NaN"),
     ({"architecture": "standard"}, tensors(scaling_factor=torch.full((M,), 2.0)), "scaling_factor"),
+    ({"architecture": "standard", "apply_b_dec_to_input": "false"}, tensors(), "apply_b_dec_to_input: 'false', which is no truth value"),
+    ({"architecture": "topk", "k": 5, "rescale_acts_by_decoder_norm": 0}, tensors(), "which is no truth value"),
+    ({"architecture": "standard"}, tensors() | {"W_enc": torch.zeros((D, M), dtype=torch.complex64)}, "W_enc holds complex numbers"),
+    (
+        {"architecture": "topk", "k": 5, "rescale_acts_by_decoder_norm": True},
+        tensors() | {"W_dec": torch.cat([torch.zeros(1, D), torch.ones(M - 1, D)])},
+        "W_dec has 1 rows of zeros",
+    ),
+    ({"architecture": "standard", "hook_name": "blocks.0.hook_resid_post"}, tensors(), "names the place 'blocks.0.hook_resid_post'"),
+    ({"architecture": "standard", "hook_point": "blocks.1.hook_resid_pre"}, tensors(), "write 'at: layer.0'"),
+    ({"architecture": "standard", "metadata": {"hook_name": "blocks.1.hook_mlp_out"}}, tensors(), "write 'at: layer.1.mlp'"),
+    ({"architecture": "standard", "metadata": {"hook_name": "blocks.1.attn.hook_z"}}, tensors(), "hook_z"),
 ]
 
 

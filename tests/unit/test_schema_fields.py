@@ -12,6 +12,7 @@ from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.evidence.schema import with_fields
 from proxyaudit.types import Estimate
+from tests.helpers.released_packs import PLAIN_FILES
 
 PACKS = Path(__file__).parents[1] / "fixtures" / "packs"
 
@@ -44,7 +45,7 @@ def test_the_rows_that_a_number_needs_are_read_from_its_old_reason(reason: str |
 @pytest.mark.parametrize("name", ["run-1.0", "probe-1.0"])
 def test_every_number_of_an_old_pack_gets_its_fields(name: str, tmp_path: Path) -> None:
     with tarfile.open(PACKS / f"{name}.tar.xz") as packed:
-        packed.extractall(tmp_path, filter="data")
+        packed.extractall(tmp_path, **PLAIN_FILES)
     folder = next(tmp_path.rglob("evidence.json")).parent
     kept = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))["estimates"]
     pack = read_pack(folder)

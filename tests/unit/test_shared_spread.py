@@ -13,6 +13,8 @@ from proxyaudit.stats.components import REPETITIONS
 from proxyaudit.stats.intervals import UNSHARED, Measured, SharedSpread, crossed_interval
 from proxyaudit.stats.pools import trigamma_inverse
 
+pytestmark = pytest.mark.long
+
 ROWS, ROW_ERROR = 400, 0.005
 
 

@@ -31,7 +31,7 @@ def test_signals_that_end_a_program_interrupt_it(number: int, monkeypatch: pytes
         finally:
             left.append("in order")
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(cli, "_command", lambda: command)
     before = signal.getsignal(number)
     assert main(["run"]) == 130
     assert left == ["in order"]
@@ -73,7 +73,7 @@ def test_faults_of_the_machine_are_one_line(
     def command(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "reports/x")
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(cli, "_command", lambda: command)
     assert main(["run", *(["--json"] if json else [])]) == 2
     said = capsys.readouterr()
     assert "[reports/x]" in said.err
@@ -105,6 +105,7 @@ def test_a_terminal_that_knows_ascii_only(arguments: tuple[str, ...], reports: P
     assert "error" not in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shell", "code", "words"),
     [("> /dev/full", 2, "no space is left on the disk"), (">&-", 0, ""), ("<&- >&- 2>&-", 0, "")],

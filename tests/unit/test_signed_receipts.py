@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("securesystemslib", reason="the extra 'sign' is not installed")
 
+from released_packs import todays_pack
 from signers import PASSPHRASE, make_key, public
 
 from proxyaudit.attestation.keys import PASSPHRASE as VARIABLE
@@ -17,7 +18,8 @@ from proxyaudit.attestation.trust import read_trust
 from proxyaudit.cache import Cache
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.manifest import check_manifest
-from proxyaudit.evidence.receipts import read_receipt, write_receipt
+from proxyaudit.evidence.pack import read_pack
+from proxyaudit.evidence.receipts import Receipt, read_receipt, write_receipt
 from proxyaudit.evidence.tiers import RECEIPT, SIGNED_RECEIPT
 from proxyaudit.verification.beside import receipt_checks
 from tests.unit.test_purge import RUN, make_run
@@ -129,3 +131,19 @@ def test_a_key_that_does_not_open_is_found_out_before_anything_is_deleted(
     monkeypatch.setenv(VARIABLE, "the wrong passphrase")
     assert main(["purge", str(folder), "--key", str(alice)]) == 2
     assert {path.name for path in folder.iterdir()} == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", [["gate", "RUN"], ["compare", "RUN", "RUN"], ["sign", "RUN", "--key", "KEY"], ["controls", "RUN"]])
+def test_a_receipt_that_nobody_asked_to_check_locks_no_command(command: list[str], tmp_path: Path, alice: Path, capsys: Told) -> None:
+    run = todays_pack(tmp_path / "made")
+    write_receipt(run, Receipt(receipt_version="1.0", plan_digest=read_pack(run).plan["digest"], purges=()))
+    assert main(["purge", str(run), "--key", str(alice)]) == 0
+    assert (run / SIGNED_RECEIPT).exists()
+    words = [{"RUN": str(run), "KEY": str(alice)}.get(part, part) for part in command]
+    capsys.readouterr()
+    assert main(words) in (0, 1, 3), capsys.readouterr().err
+    told = capsys.readouterr()
+    assert command[0] == "sign" or "no --receipt-key was given" in told.out
+    (run / SIGNED_RECEIPT).write_bytes(b"[]")
+    assert main(words) == 4, "a signature that does not hold"

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("securesystemslib", reason="the extra 'sign' is not installed")
 pytest.importorskip("rfc3161_client", reason="the extra 'sign' is not installed")
 
-from released_packs import todays_pack
+from released_packs import PLAIN_FILES, todays_pack
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 from signers import PASSPHRASE, make_key, public, sign
@@ -68,7 +68,9 @@ def test_a_key_is_encrypted_private_and_never_overwritten(tmp_path: Path, capsys
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {p: d for p, d in before.items() if p != key}
 
 
-@pytest.mark.parametrize(("option", "why"), [("2027-13-01", "is no day"), ("tomorrow", "is no day"), ("20271231", "is no day")])
+@pytest.mark.parametrize(
+    ("option", "why"), [("2027-13-01", "is no day"), ("tomorrow", "is no day"), ("20271231", "is no day"), ("2020-02-29", "has passed")]
+)
 def test_days_that_are_none(option: str, why: str, tmp_path: Path, capsys: Told) -> None:
     assert main(["keys", "new", "alice", "--out", str(tmp_path), "--not-after", option]) == 2
     assert why in capsys.readouterr().err
@@ -193,9 +195,32 @@ def test_what_was_signed_and_sealed_once_keeps_verifying(tmp_path: Path) -> None
     from proxyaudit.attestation.trust import read_trust
 
     with tarfile.open(FIXTURE) as tar:
-        tar.extractall(tmp_path, filter="data")
+        tar.extractall(tmp_path, **PLAIN_FILES)
     trust = read_trust((tmp_path / "alice.pub",), tmp_path / "root.pem", tmp_path / "my.seal")
     found = verify_folder(tmp_path / "run", trust=trust)
     assert found.problems == ()
     states = {check.name: check.state for check in found.checks}
     assert {states[name] for name in ("attestation", "seal", "time stamp", "verdicts", "states", "plan digest")} == {"passed"}
+
+
+def test_a_seal_that_is_there_is_told_before_any_work(tmp_path: Path, capsys: Told) -> None:
+    (tmp_path / "my.seal.tsr").write_bytes(b"")
+    assert main(["plan", str(tmp_path / "none.yaml"), "--seal", str(tmp_path / "my.seal")]) == 2
+    assert "there is a file of this name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("none.key", "the private key cannot be read"), ("public", "this is no private key"), ("folder", "the private key cannot be read")],
+)
+def test_a_wrong_key_is_told_before_anybody_is_asked_and_alone(
+    run: Path, tmp_path: Path, key: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    named = {"public": Path(public(make_key(tmp_path))), "folder": run}.get(key, tmp_path / key)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    capsys.readouterr()
+    for command in (["sign", str(run), "--key", str(named)], ["purge", str(run), "--key", str(named)]):
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert words in told
+        assert told.count("\n") == 1

@@ -93,6 +93,7 @@ def test_a_constant_site_holds_nothing_and_that_is_measured():
     assert (estimates["value"] == 0).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("n", "d"), [(120, 200), (150, 149), (150, 150), (150, 151)])
 def test_more_dimensions_than_rows_tell_nothing(n, d):
     for sex in (labels(n), np.where(acts(n, d)[:, 0] > 0, "f", "m")):
@@ -161,6 +162,7 @@ def test_codes_are_renumbered_from_rare_to_common_whatever_they_were_called():
     assert np.array_equal(ordered_codes(tied, 2), ordered_codes(1 - tied, 2))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["distance", "scatter", "codes"])
 def test_numbers_that_tell_nothing_in_their_mean_are_not_called_removed(kind):
     """Distance from 40 by the sign of a product, scatter by the size of one unit, parity of a region's code."""
@@ -180,6 +182,7 @@ def test_numbers_that_tell_nothing_in_their_mean_are_not_called_removed(kind):
     assert found.verdict == {"distance": "hidden", "scatter": "inconclusive", "codes": "exposed"}[kind]
 
 
+@pytest.mark.long
 def test_profiles_that_several_people_share_are_not_called_removed():
     """A function of the profile can be looked up by whoever knows the profile; copies of one person would look alike."""
     rng = stream(0, "profiles")

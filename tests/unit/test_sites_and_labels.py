@@ -26,6 +26,7 @@ def audit(sites, **columns):
     return found.findings[0], {note.what for note in found.not_tested}
 
 
+@pytest.mark.long
 def test_sites_are_read_one_by_one_and_side_by_side_they_are_one():
     rng = stream(0, "two sites")
     a, b = rng.integers(0, 2, (2, N))
@@ -40,6 +41,7 @@ def test_sites_are_read_one_by_one_and_side_by_side_they_are_one():
     assert TOGETHER not in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ["depends on it", "exclusive-or"])
 def test_what_only_the_label_gives_away_is_said_to_take_the_label(label):
     rng = stream(0, "label", label)

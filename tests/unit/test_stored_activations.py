@@ -338,6 +338,31 @@ def test_a_plan_says_memory_and_time_of_any_size_before_it_starts(tmp_path, caps
     assert not found.held
 
 
+@pytest.mark.parametrize(
+    ("shape", "more"),
+    [
+        ((N, D), ["--group", "nobody"]),
+        ((N, D), ["--intersection", "sex,race"]),
+        ((N, D), ["--intersection", "sex"]),
+        ((N, D), ["--recipient", "age1nothing"]),
+        ((N, D), ["--real", "other"]),
+        ((N, D), ["--untrained", "other"]),
+        ((N, D), ["--condition-on", "sex"]),
+        ((N, 2, 2, D), []),
+        ((N,), []),
+    ],
+)
+def test_a_plan_refuses_what_the_probe_refuses(tmp_path, capsys, shape, more):
+    np.save(tmp_path / "acts.npy", np.zeros(shape, dtype=np.float32))
+    pd.DataFrame({"sex": np.resize(["f", "m"], N)}).to_csv(tmp_path / "labels.csv", index=False)
+    given = ["probe", "--activations", f"m={tmp_path / 'acts.npy'}", "--labels", str(tmp_path / "labels.csv"), "--attribute", "sex", *more]
+    said = []
+    for last in (["--plan"], ["--out", str(tmp_path / "out")]):
+        assert main([*given, *last]) == 2
+        said.append(capsys.readouterr().err.splitlines()[-1])
+    assert said[0] == said[1]
+
+
 @pytest.mark.parametrize("shape", [(N, 0), (0, D), (N, -4), (N, True)])
 def test_a_numpy_file_whose_shape_holds_nothing_is_one_line(tmp_path, shape):
     head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"

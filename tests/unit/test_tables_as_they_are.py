@@ -214,7 +214,9 @@ def test_separators_and_encodings_are_found(tmp_path: Path, mark: str, encoding:
     told = Told()
     back = read_table(tmp_path / "t.csv", what="data", told=told)
     pd.testing.assert_frame_equal(back, frame.replace({"help": {}}), check_dtype=False)
-    assert [what for what, _ in told.remarks] == (["how letters beyond ASCII are written"] if encoding == "latin-1" else [])
+    assert [what for what, _ in told.remarks] == (
+        ["whether letters beyond ASCII are read as they were meant"] if encoding == "latin-1" else []
+    )
 
 
 @pytest.mark.parametrize(

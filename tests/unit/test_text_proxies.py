@@ -106,6 +106,7 @@ def head_on(folder: Path, recipe: Recipe, dataset: Dataset, labels_n: np.ndarray
     return train_model(model, x, labels_n.astype(np.int64), np.ones(len(x)), recipe.model, 0)
 
 
+@pytest.mark.long
 def test_a_model_that_acts_on_the_habit_and_one_that_does_not(styled: tuple[Path, Recipe, Dataset, ProxyPlan]) -> None:
     folder, recipe, dataset, plan = styled
     marked = dataset.train["text"].str.contains(MARK, regex=False).to_numpy()

@@ -35,6 +35,7 @@ def certified(test):
     return test.p_absent <= 0.01 and min(test.found.values()) >= FOUND
 
 
+@pytest.mark.long
 def test_1_under_power_reads_as_clean_to_a_confidence_bound_only():
     """A true leak of twice the margin, 5 rows for each dimension: cross-fitting sees nothing, with a narrow interval."""
     naive, ours = 0, 0
@@ -48,6 +49,7 @@ def test_1_under_power_reads_as_clean_to_a_confidence_bound_only():
     assert ours == 0
 
 
+@pytest.mark.long
 def test_2_sparse_leaks_at_the_margin_are_not_called_absent_though_even_plants_alone_would_more_often():
     even, ours = [], []
     for seed in range(10):
@@ -78,6 +80,7 @@ def test_5_faint_non_linear_leaks_in_many_dimensions_are_not_certified_absent():
         assert not certified(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("leak", [0.0, 0.1])
 def test_7_the_base_rate_alone_moves_no_calibrated_linear_leak(leak):
     """Activations given the class stay as they are, only P(A) changes."""
@@ -100,6 +103,7 @@ def test_7_the_base_rate_alone_moves_no_calibrated_linear_leak(leak):
         assert plain[0] / plain[2] > 1.8
 
 
+@pytest.mark.long
 def test_7_the_base_rate_alone_moves_no_calibrated_non_linear_leak():
     """A leak of .13 in the variance of one unit, at two rates."""
     for seed in range(2):
@@ -115,6 +119,7 @@ def test_7_the_base_rate_alone_moves_no_calibrated_non_linear_leak():
         assert max(one.low, two.low) <= min(one.high, two.high) + 0.03
 
 
+@pytest.mark.long
 def test_7_calibrated_non_linear_leaks_are_the_true_ones():
     """Class variances 1 and 4 along one unit leak .134, at any rate; off the curve of even directions it would read up to twice that."""
     held = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from proxyaudit.data.columns import coerce, infer_kind
 from proxyaudit.data.dataset import Dataset, load_dataset
-from proxyaudit.data.encoding import FeatureColumn, check_seen, describe_encoder, encoder_again, fit_encoder
+from proxyaudit.data.described_encoder import describe_encoder, encoder_again
+from proxyaudit.data.encoding import FeatureColumn, check_seen, fit_encoder
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
@@ -122,6 +124,24 @@ def test_a_column_that_can_hardly_be_seen_is_refused(tmp_path: Path, change: dic
     for word in (*words, "data.holdout", "hold.csv", "exclude the column"):
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("people", "named"),
+    [(lambda i: i, True), (lambda i: i // 10, True), (lambda i: i // 50, False), (lambda i: 0, False)],
+    ids=["a row each", "ten rows each", "fifty rows each", "one person"],
+)
+@pytest.mark.parametrize("fault", ["values alone", "another fault beside it"])
+def test_a_stranger_is_named_where_eleven_people_have_it(tmp_path: Path, people: Callable[[int], int], named: bool, fault: str) -> None:
+    real, strange = (frame.assign(who=[people(i) for i in range(len(frame))]) for frame in (table(), held(job=lambda c: "lodger")))
+    real["who"] = [f"r{i // 2}" for i in range(len(real))]
+    held_out = strange if fault == "values alone" else strange.drop(columns="x")
+    recipe = recipe_for(tmp_path, real, held_out)
+    asked = recipe.model_copy(update={"data": recipe.data.model_copy(update={"group": "who"})})
+    with pytest.raises(InputError) as caught:
+        load_dataset(asked, tmp_path)
+    assert "shares no value with the real table" in str(caught.value) or not named
+    assert ("lodger" in str(caught.value)) == named
 
 
 def test_rare_strangers_are_not_named(tmp_path: Path) -> None:

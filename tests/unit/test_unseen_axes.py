@@ -12,7 +12,8 @@ import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
 from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, unseen_features
-from proxyaudit.probes.whitening import last_digits, mantissa_bits, whiten
+from proxyaudit.probes.last_digits import last_digits
+from proxyaudit.probes.whitening import mantissa_bits, whiten
 from proxyaudit.seeding import stream
 
 N = 1800
@@ -53,6 +54,7 @@ def twins(dtype, steps, scale=1.0):
     return np.column_stack([acts, other]), (told > 0).astype(int)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dtype", "steps", "scale"),
     [(np.float32, 3, 1), (np.float32, 3, 1e6), (np.float32, 3, 1e-6), (np.float16, 3, 1), (np.float32, 1, 1), (np.float64, 2000, 1)],
@@ -64,6 +66,7 @@ def test_a_difference_of_a_few_steps_is_not_absent(dtype, steps, scale):
     assert found != "removed"
 
 
+@pytest.mark.long
 def test_a_code_in_the_last_digit_of_a_constant_is_read():
     acts = plain("constant", dtype=np.float64)
     codes = stream(1, "codes").integers(0, 2, N)

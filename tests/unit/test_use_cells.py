@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from views import dataset_of, view_of
+from views import dataset_of, facts_of, view_of
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.channels.use.estimate import add_use_beside, add_use_controls, planted_control, use_drafts
@@ -150,6 +150,7 @@ def test_one_model_with_as_much_as_the_margin_bars_absence_of_their_mean(ignored
     assert all("one of the models" in cell.reason for cell in cells)
 
 
+@pytest.mark.long
 def test_redundant_use_at_two_places_is_found_jointly_alone():
     out, *_ = ask(agreeing, 3000, sites=("left", "right"))
     cells = decided(out, sites=("left", "right"))
@@ -174,7 +175,9 @@ def test_beside_the_effects_stand_share_erasure_and_what_else_was_moved(used):
     out, groups, labels = used
     drafts, ledger, run = Drafts(), Ledger(), Run("real", (out,))
     base = Draft("used", "sex", "real", group="f to m", margin=0.02)
-    add_use_beside(drafts, base, run, ("left",), groups, 0, labels == 1, np.arange(len(groups)))
+    sex = Attribute("sex", "protected", "binary", ("f", "m"), groups)
+    facts = facts_of((sex,), (run,), {"sex": (compared := Followed(groups, ("f", "m"), 0))}, labels_n=labels, verdict_sites=("left",))
+    add_use_beside(drafts, base, run, facts, compared)
     add_use_controls(drafts, run, Run("untrained", (out,)), "sex", ("left",), 0.02)
     assert all(is_named(draft) for draft in drafts.numbers)
     ledger.publish(drafts)

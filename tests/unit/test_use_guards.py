@@ -78,6 +78,7 @@ def test_a_use_is_found_with_donors_of_any_label_as_well():
     assert {cell.state for cell in cells} == {"present"}
 
 
+@pytest.mark.long
 def test_what_reaches_the_outputs_past_the_site_bars_absence():
     x, groups, labels = world("past")
     out, cells = ask(x, groups, labels, lambda h, x: h[:, 0] + x[:, 1])
@@ -87,6 +88,7 @@ def test_what_reaches_the_outputs_past_the_site_bars_absence():
     assert GUARDS.read(out).past_sites < SAME_OUTPUT
 
 
+@pytest.mark.long
 def test_units_that_saturate_at_every_row_are_not_called_unread():
     x, groups, labels = world("saturated", 12000)
     x[:, 1] = np.where((groups == 1) & (stream(0, "far").random(len(x)) < 0.05), 6.0, 0.2 * x[:, 1])

@@ -27,6 +27,7 @@ def nonlinear(acts, codes, classes=2):
     return planted_test(statistic, Target.of_codes(codes, classes), 0.1, lambda purpose: stream(0, "tame", purpose), permutations=199)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("classes", [2, 4])
 def test_random_labels_beside_nearly_dead_units_are_absent(classes):
     for seed in range(2):

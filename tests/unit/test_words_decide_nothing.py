@@ -25,6 +25,7 @@ from proxyaudit.verification.checks import (
     sentence_problems,
     state_problems,
 )
+from tests.helpers.released_packs import PLAIN_FILES
 from tests.helpers.shuffling import shuffled
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
@@ -41,7 +42,7 @@ def of_today(pack: EvidencePack) -> EvidencePack:
 def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvidencePack]:
     folder = tmp_path_factory.mktemp("packs")
     with tarfile.open(PACKS / "probe-1.0.tar.xz") as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder, **PLAIN_FILES)
     rng = np.random.default_rng(0)
     sex, job = rng.integers(0, 2, 400), rng.integers(0, 3, 400)
     acts = {name: {"pooled": rng.normal(size=(400, 4)) + gap * sex[:, None]} for name, gap in (("real", 0.2), ("vendor", 1.0))}
@@ -69,6 +70,7 @@ def problems(pack: EvidencePack) -> list[str]:
     return sorted([*found, *completeness_problems(pack, scope), *finding_problems(pack, scope)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["example", "probe", "fresh"])
 def test_words_decide_nothing(name: str, packs: dict[str, EvidencePack]) -> None:
     pack = packs[name]

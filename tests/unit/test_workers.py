@@ -145,3 +145,34 @@ def until(true: object, seconds: float = 30.0) -> None:
     while not true():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+DEAF = """
+import sys
+from proxyaudit.workers import Workers
+if __name__ == "__main__":
+    with Workers(3) as workers:
+        sys.exit(any(found for _, found in workers.run("worker_calls:hears_interrupts", [()] * 3)))
+"""
+
+
+def test_no_worker_hears_what_a_terminal_sends_to_the_whole_group(tmp_path: Path) -> None:
+    """The first one too, on whose way the keeper of shared resources is started."""
+    (tmp_path / "deaf.py").write_text(DEAF)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, str(tmp_path / "deaf.py")], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_folders_of_who_was_killed_go_even_where_nobody_has_to_work(left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    machine = this_process().rpartition("-")[0]
+    for number in range(left):
+        (tmp_path / f"proxyaudit-{machine}-{dead.pid}-{number}").mkdir()
+    own = tmp_path / f"proxyaudit-{this_process()}-own"
+    own.mkdir()
+    Workers(2).close()
+    assert list(tmp_path.iterdir()) == [own]

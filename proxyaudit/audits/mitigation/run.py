@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
-from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
+from proxyaudit.audits.again import carry_factory, check_asked, prepare_again, rewrite_paths
+from proxyaudit.audits.mitigation.risks import remaining_risks
 from proxyaudit.cache import Cache, cache_folder
+from proxyaudit.causal.erase import SiteChange, erase, fit_rows
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.comparison.records import record_of_mitigation
 from proxyaudit.consent import NO_CONSENT, Consent
@@ -20,17 +21,17 @@ from proxyaudit.files import write_file
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
-from proxyaudit.models.kinds.module import ModuleSpec
-from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, run_audit
-from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread, run_task
+from proxyaudit.pipeline.stages import run_task
 from proxyaudit.pipeline.tasks import task_digests
+from proxyaudit.progress import Progress, ProgressEvent
 from proxyaudit.publication import check_out, write_record, write_restricted
 from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import check_plugin
 from proxyaudit.reporting.mitigation import render_mitigation
+from proxyaudit.threads import one_thread
 from proxyaudit.types import Evidence
 
 _TABLES_ONLY = (
@@ -216,13 +217,7 @@ def write_recipe(
         original["erase"] = list(regime.erase)
     recipe["regimes"] = [original, {"name": mitigated_name(regime.name), "checkpoints": mitigated, "erase": list(erased)}]
     rewrite_paths(recipe["data"], prepared.base, folder)
-    model = prepared.recipe.model
-    if isinstance(model, ModuleSpec):
-        file = factory_path(model, prepared.base)
-        if file.name == RECIPE_FILE:
-            raise InputError(f"the factory's file may not be named {RECIPE_FILE}", where=model.factory, mend="rename it")
-        write_file(folder / file.name, file.read_bytes())
-        recipe["model"]["factory"] = f"{file.name}:{model.factory.rpartition(':')[2]}"
+    carry_factory(recipe, prepared.recipe.model, prepared.base, folder, RECIPE_FILE)
     text = "# Written by 'proxyaudit mitigate'; audits the models as they were beside the mitigated ones.\n"
     text += dump_yaml(recipe)
     write_file(folder / RECIPE_FILE, text.encode("utf-8", "backslashreplace"))

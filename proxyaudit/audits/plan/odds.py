@@ -14,6 +14,7 @@ from scipy import stats
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.many_levels import on_fewer_rows
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
@@ -29,7 +30,10 @@ def verdict_odds(prepared: Prepared) -> list[dict[str, Any]]:
     acts = capture(prepared.model, prepared.dataset.encoder.transform(prepared.dataset.audit.head(64))).acts
     widths = {site: int(values.shape[1]) for site, values in acts.items()}
     outputs = len(prepared.dataset.classes)
-    attributes = prepared.dataset.attributes
+    dataset, recipe = prepared.dataset, prepared.recipe
+    attributes = dataset.attributes
+    if recipe.effort != "everything":
+        attributes = tuple(on_fewer_rows(a, dataset.clusters, recipe.seed) for a in attributes)
     # Intersections are corrected apart from protected attributes; whatever else is asked counts as these.
     crossed = sum(a.role == "intersection" for a in attributes)
     own, rate = max(sum(a.role == "protected" for a in attributes), 1), float(np.mean(prepared.audit_labels() == 1))

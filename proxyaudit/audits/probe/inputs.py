@@ -1,6 +1,6 @@
 """What `probe` reads: activations of one's own model, and the labels of the same rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.copies import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import EXACT_INTEGER, Column, ColumnKind, coerce, infer_kind, labels
-from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.intersections import check_intersections, cross_all
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.reading import Told
 from proxyaudit.data.sitting_out import NOTE, stay
+from proxyaudit.data.spellings import spelling_notes
 from proxyaudit.data.splits import group_numbers, row_hashes
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.few_people import hide_few
@@ -86,15 +86,11 @@ def _matrix(tensor: Any, where: str) -> Floating:
         raise InputError("the activations are no real numbers", where=where, mend="give real and imaginary parts as two sites")
     try:
         found = _as_array(tensor.detach().cpu()) if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):  # of several lengths, without data, or what an object of somebody else raises
         found = np.empty(0, dtype=object)
     if found.dtype.kind not in "fiub":
         raise InputError("the activations are no real numbers", where=where, mend="give a matrix of numbers")
-    if found.ndim != 2:
-        what = f"the activations have shape {tuple(found.shape)}, not (rows, dimensions)"
-        raise InputError(what, where=where, mend="pool them to one vector for each row")
-    if found.shape[1] == 0:
-        raise InputError("the activations have no columns", where=where, mend="leave this site out")
+    _check_shape(found.shape, where)
     if found.dtype.itemsize >= 8 and any(_beyond_double(block) for _, block in in_blocks(found)):
         mend = "subtract an offset from each unit, or split it in two, so that every value is a double"
         raise InputError("the activations hold values that double precision would round", where=where, mend=mend)
@@ -112,6 +108,20 @@ def _matrix(tensor: Any, where: str) -> Floating:
     return single if lossless else found.astype(np.float64, copy=False)
 
 
+def _check_shape(shape: tuple[int, ...], where: str) -> None:
+    if len(shape) != 2:
+        what = f"the activations have shape {tuple(shape)}, not (rows, dimensions)"
+        raise InputError(what, where=where, mend="pool them to one vector for each row")
+    if shape[1] == 0:
+        raise InputError("the activations have no columns", where=where, mend="leave this site out")
+
+
+def _by_header(values: Any, where: str) -> "Floating | Stored":
+    """One site that lies on disk, by its shape alone."""
+    _check_shape(values.shape, where)
+    return values  # type: ignore[no-any-return]
+
+
 def _settled(values: Any, where: str) -> "Floating | Stored":
     """One site as :func:`_matrix` gives it; of what lies on disk only the type that it is handed over as is kept."""
     if not isinstance(values, Stored):
@@ -125,7 +135,7 @@ def _settled(values: Any, where: str) -> "Floating | Stored":
 def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
     """Floats in single precision where that holds them, else in double; whole numbers as they are."""
     short = tensor.is_floating_point() and tensor.element_size() <= 4
-    return np.asarray((tensor.to(torch.float32) if short else tensor).numpy())
+    return np.asarray((tensor.to(torch.float32) if short else tensor).resolve_neg().numpy())
 
 
 def _beyond_double(found: NDArray[Any]) -> bool:
@@ -143,24 +153,33 @@ def _named(sites: Mapping[Any, Any], what: str) -> dict[str, Any]:
     named = {str(name): value for name, value in sites.items()}
     if len(named) < len(sites):
         raise InputError(f"two {what} are written alike", where="activations", mend="give each a name of its own")
+    if any("\ud800" <= letter <= "\udfff" for name in named for letter in name):  # as names of files that are no UTF-8 are read
+        raise InputError(f"one of the {what} has a name that is no text", where="activations", mend="name it in UTF-8")
     return named
 
 
-def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None, untrained: str | None = None) -> Acts:
-    """Activations of every regime as matrices over the same rows and sites; ``InputError`` where they are not."""
-    if not acts:
+def check_regimes(
+    acts: Mapping[str, Mapping[str, Any]],
+    rows: int,
+    real: str | None,
+    untrained: str | None = None,
+    settle: Callable[[Any, str], "Floating | Stored"] = _settled,
+) -> Acts:
+    """Activations of every regime as matrices over the same rows and sites, each as ``settle`` takes it; ``InputError`` if they are not."""
+    is_mapping = isinstance(acts, Mapping)  # an array has no truth value
+    if acts is None or (is_mapping and not acts):
         raise InputError("no activations were given", where="--activations", mend="write --activations NAME=FILE.safetensors")
-    if not isinstance(acts, Mapping) or not all(isinstance(sites, Mapping) for sites in acts.values()):
+    if not is_mapping or not all(isinstance(sites, Mapping) for sites in acts.values()):
         mend = "write {'real': {'penultimate': array}}: a name for each regime, and within it one for each site"
         raise InputError("the activations are no mapping of regimes to their sites", where="activations", mend=mend)
     checked: Acts = {}
     for regime, given in _named(acts, "regimes").items():
         sites = _named(given, f"sites of regime '{regime}'")
         if regime.lower() in REFERENCES:
-            raise InputError(f"'{regime}' is reserved for a reference", where="--activations", mend="choose another name")
+            raise InputError(f"'{regime}' is reserved for a reference", where="--activations", mend="choose another name, such as 'before'")
         if not sites:
             raise InputError(f"regime '{regime}' has no sites", where="--activations", mend="give one (n, d) matrix for each site")
-        checked[regime] = {site: _settled(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
+        checked[regime] = {site: settle(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
     first = next(iter(checked))
     for regime, matrices in checked.items():
         if list(matrices) != list(checked[first]):
@@ -196,12 +215,9 @@ def make_inputs(
 
     Of what is to be ``published`` a few people sit out, and no two regimes differ by few people alone. ``remarks`` say how rows were read.
     """
-    attributes, group = request.attributes, request.group
+    group = request.group
     checked = check_regimes(acts, len(table), request.real, request.untrained)
-    named = [*attributes, *request.condition_on, *([group] if group else [])]
-    _check_columns(table, attributes, named, where)
-    made = check_intersections(request.intersections, attributes, map(str, table.columns), "--intersection")
-    check_names([*attributes, *made], "attribute", where, map(str, table.columns))
+    named = _check_labels(table, request, where)
     del acts  # what nobody else holds goes as it is put in order, site by site
     order = _own_order(checked, [table[column] for column in named])
     if published:
@@ -212,18 +228,31 @@ def make_inputs(
             sites[name] = values.take(order) if isinstance(values, Stored) else np.ascontiguousarray(values[order])
     table = table.iloc[order].reset_index(drop=True)
     people = table[group] if group else None
-    coded, unfit, notes = _coded(table, attributes, people, where)
-    if alone := next((name for names in request.intersections for name in names if name in unfit), None):
-        raise InputError(f"an intersection with '{alone}' cannot be asked: {unfit[alone]}", where="--intersection", mend="leave it out")
-    coded += cross_all(request.intersections, coded, people, notes, fewest=SMALLEST_CELL, where="--intersection")
+    coded, unfit, notes = _coded(table, request, people, where)
     notes += [*remarks, *(told.notes(named, "labels", recipe=False) if told is not None else [])]
     if published:
         notes.append(NOTE)
         checked = _without_few(checked, people)
     apart, clusters = join_copies([next(iter(regime.values())) for regime in checked.values()], people, notes)
     doubts = {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
-    conditions = {name: _condition(table, name, where, notes) for name in request.condition_on}
+    conditions = {name: _condition(table, name, where, notes, request.group) for name in request.condition_on}
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, np.argsort(np.argsort(order)))
+
+
+def check_request(layouts: Mapping[str, Mapping[str, Stored]], table: pd.DataFrame, request: ProbeRequest, where: str) -> None:
+    """Refuse (``InputError``) whatever :func:`make_inputs` refuses, as far as it shows without reading activations."""
+    check_regimes(layouts, len(table), request.real, request.untrained, _by_header)
+    _check_labels(table, request, where)
+    _coded(table, request, table[request.group] if request.group else None, where)
+
+
+def _check_labels(table: pd.DataFrame, request: ProbeRequest, where: str) -> list[str]:
+    """The columns that a request names; ``InputError`` if one cannot be used as it is asked."""
+    named = [*request.attributes, *request.condition_on, *([request.group] if request.group is not None else [])]
+    _check_columns(table, request.attributes, named, where)
+    made = check_intersections(request.intersections, request.attributes, map(str, table.columns), "--intersection")
+    check_names([*request.attributes, *made], "attribute", where, map(str, table.columns))
+    return named
 
 
 def _staying(table: pd.DataFrame, group: str | None) -> NDArray[np.bool_]:
@@ -280,14 +309,14 @@ def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequen
 
 
 def _coded(
-    table: pd.DataFrame, attributes: Sequence[str], people: Column | None, where: str
+    table: pd.DataFrame, request: ProbeRequest, people: Column | None, where: str
 ) -> tuple[list[Attribute], dict[str, str], list[NotTested]]:
-    """Attributes that could be coded, those that could not with the reason, and what was left out."""
+    """Attributes and intersections that could be coded, attributes that could not with the reason, and what was left out."""
     coded: list[Attribute] = []
     unfit: dict[str, str] = {}
     notes: list[NotTested] = []
-    for name in attributes:
-        kind, column = _column(table, name, where, notes)
+    for name in request.attributes:
+        kind, column = _column(table, name, where, notes, request.group)
         distinct = int(column.nunique())
         try:
             found, more = code_attribute(column, kind, "protected", distinct=distinct, where=where, fewest=SMALLEST_CELL, groups=people)
@@ -297,19 +326,22 @@ def _coded(
         notes += more
         if found is not None:
             coded.append(found)
+    if alone := next((name for names in request.intersections for name in names if name in unfit), None):
+        raise InputError(f"an intersection with '{alone}' cannot be asked: {unfit[alone]}", where="--intersection", mend="leave it out")
+    coded += cross_all(request.intersections, coded, people, notes, fewest=SMALLEST_CELL, where="--intersection")
     return coded, unfit, notes
 
 
-def _column(table: pd.DataFrame, name: str, where: str, notes: list[NotTested]) -> tuple[ColumnKind, Column]:
+def _column(table: pd.DataFrame, name: str, where: str, notes: list[NotTested], group: str | None) -> tuple[ColumnKind, Column]:
     """A column by its kind; ``notes`` takes how it is spelt."""
     kind = infer_kind(table[name], where=where)
-    notes += spelling_notes(table, [kind], "labels")
+    notes += spelling_notes(table, [kind], "labels", group)
     return kind, coerce(table[name], kind, where=where)
 
 
-def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested]) -> NDArray[Any]:
+def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested], group: str | None) -> NDArray[Any]:
     """A column to condition on: numbers, or text."""
-    kind, column = _column(table, name, where, notes)
+    kind, column = _column(table, name, where, notes, group)
     return column.to_numpy(dtype=np.float64) if kind.kind == "numeric" else column.fillna("(missing)").astype(str).to_numpy()
 
 

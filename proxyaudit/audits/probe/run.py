@@ -1,7 +1,7 @@
 """The audit of bare activations: no model, no training, only what is inside and who it is about."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pandas as pd
 from proxyaudit.access.age import check_recipients
 from proxyaudit.activations.stored import Stored
 from proxyaudit.arrays import Ints
-from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs
-from proxyaudit.audits.probe.stored import Found, find_activations, take_rows
+from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, check_request, make_inputs
+from proxyaudit.audits.probe.stored import Found, draw, find_activations, take_rows
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.large import measure_large_site
@@ -23,6 +23,8 @@ from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
 from proxyaudit.channels.prominence.measure import measure_site as measure_prominence
 from proxyaudit.clusters.calls import Lost
+from proxyaudit.data.faults import Faults
+from proxyaudit.data.frames import check_row_order
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.tables import read_table, settle_values
@@ -38,13 +40,14 @@ from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.models.versions import versions
 from proxyaudit.pipeline.plan import permutations_needed
-from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
+from proxyaudit.progress import Progress, ProgressEvent
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.effort import SETTLED_AT
 from proxyaudit.recipe.recipe import AccessSpec, Margins
 from proxyaudit.recipe.yaml import validated
 from proxyaudit.secret import public_hashes
+from proxyaudit.threads import one_thread
 from proxyaudit.unfinished import Unfinished
 from proxyaudit.workers import Workers
 
@@ -84,28 +87,55 @@ def probe_files(
 
 def plan_files(named: Sequence[str], labels: Path, request: ProbeRequest) -> Found:
     """What an audit of files would read, and how large it is; of the activations only the headers are read. ``InputError`` as above."""
-    return find_activations(_named_files(named), len(read_table(labels, what="--labels")), request)
+    files = _named_files(named)
+    check_access(request.recipients)
+    table = read_table(labels, what="--labels")
+    found = find_activations(files, len(table), request)
+    check_request({name: layout.sites for name, layout in found.layouts.items()}, table, request, str(labels))
+    draw(found, table, request)
+    return found
+
+
+def as_regimes(activations: Any) -> Any:
+    """Activations by regime and site: one array is the site ``activations`` of a regime ``model``, arrays by site are that regime.
+
+    Anything else is left as it is, to be refused where it is checked.
+    """
+    if not isinstance(activations, Mapping):
+        return {"model": {"activations": activations}} if hasattr(activations, "shape") else activations
+    of_sites = bool(activations) and all(hasattr(values, "shape") for values in activations.values())
+    return {"model": activations} if of_sites else activations
 
 
 def probe_arrays(
-    activations: Mapping[str, Mapping[str, Any]],
+    activations: Any,
     labels: pd.DataFrame,
     request: ProbeRequest,
     *,
     jobs: int | None = None,
     published: bool = False,
 ) -> EvidencePack:
-    """Audit activations in memory; writes nothing. What is to be ``published`` says so here, and a few people then sit out.
+    """Audit activations in memory, as :func:`as_regimes` takes them; writes nothing.
 
-    Raises ``InputError`` if arrays or labels do not fit.
+    What is to be ``published`` says so here, and a few people then sit out. Raises ``InputError`` if arrays or labels do not fit.
     """
     told = Told()
-    labels = settle_values(labels, Reading(), told)
+    faults = Faults("labels", "labels")
+    labels = settle_values(labels, Reading(), told, faults)
+    faults.settle()
+    regimes = as_regimes(activations)
+    check_row_order(_frames(regimes), labels)
     with one_thread():
-        inputs = make_inputs(activations, labels, request, published=published, told=told)
+        inputs = make_inputs(regimes, labels, request, published=published, told=told)
     parts = {regime: [[site, joblib.hash(values)] for site, values in sites.items()] for regime, sites in inputs.acts.items()}
     hashes = {f"activations {regime}": digest_of(part) for regime, part in parts.items()}
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), None, jobs, None)
+
+
+def _frames(regimes: Any) -> Iterator[tuple[str, Any]]:
+    for regime, sites in regimes.items() if isinstance(regimes, Mapping) else ():
+        for site, values in sites.items() if isinstance(sites, Mapping) else ():
+            yield f"regime '{regime}', site '{site}'", values
 
 
 def _named_files(activations: Sequence[str]) -> dict[str, Path]:

@@ -58,6 +58,8 @@ def find_activations(files: Mapping[str, Path], rows: int, request: ProbeRequest
             if stored.stored_rows != rows:
                 what = f"site '{site}' of regime '{name}' has {stored.stored_rows} rows, the labels have {rows}"
                 raise InputError(what, where="--activations", mend="give activations and labels of the same rows in the same order")
+            if any(0 in part.shape[1:] for part in stored.parts):
+                raise InputError(f"site '{site}' of regime '{name}' has no columns", where="--activations", mend="leave this site out")
         if layout.joined:
             remarks.append(NotTested(what=f"whether the files of '{name}' are in the order of the labels", why=layout.order()))
         if request.pool is not None:
@@ -79,8 +81,8 @@ def take_rows(
             f"linear reader surely finds the attribute, so that the audit takes at most {size.budget:g} GB (--memory)"
         )
         remarks.append(NotTested(what="more than the linear leak on all rows", why=why))
-    if size.rows < size.stored_rows:
-        chosen, remark = _draw(table, request, size)
+    if (drawn := draw(found, table, request)) is not None:
+        chosen, remark = drawn
         remarks.append(remark)
         table = table.iloc[chosen].reset_index(drop=True)
     held = found.held
@@ -98,11 +100,15 @@ def _loaded(stored: Stored, where: str) -> Any:
         raise InputError(str(error), where=where, mend="give a mask of 0 and 1, with a 1 in each row") from None
 
 
-def _draw(table: pd.DataFrame, request: ProbeRequest, size: Size) -> tuple[Ints, NotTested]:
-    """Rows that are kept, in the order of the files. They hang on the seed and on the place of each row, not on the activations.
+def draw(found: Found, table: pd.DataFrame, request: ProbeRequest) -> tuple[Ints, NotTested] | None:
+    """Rows that are kept, in the order of the files; ``None`` where all are.
 
+    They hang on the seed and on the place of each row, not on the activations.
     So two models that are probed with the same labels are asked about the same people, however their files are cut.
     """
+    size = found.size
+    if size.rows >= size.stored_rows:
+        return None
     keys = stream(request.seed, "probe rows").integers(2**64, size=len(table), dtype=np.uint64)
     levels = [_levels(table[name]) for name in request.attributes if name in table]
     group = None if request.group is None else table.get(request.group)

@@ -19,10 +19,11 @@ from proxyaudit.language.causal_model import load_causal, settings_digests, weig
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.models.versions import versions
 from proxyaudit.names import check_names, check_regime_names
-from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
+from proxyaudit.progress import Progress, ProgressEvent
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.recipe.recipe import Margins
+from proxyaudit.threads import one_thread
 from proxyaudit.types import REFERENCES
 
 NAME = "prompts"

@@ -13,7 +13,7 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats
 from proxyaudit.audits.scan.inputs import Scanned
-from proxyaudit.data.encoding import NOT_SEEN
+from proxyaudit.data.columns import NOT_SEEN
 from proxyaudit.estimates.rounding import significant
 from proxyaudit.evidence.signatures import Document, Entry, KnownAttribute
 from proxyaudit.probes.attribute_direction import Reading

@@ -22,10 +22,10 @@ from proxyaudit.estimates.states import combine
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.files import temporary_folder
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.pipeline.stages import Progress, ProgressEvent
 from proxyaudit.planted import World, draw_world, make_world
 from proxyaudit.planted.model_worlds import MODELS, make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, REGIME, ROWS
+from proxyaudit.progress import Progress, ProgressEvent
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence, State

@@ -11,7 +11,7 @@ from proxyaudit.causal.interchange import Effect
 from proxyaudit.channels.circuits.record import CIRCUITS, Circuit, CircuitsRecord, Exchanged, PartName
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.p_values import PRESENT_AT, holm
 
@@ -87,7 +87,7 @@ class _Publishing:
         low, high = facts.followed[attribute.name].names
         self.out, self.records, self.clusters, self.places = out, records, facts.clusters_n, run.places
         self.base = Draft(
-            CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=UNIT_GAP, method=METHODS[CHANNEL], decides=False
+            CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=facts.gap_unit, method=METHODS[CHANNEL], decides=False
         )
         self.margin = facts.margins.effect
         used = ("used", attribute.name, run.regime, "present")

@@ -1,6 +1,10 @@
 """Which cures are worth trying for which verdicts, and which of those that were screened are confirmed."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
 
 from proxyaudit.channels.cures.estimate import best_of, tried
 from proxyaudit.data.cures import Cure, cures_of
@@ -12,24 +16,73 @@ from proxyaudit.estimates.scope import Scope
 from proxyaudit.regimes import Regime
 from proxyaudit.types import Estimate
 
-_LEAST_SHARE = 0.05  # of the strongest carrier's product: what carries less is not worth treating
-_TREATED = ("real", "synthetic", "release", "mixed")
+_TRIALS: Final = 9  # for each verdict: five cures with one model, two of them with two more; a mixture and an eraser come on top
+_OF_TEXTS: Final = 6  # two cures, with three models each
+_REAL: Final = ""  # no regime has this name
+_LEAST_SHARE: Final = 0.05  # of the strongest carrier's product: what carries less is not worth treating
+TREATED: Final = ("real", "synthetic", "release", "mixed")
 
 
 def cases_of(
-    dataset: Dataset, regimes: Iterable[Regime], known: Mapping[str, Collection[str]], facts: Facts, ledger: Ledger, scope: Scope
+    dataset: Dataset,
+    regimes: Sequence[Regime],
+    releases: Mapping[str, pd.DataFrame],
+    facts: Facts,
+    ledger: Ledger,
+    scope: Scope,
+    *,
+    erasable: bool,
 ) -> list[tuple[Regime, Cure]]:
-    """A case for each cure of each protected attribute that a trained regime did not remove; its rows hold the ``known`` attributes."""
+    """A case for each cure of each protected attribute that a trained regime did not remove; ``erasable``: models can get an eraser."""
     numbers, cases = Numbers(ledger.estimates, scope), []
-    for regime in regimes:
-        measured = facts.run(regime.name)
-        if regime.kind not in _TREATED or measured is None or not measured.measured:
-            continue
+    trained = [regime for regime in regimes if regime.kind in TREATED and (run := facts.run(regime.name)) is not None and run.measured]
+    for regime in trained:
+        known = _held(regime, regimes, releases, dataset)
         for attribute in dataset.protected:
             if numbers.decision(attribute, regime.name).verdict != "removed":
                 carriers = carriers_of(dataset, ledger.estimates, attribute, regime.name)
-                cases += [(regime, cure) for cure in cures_of(attribute, carriers, known=attribute in known[regime.name])]
+                source = _cleanest(regime, mixable(regime, trained), ledger.estimates, attribute)
+                found = cures_of(attribute, carriers, known=attribute in known, source=source, erasable=erasable, text=dataset.text)
+                cases += [(regime, cure) for cure in found]
     return cases
+
+
+def _held(regime: Regime, regimes: Iterable[Regime], releases: Mapping[str, pd.DataFrame], dataset: Dataset) -> Collection[str]:
+    """Columns that the rows of a regime hold, the attributes among them."""
+    source = next(one for one in regimes if one.name == (regime.of or regime.name))
+    if source.name in releases:
+        return {*map(str, releases[source.name].columns)}
+    blind = source.synthetic is not None and not source.synthetic.sees_protected
+    return () if blind else dataset.protected
+
+
+def trials_of(regime: Regime, regimes: Iterable[Regime], attributes: int, *, erasable: bool, texts: bool = False) -> tuple[int, int]:
+    """Models that are trained on altered rows of a regime, and those that get an eraser, if none of its attributes is called removed."""
+    if regime.kind not in TREATED:
+        return 0, 0
+    mixed = bool(mixable(regime, [one for one in regimes if one.kind in TREATED]))
+    return ((_OF_TEXTS if texts else _TRIALS) + mixed) * attributes, erasable * attributes
+
+
+def mixable(regime: Regime, trained: Sequence[Regime]) -> list[Regime]:
+    """Those of the ``trained`` regimes whose rows may be mixed into a regime: nothing it has already, no pair that is audited."""
+    audited = {_rows_of(one) for one in trained if one.kind == "mixed"}
+    others = [one for one in trained if one.kind != "mixed"]
+    return [one for one in others if not _rows_of(one) <= _rows_of(regime) and _rows_of(one) | _rows_of(regime) not in audited]
+
+
+def _rows_of(regime: Regime) -> frozenset[str]:
+    """Where the rows of a regime come from: its own table, the real ones, or both."""
+    made = set() if regime.kind == "real" else {regime.of or regime.name}
+    return frozenset(made | ({_REAL} if regime.kind in ("real", "mixed") else set()))
+
+
+def _cleanest(regime: Regime, others: Sequence[Regime], estimates: Iterable[Estimate], attribute: str) -> str:
+    """The one of the others with the smallest gap between the groups, if that is smaller than the regime's own; else nothing."""
+    found = [e for e in estimates if (e.channel, e.measure, e.attribute) == ("expressed", "gap", attribute) and e.value is not None]
+    sizes = {e.regime: abs(e.value or 0.0) for e in reversed(found)}  # the first of each
+    smaller = [one.name for one in others if sizes.get(one.name, np.inf) < sizes.get(regime.name, 0.0)]
+    return min(smaller, key=lambda name: (sizes[name], name), default="")
 
 
 def is_chosen(regime: Regime, cure: Cure, first: Sequence[Cured], facts: Facts, ledger: Ledger) -> bool:

@@ -13,19 +13,20 @@ from proxyaudit.arrays import Floats, Places
 from proxyaudit.channels.cures.record import CURED_SITES
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Cured, Facts
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, unit_of
-from proxyaudit.stats.group_gaps import auroc, gap_in
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger, unit_of
+from proxyaudit.estimates.task import yardstick
+from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Measured, crossed_interval, over_seeds
 
-AFFORDABLE: Final = 0.01  # AUROC that a cure may cost to be named in the answer
+AFFORDABLE: Final = 0.01  # AUROC, or R squared, that a cure may cost to be named in the answer
 METHOD: Final = "trained again on altered rows, same initial weights; compared with the models trained on the rows as they are"
+OF_ERASER: Final = "LEACE fitted on real training rows, put into the trained models at the verdict sites; compared with these models"
 _DECIMALS: Final = 14
-UNIT_AUROC: Final = "AUROC of the target on the audit rows"
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What one cure did: gap between the groups that differ in the regime, its change, and AUROC before minus after."""
+    """What one cure did: gap between the groups that differ in the regime, its change, and its cost to the task."""
 
     name: str
     gap: Measured
@@ -44,12 +45,13 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
     for one in facts.cured:
         attribute = next(a for a in facts.attributes if a.name == one.cure.attribute)
         (done,), gap = tried(facts, ledger, [one]), _gap_draft(ledger, attribute, one.regime)
-        base = Draft("cure", attribute.name, one.regime, subject=one.cure.name, context=one.cure.words(), method=METHOD, decides=False)
-        base = replace(base, n=int(attribute.known.sum()))
-        outputs = replace(base, group=gap.group, unit=UNIT_GAP, margin=facts.margins.gap)
+        base = Draft("cure", attribute.name, one.regime, subject=one.cure.name, context=one.cure.words(), decides=False)
+        base = replace(base, n=int(attribute.known.sum()), method=METHOD if one.cure.alters_rows else OF_ERASER)
+        outputs = replace(base, group=gap.group, unit=facts.gap_unit, margin=facts.margins.gap)
         for measure, measured in (("gap", done.gap), ("gap_change", done.gap_change)):
             out.add(_published(replace(outputs, measure=measure), measured))
-        out.add(_published(replace(base, measure="auroc_cost", unit=UNIT_AUROC, n=len(facts.labels_n), marks=(AFFORDABLE,)), done.cost))
+        by = yardstick(facts.task)
+        out.add(_published(replace(base, measure=by.cost, unit=by.unit, n=len(facts.labels_n), marks=(AFFORDABLE,)), done.cost))
         for site in facts.verdict_sites:
             _add_site(out, facts, one, replace(base, site=site), unit_of(attribute))
     return out
@@ -93,7 +95,7 @@ def _add_site(out: Drafts, facts: Facts, one: Cured, base: Draft, unit: str) -> 
             for value, influence in each
             if value is not None and influence is not None
         ]
-        # The leak is read of further repetitions only; what a site does not show is left out in all.
+        # The leak of altered rows is read of further repetitions only; what a site does not show is left out in all.
         if singles and (measure == "leak" or len(singles) == len(each)):
             out.add(replace(_published(replace(base, measure=measure, unit=of), over_seeds(singles)), calibrated=measure == "leak"))
 
@@ -106,22 +108,5 @@ def _published(draft: Draft, measured: Measured) -> Draft:
 
 
 def _cost(facts: Facts, before: Sequence[Floats], after: Sequence[Floats], places: Places) -> Measured:
-    """AUROC before minus after, with the rows' influences (DeLong et al. 1988)."""
-    return over_seeds([_auroc(facts, a) - _auroc(facts, b) for a, b in zip(before, after, strict=True)], places)
-
-
-def _auroc(facts: Facts, outputs_nc: Floats) -> Measured:
-    labels, classes = facts.labels_n, len(facts.classes)
-    asked = [(outputs_nc[:, 0], labels == 1)] if classes == 2 else [(outputs_nc[:, k], labels == k) for k in range(classes)]
-    influence = np.mean([_placements(scores, positive) for scores, positive in asked], axis=0)
-    return Measured(np.array([np.mean([auroc(*one) for one in asked])]), influence, facts.clusters_n)
-
-
-def _placements(scores_n: Floats, positive_n: np.ndarray) -> Floats:
-    """Influence of each row on an AUROC: how its score is placed among those of the other class, less the mean, over its class's rows."""
-    influence = np.zeros(len(scores_n))
-    for own, sign in ((positive_n, 1.0), (~positive_n, -1.0)):
-        other = np.sort(scores_n[~own])
-        below = (np.searchsorted(other, scores_n[own], "left") + np.searchsorted(other, scores_n[own], "right")) / 2 / max(len(other), 1)
-        influence[own] = sign * (below - below.mean()) / max(int(own.sum()), 1)
-    return influence
+    """AUROC (of a number R squared) before minus after, with the rows' influences."""
+    return over_seeds([facts.score(a) - facts.score(b) for a, b in zip(before, after, strict=True)], places)

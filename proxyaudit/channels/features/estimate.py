@@ -9,7 +9,7 @@ from proxyaudit.arrays import Ints
 from proxyaudit.channels.features.record import FEATURES, FeaturesRecord, Latent
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.stats.intervals import Measured, crossed_interval, over_seeds, p_above
 from proxyaudit.stats.p_values import PRESENT_AT, holm
 
@@ -87,7 +87,7 @@ def _add(out: Drafts, facts: Facts, attribute: Attribute, run: Run, records: Seq
             moved = min(1.0, 2 * p_above(line.switched.oriented(), 0.0))
             weak = NOT_SURE_OFF if moved > PRESENT_AT else NOT_BEYOND if abs(line.switched.value) <= off_beside else None
             weak = "control" if line.by == "random" else weak
-            off = replace(about, channel=SWITCHED, measure="gap_taken", unit=UNIT_GAP, method=METHODS[SWITCHED], raw=None)
+            off = replace(about, channel=SWITCHED, measure="gap_taken", unit=facts.gap_unit, method=METHODS[SWITCHED], raw=None)
             off = replace(off, null_high=off_beside if random else None, reason=weak)
             out.add(replace(off, measured=line.switched, interval=crossed_interval(line.switched)))
 

@@ -17,8 +17,8 @@ _LEAKS = {
 }
 _NONLINEAR = {"leak_nonlinear": "", "leak_in_quarters_nonlinear": "in quarters", "leak_in_two_parts_nonlinear": "in two parts"}
 _INSIDE = (
-    "How much of the attribute a reader gets from the activations: class-balanced information as a share of all there is "
-    "to know (0 = nothing, 1 = everything). For a continuous attribute: explained variance."
+    "How much of the attribute a reader gets from the activations: 0 is guessing, 1 is knowing it of everybody (class-balanced "
+    "information). For a continuous attribute: explained variance."
 )
 _TERMS = (("Leak inside", _INSIDE),)
 _MARGINS = ("leak", "nonlinear")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.leak.record import TRACE
-from proxyaudit.probes.belonging import Neighbours, agreement, find_neighbours, near_share
+from proxyaudit.probes.belonging import Neighbours, agreement, find_neighbours, near_share, with_copies
 from proxyaudit.probes.dropped_axes import dropped_axes_p, unseen_features
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import Agreement
@@ -38,7 +38,7 @@ class SiteGuards:
         if self.neighbours is not None and self.found is not None and self.neighbours.copies and not self.found.together:
             # What repeats at this site may differ at the one where copies were joined, or repeat too often to be joined.
             if "copies too" not in self.memo:
-                self.memo["copies too"] = find_neighbours(self.white.z_nr, self.groups, without_copies=self.neighbours)
+                self.memo["copies too"] = with_copies(self.neighbours)
             repeated = self.memo["copies too"]
             if (found := agreement(repeated, self.labels, self.classes)).together:
                 self.neighbours, self.found = repeated, found

@@ -16,6 +16,7 @@ from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, holds_site, me
 from proxyaudit.channels.leak.site_probe import FOUND_ALREADY, PLAINLY, Memo, ProbedArrays, Probing, SiteProbe
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.many_levels import on_fewer_rows
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.probes.crossfit import assign_folds
@@ -32,10 +33,13 @@ def measure(view: ModelView, out: Measurement) -> None:
     """Probe every attribute at every site and in the outputs; results go into ``out``."""
     recipe, dataset, model = view.recipe, view.dataset, view.model
     # A reference is never given a verdict: the linear channel is all that regimes are compared with it in.
-    quick = Probing(recipe.seed, recipe.margins, view.permutations, nonlinear=False)
-    labels = view.labels_n.astype(str)
+    everything = recipe.effort == "everything"
+    quick = Probing(recipe.seed, recipe.margins, view.permutations, nonlinear=False, every_row=everything)
+    # What a number explains is asked of the number itself, not of its bands.
+    of_number = model.task == "number"
+    labels = dataset.truth(dataset.audit)[:, 0] if of_number else view.labels_n.astype(str)
     strata = {a.name: make_strata([labels], a.codes, a.classes) for a in dataset.attributes} if view.decides else {}
-    asked_from = 0.0 if recipe.effort == "everything" else SETTLED_AT
+    asked_from = 0.0 if everything else SETTLED_AT
     full = replace(quick, nonlinear=view.decides, effort=view.asks("ease"), strata=strata, unless_linear=asked_from, settled=SETTLED)
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
     profiled = replace(
@@ -52,7 +56,8 @@ def measure(view: ModelView, out: Measurement) -> None:
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margins = recipe.margins.model_copy(update={"nonlinear": recipe.margins.leak})
     strict = replace(quick, margins=margins, nonlinear=view.decides, readers=("quadratic", "trees"))
-    measure_site(log_odds(view.captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
+    outputs = view.captured.outputs if of_number else log_odds(view.captured.outputs)
+    measure_site(outputs, dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
     for attribute in dataset.attributes:
         STANDINGS.write(out, standing(out, attribute.name, view.captured.acts, model.verdict_sites), attribute.name)
     for site in model.verdict_sites:
@@ -98,7 +103,8 @@ def measure_site(
     everything = whiten(acts_nd)
     shared: Memo = {}
     folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
-    for attribute in (one for one in rows.attributes if SITE_LEAKS.find(out, one.name, site) is None):
+    for one in (one for one in rows.attributes if SITE_LEAKS.find(out, one.name, site) is None):
+        attribute = one if probing.every_row else on_fewer_rows(one, rows.clusters, probing.root)
         known = attribute.known
         whole = bool(known.all())
         acts, whitened = (acts_nd, everything) if whole else (acts_nd[known], whiten(acts_nd[known]))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from proxyaudit.arrays import Ints, Places
 from proxyaudit.channels.closed import ASKED_ONCE
@@ -14,6 +13,7 @@ from proxyaudit.estimates.ledger import Draft
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.components import Spread
 from proxyaudit.stats.intervals import FEWEST_FOR_NEXT, Interval, Measured, crossed_interval, in_every_seed, over_seeds, p_above, p_below
+from proxyaudit.stats.laws import normal_quantile, normal_tail, t_quantile
 from proxyaudit.stats.p_values import FOUND, PRESENT_AT, permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
@@ -63,7 +63,7 @@ def _ungrouped(draft: Draft, found: Sequence[LeakTest], counted: float) -> Draft
     Where so many rows count as one, scores of labels without a leak scatter by as many times as much.
     """
     draft = replace(draft, can_be_absent=False, reason=TOGETHER)
-    sure = min(1.0, 2 * max(float(stats.norm.sf(stats.norm.isf(one.p_present) / counted)) for one in found))
+    sure = min(1.0, 2 * max(normal_tail(-normal_quantile(one.p_present) / counted) for one in found))
     if sure <= PRESENT_AT and all(one.near is not None and one.near < RESTS_ON_NEIGHBOURS for one in found):
         return replace(draft, present_p=sure)
     return replace(draft, null_rejected=False, null_reason=TOGETHER)
@@ -144,7 +144,7 @@ def calibrated_interval(tests: Sequence[LeakTest], places: Places = (), *, anoth
     between, spread, df = Spread.of(leaks, places), 0.0, 1.0
     if between is not None:
         variance, df = (between.of_next if another else between.of_mean)({})
-        spread = float(stats.t.ppf(0.975, df)) * float(np.sqrt(variance))
+        spread = float(t_quantile(0.975, df)) * float(np.sqrt(variance))
     low, high = max(0.0, value - float(np.hypot(below, spread))), min(1.0, value + float(np.hypot(above, spread)))
     return Interval(value, low, high, max(high - low, 1e-12) / (2 * 1.96), max(df, 1.0))
 

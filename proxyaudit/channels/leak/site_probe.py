@@ -68,6 +68,7 @@ class Probing:
     numbers_too: bool = True  # whether that goes for numbers, whose quarters may tell more than their mean does
     settled: str = FOUND_ALREADY  # why they are left out then
     closed: Mapping[str, frozenset[str]] = field(default_factory=dict)  # tests that are left out, by attribute
+    every_row: bool = False  # whether proxies of many levels are read on all rows too
     work: float = 4e11  # operations of one quadratic test; rows beyond it are left out, whole clusters at a time
 
 

@@ -13,7 +13,7 @@ from proxyaudit.arrays import Ints, Places
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, Search
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.rounding import significant
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.p_values import PRESENT_AT, holm
@@ -95,7 +95,7 @@ def _skipped(draft: Draft, subject: str, reason: str) -> Draft:
 
 def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: Run, found: Sequence[LocalisationRecord]) -> None:
     low, high = facts.followed[attribute.name].names
-    base = Draft(CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=UNIT_GAP, method=METHODS[CHANNEL], decides=False)
+    base = Draft(CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=facts.gap_unit, method=METHODS[CHANNEL], decides=False)
     missing = next((one.reason for one in found if one.reason), None)
     if missing is not None:
         out.add(replace(_about(base, "whole", None), reason=missing))

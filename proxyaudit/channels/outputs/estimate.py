@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from proxyaudit.arrays import Ints
 from proxyaudit.channels.outputs.selection import selection
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, shows_sign
-from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, auroc, gap_in, gaps_within_label, largest_gap, surely_flat, weighted_sum
+from proxyaudit.estimates.ledger import UNIT_DISTANCE, Draft, Drafts, shows_sign
+from proxyaudit.estimates.task import unit_for, yardstick
+from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, distance_in, gap_in, gaps_within_label, largest_gap, surely_flat, weighted_sum
 from proxyaudit.stats.intervals import LEVEL, Measured, SharedSpread, crossed_interval, over_seeds, p_above, p_below
 from proxyaudit.stats.p_values import exceeded_by_few
 
@@ -26,7 +28,7 @@ def estimate(facts: Facts) -> Drafts:
             size = placebo_gap(facts, attribute, run)
             if size is not None:
                 context = f"{run.regime}: 95th percentile of placebos, gap"
-                draft = Draft("expressed", attribute.name, "placebo", None, context, measure="gap", unit=UNIT_GAP, decides=False)
+                draft = Draft("expressed", attribute.name, "placebo", None, context, measure="gap", unit=facts.gap_unit, decides=False)
                 out.add(replace(draft, reference_for=run.regime, method="label-planted on the inputs"), value=size)
         if run.measured:
             out.add(_task(facts, run))
@@ -47,9 +49,9 @@ def _gaps(facts: Facts) -> Iterator[Measured]:
 
 def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run, shared: SharedSpread) -> None:
     margin = facts.margins.gap
-    base = Draft("expressed", attribute.name, run.regime, None, "gap", measure="gap", margin=margin, unit=UNIT_GAP, method=METHOD)
+    base = Draft("expressed", attribute.name, run.regime, None, "gap", measure="gap", margin=margin, unit=facts.gap_unit)
     # A reference has numbers, never a verdict.
-    base = replace(base, can_be_absent=True, decides=not run.is_reference)
+    base = replace(base, can_be_absent=True, decides=not run.is_reference, method=unit_for(METHOD, facts.task))
     if not run.measured:
         out.add(replace(base, reason=None if run.is_reference else "the training or capture of this regime failed"))
         return
@@ -60,24 +62,55 @@ def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run, shared: 
         base = replace(base, can_be_absent=False, reason=NOT_FLAT)
     if not shows_sign(replace(base, measured=found.measured)):
         found = found.in_order()
-    outcome = facts.classes[1] if len(facts.classes) == 2 else facts.classes[found.column]
-    group = f"{names[found.high]} minus {names[found.low]}, predicted '{outcome}'"
+    group = f"{names[found.high]} minus {names[found.low]}, predicted '{facts.outcome(found.column)}'"
     gap = replace(base, measured=found.measured, interval=found.interval, group=group, n=int(attribute.known.sum()))
     extras = {"pair": (found.low, found.high), "column": found.column}
     gap = replace(gap, present_p=found.present_p, absent_p=found.absent_p, extras=extras)
     out.add(gap)
     out.add(_within(facts, attribute, run, gap, found))
+    if facts.task == "number":
+        out.add(_distance(facts, groups, run, gap, found))
+    if facts.task == "labels":
+        _add_labels(out, facts, attribute, run, base, shared)
+
+
+def _add_labels(out: Drafts, facts: Facts, attribute: Attribute, run: Run, base: Draft, shared: SharedSpread) -> None:
+    """The gap of each label; all of their intervals hold together, as that of the largest does."""
+    groups, names = attribute.groups()
+    count = run.outputs[0].shape[1]
+    method = f"{METHOD}, over all {count} labels"
+    for column in range(count):
+        own, level = [outputs[:, [column]] for outputs in run.outputs], 1 - (1 - LEVEL) / count
+        found = largest_gap(own, groups, len(names), facts.clusters_n, facts.margins.gap, level, shared, run.places)
+        label = facts.outcome(column)
+        about = replace(base, measure="gap_of_label", subject=label, context=f"gap of label {label}", margin=0.0, method=method)
+        about = replace(about, decides=False, can_be_absent=False, reason=None, n=int(attribute.known.sum()))
+        said = f"{names[found.high]} minus {names[found.low]}, predicted '{label}'"
+        out.add(replace(about, measured=found.measured, interval=found.interval, group=said))
+
+
+def _distance(facts: Facts, groups_n: Ints, run: Run, gap: Draft, found: LargestGap) -> Draft:
+    """How far the two groups' predictions lie apart as distributions, whatever their means."""
+    singles = [distance_in(outputs[:, 0], groups_n, found.low, found.high, facts.clusters_n) for outputs in run.outputs]
+    measured = over_seeds([one for one, _ in singles], run.places)
+    method = "largest difference of the groups' shares below a value (Kolmogorov-Smirnov), mean over models; null: equal distributions"
+    base = replace(gap, measure="distance", context="distance of distributions", unit=UNIT_DISTANCE, margin=0.0, method=method, extras={})
+    base = replace(base, decides=False, present_p=None, absent_p=None, can_be_absent=False, reason=None)
+    return replace(base, measured=measured, interval=crossed_interval(measured), null_high=max(null for _, null in singles))
 
 
 def _within(facts: Facts, attribute: Attribute, run: Run, gap: Draft, found: LargestGap) -> Draft:
     """The same gap among rows of one true label; its p-values say whether the label explains the gap (METHOD, section 3)."""
     groups, _ = attribute.groups()
-    base = Draft("expressed", attribute.name, run.regime, None, "gap within label", gap.group, unit=UNIT_GAP, decides=False)
+    base = Draft("expressed", attribute.name, run.regime, None, "gap within label", gap.group, unit=facts.gap_unit, decides=False)
     method = "the same gap among rows of one true label, labels weighted as in the audit rows"
     base = replace(base, measure="gap_within_label", method=method)
     low, high, column = found.low, found.high, found.column
     asked = (groups, facts.labels_n, low, high, column, facts.clusters_n, FEWEST_IN_LABEL)
-    gaps = gaps_within_label(run.outputs, *asked, run.places)
+    if facts.task == "number":
+        method = "the same gap within bands of the target, what goes along with it in a band taken out, bands weighted as in the audit rows"
+        base = replace(base, method=method)
+    gaps = gaps_within_label(run.outputs, *asked, run.places, facts.truth_nc[:, column] if facts.task == "number" else None)
     if gaps is None:
         return replace(base, reason="a label has too few rows of one group")
     within, margin = weighted_sum(gaps), facts.margins.gap
@@ -103,14 +136,14 @@ def placebo_gap(facts: Facts, attribute: Attribute, run: Run) -> float | None:
 
 
 def _task(facts: Facts, run: Run) -> Draft:
-    labels, classes = facts.labels_n, len(facts.classes)
-    values = []
-    for outputs in run.outputs:
-        columns = [(outputs[:, 0], labels == 1)] if classes == 2 else [(outputs[:, k], labels == k) for k in range(classes)]
-        values.append(float(np.mean([auroc(scores, positive) for scores, positive in columns])))
-    measured = Measured(np.array(values), np.zeros(len(labels)), facts.clusters_n, places=run.places)
-    draft = Draft("task", "", run.regime, measure="auroc", unit="AUROC of the target on the audit rows", method="rank statistic")
-    return replace(draft, decides=False, measured=measured, n=len(labels))
+    by, scores, n = yardstick(facts.task), [facts.score(outputs) for outputs in run.outputs], len(facts.labels_n)
+    draft = Draft("task", "", run.regime, measure=by.measure, unit=by.unit, decides=False, n=n)
+    if facts.task == "number":
+        measured = over_seeds(scores, run.places)
+        method = "one minus the squared error over that of the mean"
+        return replace(draft, measured=measured, interval=crossed_interval(measured), method=method)
+    measured = Measured(np.array([one.value for one in scores]), np.zeros(n), facts.clusters_n, places=run.places)
+    return replace(draft, measured=measured, method="rank statistic")
 
 
 def _add_repetitions(out: Drafts, run: Run) -> None:

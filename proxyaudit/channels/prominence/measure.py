@@ -16,7 +16,8 @@ from proxyaudit.probes.prominence import Units
 
 def measure(view: ModelView, out: Measurement) -> None:
     """Prominence at all sites; at verdict sites with the second share and the placebos beside it."""
-    clusters = view.dataset.clusters
+    clusters, dataset = view.dataset.clusters, view.dataset
+    labels, classes = (view.labels_n, len(dataset.classes)) if view.model.task != "number" else (dataset.truth(dataset.audit)[:, 0], 0)
     for site, acts in view.captured.acts.items():
         verdict = site in view.model.verdict_sites
         placebos = view.placebos if verdict else {}
@@ -24,7 +25,7 @@ def measure(view: ModelView, out: Measurement) -> None:
             acts, view.dataset.attributes, clusters, site=site, repetition=view.repetition, placebos=placebos, full=verdict, out=out
         )
         every = np.ones(len(clusters), dtype=np.bool_)
-        found = _measured(Units(acts, clusters), view.labels_n, len(view.dataset.classes), every, view.repetition, full=verdict)
+        found = _measured(Units(acts, clusters), labels, classes, every, view.repetition, full=verdict)
         OF_LABEL.write(out, found, site)
 
 

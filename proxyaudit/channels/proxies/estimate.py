@@ -14,9 +14,10 @@ from proxyaudit.arrays import Places
 from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.channels.proxies.record import TABLES, USES, TableRecord, UnitUse, UseRecord, label
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.encoding import NOT_SEEN
+from proxyaudit.data.columns import NOT_SEEN
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
+from proxyaudit.estimates.task import unit_for
 from proxyaudit.stats import intervals
 from proxyaudit.stats.intervals import Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT, holm
@@ -47,6 +48,13 @@ _TEXTS = (
     "what it adds to the predicted probability, one group minus the other",
     "layer integrated gradients of the token embedding, summed over the places of a token; difference of the groups",
 )
+
+
+_PATHS = (
+    "path-dependent TreeSHAP (Lundberg et al. 2020), exact, as the libraries of trees give it; summed over the column's encoded inputs; "
+    "difference of the groups"
+)
+_LARGEST = 3  # columns that feed a tree's output most are shown though they do not lead
 
 
 @dataclass(frozen=True)
@@ -184,10 +192,10 @@ def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers
         if moved is None:
             continue
         base = _draft("influence", attribute, uses.regime, unit, decides=False, n=n, method=method)
-        _publish(out, replace(base, unit=_UNIT_CHANGE), over_seeds(moved, uses.places))
+        _publish(out, replace(base, unit=unit_for(_UNIT_CHANGE, uses.facts.task)), over_seeds(moved, uses.places))
         if not reference:  # beside trained models: what random weights do with the same swap
             products.append(_product(uses, replace(base, channel="proxy_use", measure="proxy_use"), carriers[unit], moved))
-            _add_path(out, uses, replace(base, group=f"{low} to {high}", unit=signed))
+            _add_path(out, uses, replace(base, group=f"{low} to {high}", unit=unit_for(signed, uses.facts.task)))
     for (draft, _, below), adjusted in zip(products, holm([p for _, p, _ in products]), strict=True):
         state: State = "present" if adjusted <= PRESENT_AT else "absent" if below <= ABSENT_AT else "unknown"
         reason = _NOT_SETTLED if state == "unknown" else None
@@ -250,12 +258,14 @@ def _add_path(out: Drafts, uses: _Uses, base: Draft) -> None:
 def _add_attributions(out: Drafts, attribute: Attribute, uses: _Uses, leading: Sequence[str]) -> None:
     """What feeds the direction and the output. Of frozen transformers the first repetition stands for all."""
     low, high = uses.facts.followed[attribute.name].names
-    common = {"group": f"{low} to {high}", "decides": False, "method": (_TEXTS if uses.facts.text else _COLUMNS)[2]}
     found = [record.attribution for record in uses.records if record.attribution is not None]
+    of = next((one.of for one in found if one.of), "")  # of trees alone
+    method = _PATHS if of else (_TEXTS if uses.facts.text else _COLUMNS)[2]
+    common = {"group": f"{low} to {high}", "decides": False, "method": method}
     missing = next((one.reason for one in found if one.reason), None if found else "the repetition that stands for all was not measured")
     share = "share of the groups' difference along the sensitive direction"
     inside = _draft("attribution_direction", attribute, uses.regime, None, site=uses.records[0].site, unit=share, **common)
-    outside = _draft("attribution_output", attribute, uses.regime, None, unit="standard deviations of the log-odds", **common)
+    outside = _draft("attribution_output", attribute, uses.regime, None, unit=f"standard deviations of the {of or 'log-odds'}", **common)
     for draft, splits in ((inside, [one.direction for one in found]), (outside, [one.output for one in found])):
         known = [split for split in splits if split is not None]
         reason = missing or _unattributable(known, direction=draft is inside, text=uses.facts.text)
@@ -264,7 +274,9 @@ def _add_attributions(out: Drafts, attribute: Attribute, uses: _Uses, leading: S
             continue
         scales = [split.difference if draft is inside else 1.0 for split in known]
         values = np.array([split.columns / scale for split, scale in zip(known, scales, strict=True)])
-        _add_inputs(out, replace(draft, n=found[0].rows), dict(zip(found[0].names, values.T, strict=True)), uses.facts, leading)
+        given = dict(zip(found[0].names, values.T, strict=True))
+        largest = sorted(given, key=lambda name: (-abs(round(float(given[name].mean()), 9)), name))[: _LARGEST if of else 0]
+        _add_inputs(out, replace(draft, n=found[0].rows), given, uses.facts, [*leading, *largest])
 
 
 def _unattributable(splits: Sequence[Attribution], *, direction: bool, text: bool) -> str | None:

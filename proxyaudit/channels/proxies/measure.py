@@ -12,12 +12,14 @@ from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.replay import Replay, replayer
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.causal.attribution import TextRows, attribute_columns, attribute_tokens
-from proxyaudit.causal.proxy_use import Attribution, Swapped, Swaps, draw_removals, draw_swaps, influence, path, reach, swap_columns
+from proxyaudit.causal.proxy_use import DONORS, Attribution, Swapped, Swaps, draw_removals, draw_swaps, influence, path, reach, swap_columns
+from proxyaudit.causal.tree_paths import attribute_paths
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxies.discover import measure_association
 from proxyaudit.channels.proxies.record import OVERLAPS, USES, Attributions, UnitUse, UseRecord, VerbatimOverlap, label
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Attribute, Followed
+from proxyaudit.data.encoding import Encoder
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.text_features import TextFeature, count_overlapping, holds_given_name
@@ -25,6 +27,7 @@ from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import NoGradientError, TabularModule
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.trees import TreeEnsemble
 from proxyaudit.seeding import stream
 from proxyaudit.types import AUDITED
 
@@ -39,6 +42,12 @@ _FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model f
 _MOST_TEXTS = 1000  # that one feature is removed from; those that a removal leaves as they are cost nothing
 
 
+def swapped_rows(units: int, *, slow: bool = False) -> int:
+    """Rows that each of so many columns and pairs is swapped on, with so many donors each."""
+    affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (DONORS * max(units, 1))
+    return max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
+
+
 class ColumnSwaps:
     """Columns of a table given another row's value, all their encoded inputs together; the same rows and donors serve every model."""
 
@@ -50,9 +59,7 @@ class ColumnSwaps:
         sources = view.dataset.encoder.sources
         self.inputs = {name: [i for i, source in enumerate(sources) if source == name] for name in view.proxies.columns}
         slow = isinstance(view.model.module, TabularModule) and view.model.module.batch_limit is not None
-        affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (4 * max(units, 1))
-        rows = max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
-        self.swaps = draw_swaps(len(view.x), rows, stream(view.recipe.seed, "proxy swaps"))
+        self.swaps = draw_swaps(len(view.x), swapped_rows(units, slow=slow), stream(view.recipe.seed, "proxy swaps"))
         self.replay = replayer(view.model, view.x, self.site)
 
     def swapped(self, unit: tuple[str, ...]) -> Swapped:
@@ -67,8 +74,11 @@ class ColumnSwaps:
         return swap_columns(self.view.x, columns, self.swaps, forward, (before.outputs, before.acts[self.site]))
 
     def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution] | str:
-        """Integrated gradients of the probe's logit and of the output's log-odds, by column."""
+        """What feeds the probe's logit and the output's log-odds, by column: integrated gradients, of trees exact Shapley values."""
         model, x, groups, sources = self.view.model, self.view.x[rows], followed.groups_n[rows], list(self.inputs.values())
+        if isinstance(model.module, TreeEnsemble):
+            inside, outside = attribute_paths(model, x, groups, sources, ((self.site, direction_d), followed.output))
+            return list(self.inputs), inside, outside
         try:
             inside = attribute_columns(model, x, groups, sources, (self.site, direction_d))
             outside = attribute_columns(model, x, groups, sources, followed.output)
@@ -233,10 +243,15 @@ def _together(view: ModelView, how: Intervention, attribute: Attribute, subspace
         return None
     concept = attribute.concept_columns()
     known = np.isfinite(concept).all(axis=1)
-    x, told = (_standard(np.asarray(values, dtype=np.float64)[known]) for values in (view.x, concept))
+    encoder = view.dataset.encoder
+    assert isinstance(encoder, Encoder)
+    numbers = encoder.features(view.dataset.audit) if encoder.native else view.x  # codes and gaps are no numbers
+    x, told = (_standard(np.asarray(values, dtype=np.float64)[known]) for values in (numbers, concept))
     tells = np.abs(x.T @ told).max(axis=1) > _SURELY * np.sqrt(known.sum())
+    sources = encoder.feature_sources if encoder.native else encoder.sources
+    telling = {name for name, one in zip(sources, tells, strict=True) if one}
     excluded = {*attribute.columns, *view.dataset.legitimate}
-    unit = tuple(name for name, inputs in how.inputs.items() if name not in excluded and tells[inputs].any())
+    unit = tuple(name for name in how.inputs if name in telling and name not in excluded)
     swapped = how.swapped(unit) if unit else None
     return None if swapped is None else _use(swapped, how, view.followed[attribute.name], view.dataset.parts, subspaces)
 
@@ -278,4 +293,5 @@ def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute
     found = how.attributions(rows, direction, followed)
     if isinstance(found, str):
         return Attributions(reason=found)
-    return Attributions(len(rows), tuple(found[0]), found[1], found[2])
+    module = view.model.module
+    return Attributions(len(rows), tuple(found[0]), found[1], found[2], of=module.head.adds_up if isinstance(module, TreeEnsemble) else "")

@@ -68,6 +68,7 @@ class Attributions:
     direction: Attribution | None = None
     output: Attribution | None = None
     reason: str | None = None
+    of: str = ""  # of trees, whose paths were attributed: what of the output they add up to
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The number is what fine-tuning brings of the attribute minus the larger of two references: the same of the untrained model, and the 95th
 percentile of the placebos. Present: above the margin over *both*, in every model (an intersection-union test). Absent: within the margin
-of *one*, in the mean and in every model (twice the smaller p-value), and the positive control passed.
+of *one*, in the mean and in every model (twice the smaller p-value), and the positive control passed. Where the inputs tell an attribute
+so well that no placebo tells as much, nothing is present, and absent is what comes back by less than the margin over nothing at all.
 """
 
 from collections.abc import Sequence
@@ -22,11 +23,17 @@ from proxyaudit.stats.p_values import FOUND
 from proxyaudit.types import PENULTIMATE
 
 CHANNEL = "relearned"
-CONTEXT = f"last block, {ROWS} rows: excess over untrained and placebos"
+LAST = "last block"
+CONTEXT = f"{LAST}, {ROWS} rows: excess over untrained and placebos"
 METHOD = (
     f"last block trained again with a fresh head on {ROWS} real rows (Deeb & Roger 2024), measured on rows of another part; minus the same "
     "of the untrained model or of the 95th percentile of placebos, whichever is larger"
 )
+_GROWN = (
+    f"more trees boosted on the leaves of those there are, which stay as they are, on {ROWS} real rows; measured on rows of another part; "
+    "minus the same of the untrained trees or of the 95th percentile of placebos, whichever is larger"
+)
+_ALONE = "there is no placebo to compare with, so what comes back proves nothing, and that nothing does proves absence"
 _RESAMPLES = 400
 
 
@@ -55,6 +62,8 @@ def relearned_draft(
     own, before = ([RELEARNED.read(m, base.attribute) for m in many] for many in (measured, untrained))
     if any(not one.applies for one in own):
         return replace(base, decides=False, state="not_applicable", reason=own[0].reason)
+    if own and own[0].part != LAST:
+        base = replace(base, context=CONTEXT.replace(LAST, own[0].part), method=_GROWN)
     asked = [m for m, one in zip(measured, own, strict=True) if one.reason != ASKED_ONCE]
     if 0 < len(asked) < len(own):
         where = tuple(place for place, one in zip(places, own, strict=False) if one.reason != ASKED_ONCE)
@@ -63,8 +72,10 @@ def relearned_draft(
     missing = next((one.reason for one in (*own, *before) if one.reason), None)
     if missing or not own:
         return replace(base, reason=missing or "the training or capture of this regime failed")
-    if not before or any(not one.placebos for one in own):
-        return replace(base, reason="there is no untrained model or no placebo to compare with, so what comes back proves nothing")
+    if not before:
+        return replace(base, reason="there is no untrained model to compare with, so what comes back proves nothing")
+    if any(not one.placebos for one in own):
+        return _by_itself(base, own, clusters_n, places)
     mine, theirs = ([_reached(one, base.margin, clusters_n) for one in many] for many in (own, before))
     references = _references(theirs, len(mine), places)
     over_untrained = [a - b for a, b in zip(mine, references, strict=True)]
@@ -85,6 +96,19 @@ def relearned_draft(
     draft = replace(draft, raw=float(np.mean([m.value for m in mine])), null_high=float(np.mean(thresholds)))
     extras, reason = {**base.extras, "control": worst}, None if worst.passed else worst.reason
     return replace(draft, can_be_absent=worst.passed, reason=reason, extras=extras)
+
+
+def _by_itself(base: Draft, own: Sequence[Relearned], clusters_n: Ints, places: Places) -> Draft:
+    """Where nothing is there to compare with: what comes back can be as good as nothing, and then exceeds no reference either."""
+    mine = [_reached(one, base.margin, clusters_n) for one in own]
+    mean, controls = over_seeds(mine, places), [_control(one, 0.0, base.margin) for one in own]
+    worst = next((control for control in controls if not control.passed), controls[0])
+    draft = replace(base, measured=mean, interval=crossed_interval(mean), n=own[0].n, raw=float(np.mean([m.value for m in mine])))
+    draft = replace(draft, present_p=in_every_seed(mine, base.margin), absent_p=absent_everywhere(mean, mine, base.margin))
+    draft = replace(
+        draft, null_rejected=False, null_reason=_ALONE, method=f"{base.method}; {_ALONE}", extras={**base.extras, "control": worst}
+    )
+    return replace(draft, can_be_absent=worst.passed, reason=None if worst.passed else worst.reason)
 
 
 def _references(theirs: Sequence[Measured], count: int, places: Places) -> Sequence[Measured]:
@@ -154,7 +178,7 @@ def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurem
         out.add(replace(base, subject=subject, context=subject, measured=mean, interval=crossed_interval(mean), n=own[0].n))
     if own[0].placebos:
         values = [_percentile(one, base.attribute)[0] for one in own]
-        subject = f"last block, {ROWS} rows"
+        subject = f"{own[0].part}, {ROWS} rows"
         context = f"{base.regime}: 95th percentile of {len(own[0].placebos)} placebos, {subject}"
         reference = replace(base, regime="placebo", reference_for=base.regime, subject=subject, context=context)
         out.add(replace(reference, method="label-planted on the inputs"), value=float(np.mean(values)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from proxyaudit.arrays import Floats
+from proxyaudit.causal.growing import Grower
 from proxyaudit.causal.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.placebos import plant_label
@@ -19,12 +20,13 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TabularModule
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.trees import TreeEnsemble
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import Rows
 
 CURVE = (16, 64, 256, 1024)
-LAST, HEAD, WHOLE, TASK = "last block", "head only", "whole model", "last block on the task, then a head"
+LAST, TREES, HEAD, WHOLE, TASK = "last block", "more trees", "head only", "whole model", "last block on the task, then a head"
 MOST_PLACEBOS = 20  # each is as costly as the attribute
 FEWEST = 10  # rows of each class in each part
 PLANTS = 8
@@ -44,7 +46,7 @@ class _Effort:
 
     def problems(self, placebos: int) -> int:
         """Problems to be trained on the deciding number of rows."""
-        return 3 * self.draws + self.turns * placebos + (PLANTS * len(self.planted) if placebos else 0)
+        return 3 * self.draws + self.turns * placebos + PLANTS * len(self.planted)
 
 
 FULL = _Effort(STEPS, 2, 3, (0.15, 0.3, 0.5, 0.8))
@@ -75,8 +77,9 @@ def _may_be_present(view: ModelView, name: str) -> bool:
 def _relearn(view: ModelView, names: Sequence[str]) -> dict[str, Relearned]:
     try:
         block = last_block(view.model, view.x, view.captured.acts)
-        # Of a transformer of texts the whole is too much to be trained again, again and again.
-        whole = whole_model(view.model, view.x) if view.decides and not isinstance(view.model.module, TextClassifier) else None
+        # Of a transformer of texts the whole is too much to be trained again, again and again; trees before the new ones stay.
+        once = isinstance(view.model.module, TextClassifier | TreeEnsemble)
+        whole = whole_model(view.model, view.x) if view.decides and not once else None
     except NoBlockError as error:
         return dict.fromkeys(names, Relearned(reason=str(error), applies=error.applies))
     count = min(max((c.shape[1] for c in view.placebos.values()), default=0), MOST_PLACEBOS)
@@ -112,10 +115,10 @@ class _Attribute:
         if reason is not None:
             return Relearned(reason=reason)
         block = self.block
-        effort, relearner = FULL, Relearner(block.module, block.values, block.free, FULL.steps)
+        effort, relearner = FULL, self._learner(FULL.steps)
         # A reference is compared with models that have placebos: it gets the same effort.
         if relearner.cost(ROWS) * effort.problems(self.most_placebos) > MOST_WORK:
-            effort, relearner = LEAST, Relearner(block.module, block.values, block.free, LEAST.steps)
+            effort, relearner = LEAST, self._learner(LEAST.steps)
             if relearner.cost(ROWS) * effort.problems(self.most_placebos) > MOST_SHORT_WORK:
                 return Relearned(reason=TOO_LARGE)
         learnt = relearner.solve(self._own(ROWS, effort.draws), self.rotations, self.classes)
@@ -126,10 +129,21 @@ class _Attribute:
             n=rows,
             row_floor=self._row_floor(rows),
             block=block.text,
+            part=self.part,
             curve=self._curve(relearner, whole, effort.draws, learnt),
             placebos=() if placebos_nm is None else self._placebos(relearner, placebos_nm, effort.turns),
-            plants=() if placebos_nm is None else self._plants(relearner, effort.planted),
+            plants=self._plants(relearner, effort.planted) if self.view.decides else (),
         )
+
+    @property
+    def part(self) -> str:
+        """What is trained again, in two words."""
+        return LAST if self.block.leaves is None else TREES
+
+    def _learner(self, steps: tuple[int, ...]) -> Relearner | Grower:
+        if self.block.leaves is not None:
+            return Grower(*self.block.leaves)
+        return Relearner(self.block.module, self.block.values, self.block.free, steps)
 
     def _too_few(self) -> str | None:
         smallest = min(len(r.learn) for r in self.rotations)
@@ -170,7 +184,9 @@ class _Attribute:
         effective = 1 / float((1 / (self.classes**2 * counts)).sum())
         return 2.0 / (float(np.log(self.classes)) * effective)
 
-    def _curve(self, relearner: Relearner, whole: LastBlock | None, draws: int, learnt: Sequence[Relearnt]) -> tuple[CurvePoint, ...]:
+    def _curve(
+        self, relearner: Relearner | Grower, whole: LastBlock | None, draws: int, learnt: Sequence[Relearnt]
+    ) -> tuple[CurvePoint, ...]:
         block = self.block
         points: list[CurvePoint] = []
 
@@ -179,15 +195,16 @@ class _Attribute:
                 points.append(CurvePoint(mode, m, _leaks(found)))
 
         if not self.view.asks("variants"):
-            add(LAST, ROWS, learnt)
+            add(self.part, ROWS, learnt)
             return tuple(points)
         frozen = Relearner(block.module, block.values, ())
-        everything = None if whole is None else Relearner(whole.module, whole.values, whole.free, relearner.steps)
+        steps = relearner.steps if isinstance(relearner, Relearner) else ()
+        everything = None if whole is None else Relearner(whole.module, whole.values, whole.free, steps)
         for m in CURVE:
             own = self._own(m, draws)
             if not own:
                 continue
-            add(LAST, m, learnt if m == ROWS else relearner.solve(own, self.rotations, self.classes))
+            add(self.part, m, learnt if m == ROWS else relearner.solve(own, self.rotations, self.classes))
             if everything is None:
                 continue
             add(HEAD, m, frozen.solve(own, self.rotations, self.classes))
@@ -195,11 +212,12 @@ class _Attribute:
             if m <= ROWS and everything.cost(m) * len(single) <= MOST_WORK:
                 add(WHOLE, m, everything.solve(single, self.rotations, self.classes))
             if m <= ROWS:
+                assert isinstance(relearner, Relearner)
                 task = [Problem(self.view.labels_n, problem.rows, problem.rotation) for problem in single]
                 add(TASK, m, relearner.solve(task, self.rotations, self.classes, probe=self.codes))
         return tuple(points)
 
-    def _placebos(self, relearner: Relearner, placebos_nm: NDArray[Any], turns: int) -> tuple[float, ...]:
+    def _placebos(self, relearner: Relearner | Grower, placebos_nm: NDArray[Any], turns: int) -> tuple[float, ...]:
         """What fine-tuning brings of each placebo, mean over the rotations."""
         size = len(self.rotations)
         problems = []
@@ -210,7 +228,7 @@ class _Attribute:
         learnt = relearner.solve(problems, self.rotations, self.classes)
         return tuple(float(np.mean(_leaks(learnt[start : start + turns]))) for start in range(0, len(learnt), turns))
 
-    def _plants(self, relearner: Relearner, planted: Sequence[float]) -> tuple[PlantLevel, ...]:
+    def _plants(self, relearner: Relearner | Grower, planted: Sequence[float]) -> tuple[PlantLevel, ...]:
         """Labels planted on the block's input: what fine-tuning brings of them, and what a plain probe of that input gets."""
         if self.whitened.rank == 0:
             return ()

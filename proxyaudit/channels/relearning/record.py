@@ -41,6 +41,7 @@ class Relearned:
     row_floor: float = 0.0  # variance for each unit of leak that these rows give at least
     block: str = ""  # what was trained again, in words
     curve: tuple[CurvePoint, ...] = ()  # other numbers of rows and ways of fine-tuning
+    part: str = "last block"  # the same in two words
     placebos: tuple[float, ...] = ()  # what comes back of each placebo attribute
     plants: tuple[PlantLevel, ...] = ()  # what comes back of what is known to be there, by rising leak
 

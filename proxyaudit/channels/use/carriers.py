@@ -14,7 +14,7 @@ from proxyaudit.arrays import Ints, Places
 from proxyaudit.causal.proxy_use import Number, Reach
 from proxyaudit.channels.use.record import COLUMNS, ColumnUse, all_of
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
+from proxyaudit.estimates.ledger import Draft, Drafts
 from proxyaudit.stats.intervals import ALONE, LEVEL, Measured, SharedSpreads, crossed_interval, over_seeds, p_above, p_below
 from proxyaudit.stats.p_values import PRESENT_AT
 
@@ -122,7 +122,7 @@ def add_carriers(out: Drafts, base: Draft, carriers: Sequence[Carrier], clusters
         if not any(surely):
             favours = "and it is not settled whether that favours a group"
         reason = f"{carrier.name}: carries it and moves single outputs by {moved:.2f} on average, {favours}"
-        draft = replace(base, channel="carrier_effect", measure="carrier_effect", subject=carrier.name, context=carrier.name, unit=UNIT_GAP)
+        draft = replace(base, channel="carrier_effect", measure="carrier_effect", subject=carrier.name, context=carrier.name)
         draft = replace(draft, decides=False, method=_METHOD, raw=float(np.sqrt(mean_square)), reason=reason)
         out.add(replace(draft, measured=measured, interval=crossed_interval(measured, LEVEL)))
 

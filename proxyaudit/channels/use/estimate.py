@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proxyaudit.arrays import Bools, Floats, Ints, Places
+from proxyaudit.arrays import Floats, Ints, Places
 from proxyaudit.causal.interchange import InterchangeResult, absent_p, over_models
 from proxyaudit.causal.interchange import measured as measured_effect
 from proxyaudit.channels.use import record
 from proxyaudit.channels.use.carriers import Carrier, add_carriers, barring, carriers_of, explain, shared_by_exchanges
 from proxyaudit.channels.use.record import JOINT, all_of, first_reason, learned_swaps, uses_at
+from proxyaudit.data.attributes import Followed
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
+from proxyaudit.estimates.ledger import Draft, Drafts
 from proxyaudit.estimates.states import LEAST_FOUND
+from proxyaudit.estimates.task import task_score, yardstick
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
-from proxyaudit.stats.group_gaps import auroc, gap_in
+from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import ALONE, Measured, SharedSpreads, crossed_interval, fieller_ratio, in_every_seed, over_seeds
 from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 
@@ -62,15 +64,14 @@ def estimate(facts: Facts) -> Drafts:
         for attribute in facts.attributes:
             name, followed = attribute.name, facts.followed[attribute.name]
             low, high = followed.names
-            base = Draft("used", name, run.regime, group=f"{low} to {high}", margin=facts.margins.effect, unit=UNIT_GAP)
+            base = Draft("used", name, run.regime, group=f"{low} to {high}", margin=facts.margins.effect, unit=facts.gap_unit)
             carrying = carriers_of(run, name, record.carriers(facts.inputs, name, facts.margins.leak), exchanges)
             for draft in use_drafts(base, run, untrained, facts.verdict_sites, facts.clusters_n, carrying, shared):
                 if run.is_reference:
                     draft = replace(draft, decides=False, reason=None if draft.measured is not None else draft.reason)
                 out.add(draft)
             if run.measured and not run.is_reference:
-                positive = np.asarray(facts.labels_n == (1 if len(facts.classes) == 2 else followed.output))
-                add_use_beside(out, base, run, facts.verdict_sites, followed.groups_n, followed.output, positive, facts.clusters_n)
+                add_use_beside(out, base, run, facts, followed)
                 add_carriers(out, base, carrying, facts.clusters_n)
             add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
     return out
@@ -189,10 +190,9 @@ def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpr
     )
 
 
-def add_use_beside(
-    out: Drafts, base: Draft, run: Run, sites: Sequence[str], groups_n: Ints, output: int, positive_n: Bools, clusters_n: Ints
-) -> None:
-    """Add the numbers beside the effects; ``positive_n`` marks rows whose true label is the one that the followed output stands for."""
+def add_use_beside(out: Drafts, base: Draft, run: Run, facts: Facts, followed: Followed) -> None:
+    """Add the numbers beside the effects."""
+    sites, clusters_n = facts.verdict_sites, facts.clusters_n
     for site in (*sites, *((JOINT,) if len(sites) > 1 else ())):
         uses = uses_at(run, base.attribute, site)
         if not uses or first_reason(use.reason for use in uses):
@@ -214,7 +214,7 @@ def add_use_beside(
             out.add(replace(found, subject=subject, context=f"within label{', joint' if joint else ''}: {found.context}"))
         erased = all_of(use.erased_n for use in uses)
         if erased:
-            _add_erased(out, draft, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n, run.places)
+            _add_erased(out, draft, run, erased, facts, followed)
 
 
 def _add_readings(out: Drafts, draft: Draft, swaps: _Swaps, *, joint: bool, learned: bool) -> None:
@@ -236,25 +236,19 @@ def _add_readings(out: Drafts, draft: Draft, swaps: _Swaps, *, joint: bool, lear
         add("selectivity", _TOWARDS, [swap.others.get(other) for swap in swaps], other)
 
 
-def _add_erased(
-    out: Drafts,
-    draft: Draft,
-    outputs: Sequence[Floats],
-    erased: Sequence[Floats],
-    groups_n: Ints,
-    positive_n: Bools,
-    clusters_n: Ints,
-    places: Places,
-) -> None:
+def _add_erased(out: Drafts, draft: Draft, run: Run, erased: Sequence[Floats], facts: Facts, followed: Followed) -> None:
     """Amnesic effects (Elazar et al. 2021) and the share of the gap that flows through the subspace."""
+    groups_n, clusters_n, places, by = followed.groups_n, facts.clusters_n, run.places, yardstick(facts.task)
+    outputs, truth = [o[:, followed.output] for o in run.outputs], facts.truth_nc[:, [followed.output]]
     before, after = (over_seeds([gap_in(o[:, None], groups_n, 0, 1, 0, clusters_n) for o in many], places) for many in (outputs, erased))
     amnesic = replace(draft, channel="amnesic", method="LEACE subspace of other rows set to its mean")
     gap = replace(amnesic, measure="gap_after_erasing", context="output gap after erasing")
     out.add(replace(gap, measured=after, interval=crossed_interval(after)))
-    task = np.array([auroc(e, positive_n) - auroc(o, positive_n) for o, e in zip(outputs, erased, strict=True)])
+    told = [[task_score(one[:, None], truth, facts.task)[0] for one in many] for many in (outputs, erased)]
+    task = np.array(told[1]) - np.array(told[0])
     change = Measured(task, np.zeros(len(clusters_n)), clusters_n, places=places)
-    context = "change of the task's AUROC by erasing"
-    out.add(replace(amnesic, measure="auroc_change", context=context, unit="AUROC", measured=change))
+    context = f"change of the task's {by.word} by erasing"
+    out.add(replace(amnesic, measure=f"{by.measure}_change", context=context, unit=by.unit.partition(" of the target")[0], measured=change))
     mediation = replace(draft, channel="mediation", measure="share_of_gap", unit="ratio", method=_MEDIATION)
     mediation = replace(mediation, context="share of the output gap through the subspace")
     share = fieller_ratio(before - after, before)

@@ -81,6 +81,9 @@ class _Question:
         setting = causal.set_up(acts_nd, groups, attribute.concept_columns(), view.labels_n, view.dataset.parts, rng)
         return None if setting is None else cls(view, attribute, site, setting, rng)
 
+    def _site(self, logits: Logits, output: int | None = None) -> DifferentiableSite:
+        return DifferentiableSite(logits, self.output if output is None else output, task=self.view.model.task)
+
     def _stream(self, purpose: str) -> np.random.Generator:
         return stream(self.view.recipe.seed, purpose, self.name, self.site)
 
@@ -98,7 +101,7 @@ class _Question:
             return use  # only what could be called absent needs its positive control
         if not rank:
             return replace(use, planted=record.PlantedEffects())
-        use = replace(use, planted=self._planted(replay, DifferentiableSite(logits, self.output)))
+        use = replace(use, planted=self._planted(replay, self._site(logits)))
         return replace(use, others=self._others(fitted, replay, logits))
 
     def _others(self, fitted: list[LeaceEraser], replay: Replay, logits: Logits) -> record.OtherQuestions | None:
@@ -112,7 +115,7 @@ class _Question:
             fine = with_donors(replace(setting, groups_n=groups), causal.FINE_DONORS, rng)
             if len(fine.plans) < len(setting.plans):
                 return record.OtherQuestions(1.0, len(questions))
-            found = learn_parts(fine, DifferentiableSite(logits, output), fitted, self.margin, rng, free=False)
+            found = learn_parts(fine, self._site(logits, output), fitted, self.margin, rng, free=False)
             for swap in swap_read_downstream(fine, found, lambda _: replay, output, rng):
                 largest = max(largest, absent_p([swap.effect], self.clusters, self.margin))
         return record.OtherQuestions(largest, len(questions))
@@ -151,7 +154,7 @@ class _Question:
         return use if within is None else replace(use, within_label=self._interchanged(within, fit(within), replay_of))
 
     def _swapped(self, fitted: list[LeaceEraser], replay_of: ReplayOf, logits: Logits) -> record.SiteUse:
-        follow, drawn, null = DifferentiableSite(logits, self.output), self.random_of, self.permutations
+        follow, drawn, null = self._site(logits), self.random_of, self.permutations
         leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=drawn, permutations=null, above=self.margin)
         learned = self._learned(follow, fitted, replay_of)
         return record.SiteUse(leace=self._with_others(leace, fitted), learned=learned)

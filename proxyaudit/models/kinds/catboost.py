@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, TreeSpec
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, TreeSpec, pass_seconds
 from proxyaudit.recipe.models import Positive
 
 
@@ -42,5 +42,7 @@ class CatBoostSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(CatBoostSpec, FACTORY, seconds=0.0015, trainer=TRAINER, untrained=UNTRAINED, packages=("catboost",))
+KIND = ModelKind(
+    CatBoostSpec, FACTORY, seconds=0.0015, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, packages=("catboost",)
+)
 """An epoch is one iteration."""

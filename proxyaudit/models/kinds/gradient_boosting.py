@@ -5,11 +5,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
 from proxyaudit.recipe.models import Positive
 
-# What skops does not trust by itself and models of trees need: plain data of scikit-learn. No other type is ever loaded.
-TrustedType = Literal["sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+# What skops does not trust by itself and models of trees need: plain data of scikit-learn, and of models of categories the check of their
+# columns, which is never called. No other type is ever loaded.
+TrustedType = Literal[
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "functools.partial",
+    "sklearn.utils.validation.check_array",
+]
 
 
 class GradientBoostingSpec(TreeSpec):
@@ -47,5 +53,5 @@ class GradientBoostingSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(GradientBoostingSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED)
+KIND = ModelKind(GradientBoostingSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds)
 """An epoch is one iteration."""

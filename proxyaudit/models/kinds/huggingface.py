@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.recipe.models import Positive, PretrainedSpec, TrainingSpec, refuse
+from proxyaudit.recipe.models import Positive, PretrainedSpec, Strict, TrainingSpec, refuse
 from proxyaudit.recipe.patterns import check_span
 
 POOLINGS = ("mean", "cls", "last")
@@ -13,6 +13,13 @@ MOST_SPANS = 4  # each is one binary digit of a token number's fraction
 _ENCODING, _BACKWARD = 17.0, 3  # texts of 64 tokens through MiniLM; larger models take as much longer as they are larger
 _Pattern = Annotated[str, Field(min_length=1, max_length=300)]
 SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class HeadSpec(Strict):
+    """A pipeline of scikit-learn on the pooled embedding, in a skops file; ``trusted`` are types beside those that skops trusts."""
+
+    path: Annotated[str, Field(min_length=1)]
+    trusted: tuple[str, ...] = ()
 
 
 def _plain_label(value: Any) -> Any:
@@ -24,7 +31,8 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
     """A pretrained transformer with a classification head; reads ``data.text``.
 
     ``head: new`` trains a head of this package. ``head: own`` takes the folder's own classifier with its pooler and head and trains
-    nothing; ``labels`` names the class of each of its outputs, in their order, where the folder's ``id2label`` does not.
+    nothing; ``labels`` names the class of each of its outputs, in their order, where the folder's ``id2label`` does not. A head with a
+    ``path`` is a fitted pipeline of scikit-learn, which reads what ``pooling`` gives.
 
     What is tuned: the head alone on frozen features (``head``), low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what
     the head reads of the last hidden states, ``site_pooling`` how token sites are read: over all tokens (``mean``), the first (``cls``),
@@ -36,7 +44,7 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
     pretrained: ClassVar[bool] = True
 
     kind: Literal["huggingface"]
-    head: Literal["new", "own"] = "new"
+    head: Literal["new", "own"] | HeadSpec = "new"
     labels: Annotated[tuple[Annotated[str, BeforeValidator(_plain_label)], ...] | None, Field(min_length=2)] = None
     tune: Literal["head", "lora", "full"] = "head"
     spans: Annotated[dict[SpanName, _Pattern], Field(default_factory=dict, max_length=MOST_SPANS)]
@@ -82,21 +90,42 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
     @model_validator(mode="after")
     def _own_as_it_is(self) -> Self:
         refuse(self.labels is not None and not self.given, "'labels' names the outputs of a folder's own head: it belongs to 'head: own'")
-        settings = {"tune": "head", "pooling": "mean", "head_hidden": (), "precision": "float32"}
+        settings: dict[str, Any] = {"tune": "head", "head_hidden": (), "precision": "float32"}
+        settings |= {"pooling": "mean"} if self.head == "own" else {}
         changed = [key for key, default in settings.items() if getattr(self, key) != default] if self.given else []
         if changed:
-            raise ValueError(f"'head: own' trains nothing and pools as the folder does: leave out {' and '.join(map(repr, changed))}")
+            pools = " and pools as the folder does" if self.head == "own" else ""
+            said = "'head: own'" if self.head == "own" else "a head from a file"
+            raise ValueError(f"{said} trains nothing{pools}: leave out {' and '.join(map(repr, changed))}")
         refuse(self.given and self.trust_remote_code, "'head: own' runs no code that comes with a model: leave out 'trust_remote_code'")
-        refuse(self.given and self.gguf_file is not None, "a GGUF file holds no classification head: leave out 'gguf_file', or 'head: own'")
+        own_gguf = self.head == "own" and self.gguf_file is not None
+        refuse(own_gguf, "a GGUF file holds no classification head: leave out 'gguf_file', or 'head: own'")
         return self
 
     @property
+    def outside(self) -> str:
+        """Where code that comes with the model lies; empty where none is executed, or it is fetched first, however long that takes."""
+        return f"model.path '{self.path}'" if self.trust_remote_code and not self.hub else ""
+
+    @property
     def given(self) -> bool:
-        """Whether the folder's own classifier is the model."""
-        return self.head == "own"
+        """Whether the folder's own classifier, or one with a head from a file, is the model."""
+        return self.head != "new"
+
+    @property
+    def of_labels(self) -> bool:
+        """A folder's own head may say yes or no to each label."""
+        return self.given
+
+    @property
+    def in_units(self) -> bool:
+        """A folder's own head predicts a number in its own units."""
+        return self.given
 
     def at(self, path: str) -> Self:
-        """The same of another local folder."""
+        """The same of another local folder, or with the head of another file."""
+        if isinstance(self.head, HeadSpec) and path.lower().endswith(".skops"):
+            return self.model_copy(update={"head": self.head.model_copy(update={"path": path})})
         return self.model_copy(update={"path": path, "package": None, "hub": False, "revision": None})
 
     @property

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
 from proxyaudit.recipe.models import Positive
 
 
@@ -43,5 +43,7 @@ class LightGBMSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(LightGBMSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, packages=("lightgbm",))
+KIND = ModelKind(
+    LightGBMSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, packages=("lightgbm",)
+)
 """An epoch is one iteration."""

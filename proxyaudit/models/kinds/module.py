@@ -14,6 +14,7 @@ class ModuleSpec(TrainingSpec):
     kind: Literal["module"]
     factory: str
     sites: tuple[str, ...] = ("*",)
+    predicts: Literal["units"] | None = None  # a numeric target in its own units, not in standard deviations from its mean
 
     @field_validator("factory")
     @classmethod
@@ -24,9 +25,24 @@ class ModuleSpec(TrainingSpec):
         return value
 
     @property
+    def of_labels(self) -> bool:
+        """A module may have an output for each label."""
+        return True
+
+    @property
+    def in_units(self) -> bool:
+        """Whether it predicts a number in the number's own units."""
+        return self.predicts == "units"
+
+    @property
     def described(self) -> str:
         """What messages call the model."""
         return f"the module of '{self.factory}'"
+
+    @property
+    def outside(self) -> str:
+        """Where the recipe names code that makes the model."""
+        return f"model.factory '{self.factory}'"
 
 
 KIND = ModelKind(ModuleSpec, "proxyaudit.models.module:make_module", seconds=0.02, hashes="proxyaudit.models.module:factory_hashes")

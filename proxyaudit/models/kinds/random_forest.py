@@ -6,7 +6,7 @@ from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
 from proxyaudit.models.kinds.gradient_boosting import TrustedType
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
 from proxyaudit.recipe.models import Positive
 
 
@@ -20,6 +20,7 @@ class RandomForestSpec(TreeSpec):
     library, votes, joint = "proxyaudit.models.libraries.sklearn:grow", True, True
 
     kind: Literal["random_forest"]
+    encoding: Literal["one_hot"] = "one_hot"  # the library's forests know no categories
     n_estimators: Positive = 100
     max_leaf_nodes: Leaves = 64
     max_depth: Positive | None = None
@@ -38,5 +39,5 @@ class RandomForestSpec(TreeSpec):
         return self.max_depth
 
 
-KIND = ModelKind(RandomForestSpec, FACTORY, seconds=0.0011, trainer=TRAINER, untrained=UNTRAINED)
+KIND = ModelKind(RandomForestSpec, FACTORY, seconds=0.0011, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds)
 """An epoch is one tree."""

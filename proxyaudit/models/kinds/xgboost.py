@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
 from proxyaudit.recipe.models import Positive
 
 
@@ -44,5 +44,13 @@ class XGBoostSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(XGBoostSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, packages=("xgboost", "xgboost-cpu"))
+KIND = ModelKind(
+    XGBoostSpec,
+    FACTORY,
+    seconds=0.0012,
+    trainer=TRAINER,
+    untrained=UNTRAINED,
+    pass_seconds=pass_seconds,
+    packages=("xgboost", "xgboost-cpu"),
+)
 """An epoch is one iteration."""

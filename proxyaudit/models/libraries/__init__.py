@@ -5,11 +5,13 @@ file in the library's own format. A file is data: nothing of it is executed. ``r
 raises means that the file is damaged.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, ProxyauditError, safe_line
 from proxyaudit.models.kinds.trees import TreeSpec
 
 INSTALL = "in your clone of proxyaudit: pip install '.[trees]'"
@@ -21,6 +23,19 @@ class Unfit(Exception):
     def __init__(self, what: str, mend: str) -> None:
         super().__init__(what)
         self.what, self.mend = what, mend
+
+
+@contextmanager
+def refusing(what: str, *, where: str, mend: str) -> Iterator[None]:
+    """What is the matter with a model file as an ``InputError``: :class:`Unfit` in its own words, all else that is raised as damage."""
+    try:
+        yield
+    except Unfit as error:
+        raise InputError(f"{what} {error.what}", where=where, mend=error.mend) from None
+    except ProxyauditError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} cannot be read: it is damaged ({safe_line(error)[:160]})", where=where, mend=mend) from error
 
 
 def library_of(spec: TreeSpec) -> ModuleType:

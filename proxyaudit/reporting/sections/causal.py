@@ -44,7 +44,7 @@ def _effects(report: Report, view: AttributeView, ident: str, letter: str, measu
         e = max(found, key=lambda e: (e.state is not None, e.value or 0.0), default=None)
         if e is not None:
             rows.append(ForestRow(regime, e, report.style(regime), e.null_high))
-    title, axis = f"Interchange effect, {name.lower()}: {view.name}", "Effect on the prediction, points"
+    title, axis = f"Interchange effect, {name.lower()}: {view.name}", f"Effect on the prediction, {report.summary.scale.unit}"
     named, margin = (name, caption), report.summary.margins.get("effect")
     return forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title)
 

@@ -11,8 +11,8 @@ from proxyaudit.reporting.words import plain_word
 
 _TITLE = "Controls of the instrument"
 _OPENING = (
-    "The instrument is tested in every run, with signals planted on purpose and with labels shuffled. A failed positive control takes away "
-    "the right to say “absent”, a failed negative control the right to say “present”. Neither cancels the other."
+    "The instrument is tested in every run, with signals planted on purpose and with labels shuffled. A failed positive control bars the "
+    "word “absent”, a failed negative control the word “present”. Neither cancels the other."
 )
 
 # What a passed control shows; a channel's own stand with the channel.

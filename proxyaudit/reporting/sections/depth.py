@@ -32,7 +32,7 @@ def depth_picture(report: Report, view: AttributeView, ident: str) -> Picture | 
     """Gap and leak of one attribute, a point for each regime; nothing where none has both."""
     title = f"Output gap against leak inside for {view.name}"
     margins = (report.summary.margins.get("leak"), report.summary.margins.get("gap"))
-    svg, names = scatter_chart(report.rows(view), report.style, margins, ident=ident, title=title)
+    svg, names = scatter_chart(report.rows(view), report.style, margins, ident=ident, title=title, unit=report.summary.scale.unit)
     if not svg:
         return None
     found = ((row.regime, row.finding) for row in view.rows)

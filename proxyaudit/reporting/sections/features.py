@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Block, Heading, Section, para
 from proxyaudit.reporting.report import Report, ReportSection, technical, told_tables
+from proxyaudit.reporting.scale import gap_words
 from proxyaudit.reporting.text import (
     DASH,
     ToldTable,
@@ -16,7 +17,6 @@ from proxyaudit.reporting.text import (
     join_words,
     number,
     percent,
-    points,
     shorten,
 )
 from proxyaudit.types import Estimate
@@ -66,7 +66,7 @@ def _answer(site: str, mine: Sequence[Estimate]) -> str:
     first = f"at {site} {join_words(at_most(carry, 4))} tell{'s' if len(carry) == 1 else ''} the groups apart (AUROC)" if carry else ""
     first = first or f"at {site} no latent surely tells the groups apart"
     moved = (
-        f"; switching off {off[0].subject} takes {points(off[0].value, 1)} of the gap" if off else "; switching one off moves no gap surely"
+        f"; switching off {off[0].subject} takes {gap_words(off[0], 1)} of the gap" if off else "; switching one off moves no gap surely"
     )
     return f"{first}{moved}. The autoencoder gives {percent(fit.value)} of the variance again."
 

@@ -6,7 +6,7 @@ from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import capital
 from proxyaudit.reporting.words import REFERENCE_WORDS, checks
 
-_LEAST = ("At least hidden", "Something of the attribute is certainly inside; whether it also shows or acts is not settled.")
+_LEAST = ("At least hidden", "Something of the attribute is inside; whether it also shows or acts is not settled.")
 _TERMS = (
     ("Verdict site", "The place that the verdict rests on; by default the last one before the output layer, or every site given."),
     (
@@ -33,6 +33,7 @@ def glossary(report: Report) -> Section:
     said = [(f"{word.symbol} {word.word}", f"{capital(word.meaning)}.") for word in report.summary.verdicts.values()]
     for question in map(all_questions().__getitem__, checks(bare=bare)):
         asked += question.terms or [(question.word, question.asks)] if question.word else []
+    asked = [(term, report.summary.scale.plain(text)) for term, text in asked]
     shown = list(REFERENCE_WORDS.items())[-1 if bare else 0 :]
     references = [(name.capitalize(), f"Reference row: {words}. It never gets a verdict of its own.") for name, words in shown]
     terms = [term for term in _TERMS if not bare or term[0] != "Learned / relayed"]

@@ -14,8 +14,8 @@ from proxyaudit.types import Estimate
 _MEASURES = (
     # Colours are those of kinds of training elsewhere: here form alone tells the lines apart.
     ("leak inside, %", "leak", Style("ki", "circle")),
-    ("output gap, points", "gap", Style("ki", "square", (6, 2))),
-    ("interchange effect, points", "effect", Style("ki", "up", (2, 1.5))),
+    ("output gap, {}", "gap", Style("ki", "square", (6, 2))),
+    ("interchange effect, {}", "effect", Style("ki", "up", (2, 1.5))),
 )
 
 
@@ -44,12 +44,14 @@ def mixing(report: Report) -> Section | None:
 
 def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[float, Row], ident: str) -> Picture | None:
     lines: dict[str, dict[float, Estimate]] = {}
-    for name, field, _ in _MEASURES:
+    unit = report.summary.scale.unit
+    measures = [(name.format(unit), field, style) for name, field, style in _MEASURES]
+    for name, field, _ in measures:
         found = {share: getattr(row, field) for share, row in at.items()}
         if points := {share: e for share, e in found.items() if e is not None and e.value is not None}:
             lines[name] = points
-    styles = {name: style for name, _, style in _MEASURES}
-    axis, title = (f"Share of {fit(of, 140)} rows", "Leak, %; gap, effect, points"), f"Real rows mixed with {of} rows: {view.name}"
+    styles = {name: style for name, _, style in measures}
+    axis, title = (f"Share of {fit(of, 140)} rows", f"Leak, %; gap, effect, {unit}"), f"Real rows mixed with {of} rows: {view.name}"
     svg = curve_chart(lines, styles.__getitem__, axis=axis, ident=ident, title=title, ticks=tuple(at))
     if not svg:
         return None
@@ -59,10 +61,10 @@ def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[fl
             [
                 Cell(number(share, 2)),
                 Cell(row.regime, look="name"),
-                *(number_cell(hundredths(getattr(row, key)), 1) for _, key, _ in _MEASURES),
+                *(number_cell(hundredths(getattr(row, key)), 1) for _, key, _ in measures),
             ]
         )
-    header = ("Synthetic share", report.what, *(capital(name) for name, _, _ in _MEASURES))
+    header = ("Synthetic share", report.what, *(capital(name) for name, _, _ in measures))
     legend = tuple(Key(swatch(styles[name]), name) for name in lines)
     numbers = table(f"Mixture with {of} for {view.name}", header, rows)
     caption = Drawn("Lines join measured mixtures; nothing was measured between them.")

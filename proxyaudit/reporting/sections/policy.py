@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from proxyaudit.controls.claims import ClauseClaim, FrameworkClaims, Supported, claims
-from proxyaudit.controls.framework import shipped_frameworks
+from proxyaudit.controls.framework import comes_along, shipped_frameworks
 from proxyaudit.reporting.blocks import Block, Bullets, Fold, Heading, Inline, Para, Section, Strong, note, para
 from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import capital, join_words
 from proxyaudit.reporting.words import VERDICTS
+from proxyaudit.types import Evidence
 
 NO_VERDICT = (
     "What this run supports evidence for, by clause. Nothing here says that a clause is met: every clause asks for more than an audit "
@@ -73,10 +74,20 @@ def _lacking(clause: ClauseClaim) -> list[str]:
 def head_words(one: FrameworkClaims) -> str:
     """What a framework is, as of when, and how its clauses were worded."""
     about = one.framework
-    more = f" {about.note}" if about.note else ""
+    more = ("" if comes_along(about) else " A framework of your own.") + (f" {about.note}" if about.note else "")
     return (
         f"{about.source}. {capital(about.kind)}, as of {about.as_of.isoformat()}; clauses in our words, {_WORDINGS[about.wording]}.{more}"
     )
+
+
+def settled_words(evidence: Evidence) -> str:
+    """How many answers of a run are settled and how many checks failed: what a count of clauses does not tell."""
+    total, still_open = len(evidence.findings), sum(finding.verdict == "inconclusive" for finding in evidence.findings)
+    some = "all" if still_open == total else str(still_open)
+    told = "settled" if not still_open else "inconclusive" if total == 1 else f"{'both' if total == still_open == 2 else some} inconclusive"
+    done = [control.passed for control in evidence.controls if control.passed is not None]
+    checks = f"; {done.count(False)} of {len(done)} instrument checks failed" if done else ""
+    return f"{total} answer{'' if total == 1 else 's'}, {told}{checks}"
 
 
 def answer_words(one: Supported) -> list[str]:

@@ -25,7 +25,7 @@ def profile(report: Report) -> Section | None:
     prominent = side_by_side(_prominence(report, view, f"k{index}") for index, view in enumerate(views))
     drawn = side_by_side(profile_picture(report, view, f"p{index}") for index, view in enumerate(views))
     place = "each place given" if bare else "each place of the model that was read"
-    said: list[Inline] = [f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know."]
+    said: list[Inline] = [f"How much of the attribute a simple reader gets at {place}: 0 % is guessing, 100 % is knowing it of everybody."]
     said.append(Drawn(" Dashed line: the margin. Dotted grey: the untrained network."))
     for field, mark, words in _DRAWN:
         said += [mark, f": {words}."] if any(getattr(view.profile, field) for view in views) else []

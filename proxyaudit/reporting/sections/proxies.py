@@ -99,7 +99,7 @@ def proxies(report: Report) -> Section | None:
         ends = [charts.forest_limits([hundredths_row(row) for row in rows], None) for rows in of.values() if rows]
         limits = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
         drawn = side_by_side(_paths(report, view, regime, rows, limits, f"x{index}{k}") for k, (regime, rows) in enumerate(of.items()))
-        inside = (note("" if view.texts else words.opening, view.words.note), *told_tables(view, "proxies"))
+        inside = (note("" if view.texts else words.opening, report.summary.scale.plain(view.words.note)), *told_tables(view, "proxies"))
         name = shorten(view.attribute, 80)
         blocks += [Heading(name), para(Strong(view.answer)), *drawn, technical(f"proxies of {name} in numbers", *inside)]
     return Section("proxies", "Proxies and their paths", tuple(blocks))
@@ -127,7 +127,7 @@ def _paths(
     title = f"What each {what.lower()} does between the groups of {view.attribute} after training on {regime}"
     groups = next((row.estimate.group for row in rows if row.estimate is not None and row.estimate.group), None)
     named = (f"{view.attribute}, {regime}", f"Between the groups {groups}." if groups else "Between the groups.")
-    axis = "Change of the prediction, points"
+    axis = f"Change of the prediction, {report.summary.scale.unit}"
     return forest_picture(what, rows, None, named=named, axis=axis, ident=ident, title=title, limits=limits, numbered=False)
 
 
@@ -242,8 +242,16 @@ def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> T
     if any(part is not None and part.value is not None and not interval(share) for share, part in parts):
         remarks.append(f"No share: {words.own} between the groups is not clearly different from zero; the part through the direction.")
     if words is _COLUMNS:
-        remarks += _unattributed(found, regime)
+        remarks += [*_feeding(of), *_unattributed(found, regime)]
     return ToldTable(f"What each {header[0].lower()} does after training on {regime} data", header, tuple(rows), tuple(remarks))
+
+
+def _feeding(of: Mapping[tuple[str, str | None], Estimate]) -> list[str]:
+    """By which columns the groups' outputs differ most."""
+    fed = [(unit, e) for (channel, unit), e in of.items() if channel == "attribution_output" and unit is not None and e.value]
+    fed.sort(key=lambda one: (-abs(one[1].value or 0.0), one[0]))
+    told = join_words([f"“{shorten(unit, 40)}” ({figure(e)})" for unit, e in fed[:_NAMED]])
+    return [f"What feeds the difference of the outputs between the groups most: {told}, {fed[0][1].unit}."] if fed else []
 
 
 def _tokens(found: Found, regime: str) -> ToldTable:

@@ -18,6 +18,10 @@ _AGAIN_BARE = (
     f"With the same files (their digests are below), versions and auditor's secret ({VARIABLE}) the command below gives the same "
     "evidence.json, byte for byte."
 )
+_READ = {
+    "native": "categories and missing values as such (encoding: native)",
+    "one_hot": "a column for each category, and medians for missing numbers (encoding: one_hot)",
+}
 
 
 def reproduce(report: Report) -> Section:
@@ -31,6 +35,8 @@ def reproduce(report: Report) -> Section:
         ("Root seed", str(run.seed)),
         ("Versions", versions),
     ]
+    if run.input_encoding is not None:
+        pairs.append(("Trees read", _READ[run.input_encoding]))
     for name, value in sorted(mapping(pack.plan, "hashes").items()):
         kind = "Keyed digest" if str(value).startswith(KEYED) else "sha256"
         pairs.append((f"{kind} of {name}", str(value).removeprefix(KEYED)))

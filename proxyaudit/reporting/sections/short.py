@@ -45,12 +45,13 @@ def _risk(report: Report) -> str:
         parts.append(
             "Whoever holds the weights or the inner representations can read it out. Further training may bring it to the surface."
         )
-    if any(f.verdict == "inconclusive" for f in findings):
-        parts.append("Where the verdict is inconclusive it may be there without having been found.")
+    if any(f.at_least for f in findings):
+        parts.append(f"Where it is at least hidden, {'a linear reader may find it, too' if bare else 'the model may also use it'}.")
+    if any(f.verdict == "inconclusive" and not f.at_least for f in findings):
+        parts.append("Where the verdict is inconclusive, it may be there though nothing was found.")
     margin = report.summary.margins.get("leak")
-    below = f"less than {percent(margin)} of all there is to know" if margin is not None else "less than the margin"
-    beyond = "by readers that this audit does not have, or at places that it did not read"
-    return " ".join([*parts, f"That {below} can be read, or more {beyond}, is never excluded."])
+    below = f"less than {percent(margin)} of it" if margin is not None else "less than the margin"
+    return " ".join([*parts, f"What no audit excludes: that {below} can be read, or more by other readers or at other places."])
 
 
 def _untested(report: Report) -> str:

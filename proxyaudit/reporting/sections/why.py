@@ -1,11 +1,10 @@
 """Each kind of training, a row for each: figures first, pictures of what decides beside them, sentences and checks below."""
 
-import math
-
 from proxyaudit.estimates.questions import all_questions, word_of
+from proxyaudit.estimates.training import times
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import margin_words
-from proxyaudit.reporting.report import Report, ReportSection, deciding_pictures, technical
+from proxyaudit.reporting.report import Report, ReportSection, deciding_pictures, rounding_note, technical
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.text import capital, number, shorten, span, squeeze
 from proxyaudit.reporting.words import CHANGES, STATES, checks, plain_word
@@ -28,13 +27,14 @@ def why(report: Report) -> b.Section:
         "Values with 95 % intervals over the rows given."
         if summary.bare
         else "Present means: found in every one of the trained models. The interval answers another question: how far the number would "
-        "move if the training were repeated. With two or three models it is wide. Gaps and effects are in points, what can be read in "
-        "per cent of all there is to know."
+        "move if the training were repeated. With two or three models it is wide. Gaps and effects are in "
+        f"{summary.scale.words}. What can be read is in per cent: 0 is guessing, 100 is knowing it of everybody."
     )
     blocks: list[b.Block] = [b.note(explained)]
     for index, view in enumerate(summary.attributes):
         name = shorten(view.name, 80)
-        blocks += [b.Heading(name), _table(report, view)]
+        shown = [e for row in report.rows(view) for e in (row.gap, row.effect, row.leak)]
+        blocks += [b.Heading(name), _table(report, view), *rounding_note(shown)]
         inside: list[b.Block] = [*deciding_pictures(report, view, f"w{index}"), _checks(report, view)]
         inside.append(
             b.Bullets(tuple((b.Strong(squeeze(row.regime, 60)), f": {row.finding.sentence}") for row in view.rows if row.finding))
@@ -58,7 +58,8 @@ def _table(report: Report, view: AttributeView) -> b.Table:
         shown = () if bare else (b.share_cell(row.gap, lines=outside), b.share_cell(row.effect, lines=_subspace(row)))
         cells = [b.Cell(row.regime), verdict, *([_prominence(view, row)] if inside else []), *shown, b.share_cell(row.leak, lines=stronger)]
         rows.append([*cells, b.Cell("", lines=_beside(view, row, bare=bare, old=old))])
-    header = (report.what, "Verdict", *(["Prominent, %"] if inside else []), *(() if bare else ("Gap, points", "Effect, points")))
+    unit = report.summary.scale.unit
+    header = (report.what, "Verdict", *(["Prominent, %"] if inside else []), *(() if bare else (f"Gap, {unit}", f"Effect, {unit}")))
     behind = len(rows) - len(view.rows)
     return b.table(f"Deciding figures for {view.name}", (*header, "Can be read, %", "Against real, and what is open"), rows, behind=behind)
 
@@ -76,18 +77,19 @@ def _prominence(view: AttributeView, row: Row) -> b.Cell:
     if inside is None or row.regime not in inside.own:
         return b.Cell("")
     gain, lines = inside.gains.get(row.regime), []
-    if gain is not None and gain.value is not None and gain.low is not None and gain.high is not None:
-        lines.append(f"{number(math.exp(gain.value), 1)} times ({span(_times(gain.low), _times(gain.high), 1)}) before training")
     training = row.finding.training if row.finding is not None else None
-    lines += [_TRAINING[training.word]] if training is not None else []
+    unclear = training is not None and training.word == "unknown"
+    if gain is not None and gain.value is not None and gain.low is not None and gain.high is not None:
+        between = f"{times(gain.low)} {'and' if unclear else 'to'} {times(gain.high)}"
+        # Where more than one answer lies in the interval, a single factor would read as one of them.
+        lines.append(
+            f"between {between} times the untrained network" if unclear else f"{times(gain.value)} times the untrained network ({between})"
+        )
+    if training is not None:
+        lines.append((inside.lacking if unclear else "") or _TRAINING[training.word])
     if training is not None and training.singled_out is not None:
         lines.append("singled out" if training.singled_out else "carried with the task")
     return b.share_cell(inside.own[row.regime])._replace(lines=tuple(lines))
-
-
-def _times(log: float) -> float:
-    """A log ratio as a ratio; beyond a thousand it says no more."""
-    return math.exp(min(max(log, -6.9), 6.9))
 
 
 def _beside(view: AttributeView, row: Row, *, bare: bool, old: bool) -> tuple[str, ...]:
@@ -99,7 +101,9 @@ def _beside(view: AttributeView, row: Row, *, bare: bool, old: bool) -> tuple[st
     told = [f"{where}: {CHANGES[word]}" for where, word in changes if word != "not_applicable"]
     if kept is not None and kept.value is not None:
         what = "kept of what real training added" if kept.measure == "kept_of_added" else "of real's prominence"
-        told.append(f"{number(100 * kept.value, 0)} % {what} ({span(_hundred(kept.low), _hundred(kept.high), 0)})")
+        between = span(_hundred(kept.low), _hundred(kept.high), 0)
+        open_ = kept.low is not None and kept.high is not None and kept.low <= 0 and kept.high >= 1  # both none and all
+        told.append(f"how much is {what} is unclear: {between} %" if open_ else f"{number(100 * kept.value, 0)} % {what} ({between})")
     if finding.would_settle:
         told.append(f"would settle it: {whole_parts(finding.would_settle, cut=old)}")
     return tuple(told)

@@ -1,6 +1,5 @@
 """Erase an attribute from a trained model at chosen sites: fit on real training rows, never on audit rows, put the map into the model."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,16 +21,6 @@ from proxyaudit.registry import load_plugin
 FEWEST_FIT_ROWS = 100
 FEWEST_MOVED = 30
 SHARE_MOVED = 0.01
-ROWS_PER_UNIT = 10  # fewer fitting rows than this for each unit leave much of the attribute on fresh rows
-_ASKS = {
-    "linear": "a linear reader at a verdict site",
-    "nonlinear": "a non-linear reader",
-    "elsewhere": "a reader at another site",
-    "beyond": "a reader that knows the label",
-    "expressed": "what the outputs show",
-    "used": "swapping what is left of it between people",
-    "relearned": "a little fine-tuning",
-}
 
 
 @dataclass(frozen=True)
@@ -69,10 +58,12 @@ def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:
     concept = _concept(attribute, codes[known])
     if int(known.sum()) < FEWEST_FIT_ROWS or not np.ptp(concept, axis=0).any():
         what = f"'{attribute.name}' is known on too few real training rows, or does not vary there, so no eraser can be fitted"
-        raise InputError(what, where="mitigate", mend=f"use at least {FEWEST_FIT_ROWS} rows with two groups")
+        raise InputError(what, where="the eraser's rows", mend=f"use at least {FEWEST_FIT_ROWS} rows with two groups")
     train = dataset.train.loc[known]
-    labels = dataset.target_codes(train)
-    task = (labels[:, None] == np.arange(len(dataset.classes))[1:]).astype(np.float64)
+    truth = dataset.truth(train)
+    task = (
+        truth[:, 1:] if dataset.read.task == "classes" and truth.shape[1] > 1 else truth
+    )  # one of several classes follows from the others
     return FitRows(dataset.encoder.transform(train), concept, task, _fewest_moved(concept))
 
 
@@ -118,47 +109,3 @@ def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: st
         n = public_count(len(acts))
         changes.append(SiteChange(site, len(weight), fit.eraser.rank, n, moved, norm, fit.cosine, fit.given_up))
     return model, changes
-
-
-def remaining_risks(
-    changes: Sequence[dict[str, Any]],
-    attribute: str,
-    sites: Sequence[str],
-    model_sites: Sequence[str],
-    token_sites: Sequence[str],
-    models: Sequence[Sequence[dict[str, Any]]],
-    not_tested: Sequence[tuple[str, str]],
-) -> list[str]:
-    """What the new audit still finds or cannot exclude, and what the method itself leaves.
-
-    ``changes`` are those of :func:`~proxyaudit.comparison.compare.channel_changes`; the attribute was erased at ``sites`` (those in
-    ``token_sites`` are token sequences) of ``model_sites``, all in forward order. ``models`` holds each model's ``SiteChange.as_dict``.
-    """
-    risks = []
-    for state, words in (("present", "still finds it"), ("unknown", "cannot exclude it")):
-        for change in changes:
-            now = change["after"]
-            if change["attribute"] == attribute and now is not None and now["state"] == state:
-                place = f" at {change['site']}" if change["site"] else ""
-                kind = f" ({change['context']})" if change["context"] else ""
-                why = f": {now['reason']}" if now["reason"] else ""
-                number = "not measured" if now["value"] is None else f"{now['value']:.3f}"
-                number += f" ({now['low']:.3f} to {now['high']:.3f})" if now["value"] is not None and now["low"] is not None else ""
-                risks.append(f"{change['channel']}{kind}{place}: {_ASKS[change['channel']]} {words}, {number}{why}")
-    first = min(model_sites.index(site) for site in sites)
-    if first:
-        risks.append(f"earlier sites are untouched and relay what they did: {', '.join(model_sites[:first])}")
-    if token_sites:
-        risks.append(f"only the mean over tokens was made clean; single tokens may hold it: {', '.join(token_sites)}")
-    every = [site for model in models for site in model]
-    marked = {
-        "the eraser was fitted on few rows for the units there are, so it leaves more on fresh rows": [
-            site["site"] for site in every if site["rows"] < ROWS_PER_UNIT * site["units"]
-        ],
-        "the task's own direction is nearly the attribute's and could not be kept": [s["site"] for s in every if s["task_given_up"]],
-        "nothing linear was found to erase in some model": [site["site"] for site in every if not site["rank"]],
-    }
-    risks += [f"{risk}: {', '.join(sorted({*where}))}" for risk, where in marked.items() if where]
-    risks.append("an eraser is linear: what only a non-linear reader sees is left where it is")
-    risks += [f"not tested: {what} ({why})" for what, why in not_tested if what.startswith("relearned")]
-    return risks

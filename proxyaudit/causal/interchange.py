@@ -13,16 +13,18 @@ What decides has one stratum: asked within the true label, a model that ignores 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from proxyaudit.arrays import Bools, Floats, Ints, Places
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
+from proxyaudit.later import Later
 from proxyaudit.stats.intervals import ALONE, Measured, SharedSpreads, over_seeds, p_below
 
+sparse = Later("scipy.sparse")  # slow to load, and needless for commands that read evidence
 DONORS = 8
 FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
 _NULL_FLOATS, _SWAP_FLOATS = 2**22, 2**21  # of permuted groups held at once, and of shifts run at once
@@ -113,12 +115,12 @@ def null_sizes(swapped: list[Floats], plans: list[Donors], groups_n: Ints, cells
     return sizes
 
 
-def _incidence(index_ks: Ints, outputs_ks: Floats, n: int) -> tuple[csr_array, csr_array]:
+def _incidence(index_ks: Ints, outputs_ks: Floats, n: int) -> tuple[Any, Any]:
     """Sparse ``(k, n)`` arrays that sum the outputs and the numbers of a row's donors."""
-    ends = np.arange(0, index_ks.size + 1, index_ks.shape[1])
-    given, drawn = (
-        csr_array((data.ravel(), index_ks.ravel(), ends), shape=(len(index_ks), n)) for data in (outputs_ks, np.ones_like(outputs_ks))
-    )
+    ends, places = np.arange(0, index_ks.size + 1, index_ks.shape[1]), index_ks.ravel()
+    shape = (len(index_ks), n)
+    given = sparse.csr_array((outputs_ks.ravel(), places, ends), shape=shape)
+    drawn = sparse.csr_array((np.ones(index_ks.size), places, ends), shape=shape)
     return given, drawn
 
 

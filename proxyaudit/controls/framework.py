@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.names import looks
 from proxyaudit.recipe.models import Filled, refuse
-from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
+from proxyaudit.recipe.yaml import parse_own, read_yaml, validated
 from proxyaudit.types import Role, State, Surface, TrainingWord, Verdict
 
 SUFFIXES = (".yaml", ".yml")
@@ -161,7 +161,7 @@ def shipped_frameworks() -> tuple[Framework, ...]:
     """The frameworks that come with the package, by name."""
     folder = resources.files("proxyaudit.controls").joinpath("frameworks")
     files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(SUFFIXES)), key=lambda entry: entry.name)
-    read = [parse_yaml(entry.read_text(encoding="utf-8"), entry.name, _MEND) for entry in files]
+    read = [parse_own(entry.read_text(encoding="utf-8")) for entry in files]
     return tuple(parse_framework(document, where=entry.name) for document, entry in zip(read, files, strict=True))
 
 

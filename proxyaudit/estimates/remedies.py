@@ -10,7 +10,7 @@ from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 from proxyaudit.types import Estimate, Remedy
 
 Parts = tuple[float, float]
-_POWER: Final = -normal_quantile(0.05)  # in 95 of 100 audits the rows that are named would do
+_MISSED: Final = 0.05  # in 95 of 100 audits the rows that are named would do
 _MOST_TIMES: Final = 25  # as many rows: beyond that a number lies too near its margin for any advice
 TOO_NEAR: Final = "so near the margin that more than 25 times the rows would be needed, were the effect as measured"
 
@@ -67,7 +67,7 @@ def _rows_that_tell(e: Estimate, outcome: Outcome, adjusted: float) -> int | Non
     if p is None or not e.n:
         return None
     level = ABSENT_AT if outcome == "between" else PRESENT_AT * min(1.0, p / adjusted if adjusted > 0 else 1.0)
-    now, wanted = -normal_quantile(p), -normal_quantile(max(level, 1e-300)) + _POWER
+    now, wanted = -normal_quantile(p), -normal_quantile(max(level, 1e-300)) - normal_quantile(_MISSED)
     if not isfinite(now) or now <= 0:
         return None
     times = (wanted / now) ** 2

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.models import Strict
-from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
+from proxyaudit.recipe.yaml import parse_own, read_yaml, validated
 
 FEWEST_NAMES = 3
 BUILT_IN = "gender"
@@ -120,7 +120,7 @@ def load_prompt_set(path: Path | None = None) -> PromptSet:
     """Read a prompt set, or the built-in one. Raises ``InputError``: the file cannot be read or is no prompt set."""
     if path is None:
         text = resources.files("proxyaudit").joinpath("templates", f"prompts-{BUILT_IN}.yaml").read_text(encoding="utf-8")
-        return PromptSet.model_validate(parse_yaml(text, "built-in prompts", ""))
+        return PromptSet.model_validate(parse_own(text))
     return parse_prompt_set(read_yaml(path), where=str(path))
 
 

@@ -156,7 +156,7 @@ class Inversion:
         law, sure = self._laws_of_all(self.margin)
         leant_on: list[int] = []
         for side in (-1, 1):
-            wrong = self._spared(sure, self.margin, side) > BARS[0][0]
+            wrong = self._spared(sure, self.margin, side) > BARS[0]
             depth = np.nan_to_num(-side * law.depth(self._score(side)), nan=-np.inf)
             better = np.flatnonzero(wrong & (depth > depth[~wrong].max(initial=-np.inf)))
             _, single = np.unique(depth[better].round(4), return_index=True)
@@ -223,7 +223,7 @@ class Inversion:
         sure = self._spared(sure, leak, side)
         depth = -side * law.depth(self._score(side) if score is None else score)
         best: list[int] = []
-        for (bar, _), kept in zip(BARS[:bars], _KEPT, strict=False):
+        for bar, kept in zip(BARS[:bars], _KEPT, strict=False):
             left = np.flatnonzero(np.isfinite(depth) & (sure <= bar))
             best += left[np.argsort(-depth[left], kind="stable")][:kept].tolist()
         return best
@@ -276,7 +276,7 @@ class Inversion:
         """How far simulated probabilities of a score as small are from the laws', in normal quantiles."""
         score = self._score(side)
         depth = readings.depths(score, np.array([leak]))[:, 0]
-        p = np.where(leak < readings.until(BARS[0][0]), np.nan_to_num(stats.norm.cdf(-side * depth)), 0.0)
+        p = np.where(leak < readings.until(BARS[0]), np.nan_to_num(stats.norm.cdf(-side * depth)), 0.0)
         asked = np.flatnonzero((p > 0) & (p >= _WORTH_DRAWING * p.max()))
         if not len(asked):
             return np.zeros(len(which))  # no direction carries so much
@@ -343,7 +343,7 @@ class Inversion:
 
     def _families(self, small: Readings, names: tuple[str, ...]) -> dict[str, float]:
         p = stats.norm.cdf(small.depths(self.floored, np.array([self.margin]))[:, 0])
-        left = [(str(n), float(one)) for n, one, until in zip(names, p, small.until(BARS[0][0]), strict=True) if self.margin < until]
+        left = [(str(n), float(one)) for n, one, until in zip(names, p, small.until(BARS[0]), strict=True) if self.margin < until]
         return {name: max(one for of, one in left if of == name) for name, one in left if np.isfinite(one)}
 
     def _from_below(self) -> tuple[Floats, float]:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.later import Later
 from proxyaudit.probes.last_digits import last_digits
 from proxyaudit.probes.whitening import Whitened
 from proxyaudit.seeding import stream
+
+special = Later("scipy.special")  # slow to load, and needless for commands that read evidence
 
 TELLS = 1e-4  # p-value from which on this is said to tell the attribute
 _FEWEST_ROWS = 20

@@ -6,10 +6,12 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.later import Later
 from proxyaudit.stats.directions import Block, Rows
+
+special = Later("scipy.special")  # slow to load, and needless for commands that read evidence
 
 _TAIL = 1e-3  # share of Gaussian rows that are longer than the bound
 _LIGHT = 0.02  # share of all variance beyond the bound up to which tails are left as they are

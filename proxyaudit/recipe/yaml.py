@@ -183,6 +183,17 @@ _UniqueKeyLoader.add_constructor(_TIMESTAMP, _moment)
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 
 
+class _OwnLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads what :class:`_UniqueKeyLoader` reads as that does, ten times as fast (in C), but without its bounds."""
+
+    yaml_constructors = _UniqueKeyLoader.yaml_constructors
+
+
+def parse_own(text: str) -> Any:
+    """Parse a document that comes with the package; nobody else's, since it may take as long as it likes."""
+    return yaml.load(text, Loader=_OwnLoader)
+
+
 def validated(model: type[_Model], document: Any, *, where: str, mend: str) -> _Model:
     """The model of a document; all its mistakes, unknown keys before others, are one ``InputError``."""
     try:

@@ -12,9 +12,11 @@ from functools import lru_cache
 from typing import Final, Self
 
 import numpy as np
-from scipy import special
 
 from proxyaudit.arrays import Floats, Places
+from proxyaudit.later import Later
+
+special = Later("scipy.special")  # slow to load, and needless for commands that read evidence
 
 Part = tuple[float, float]
 """A variance, or a mean square, and its degrees of freedom."""

@@ -21,13 +21,15 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-from scipy import special
 
 from proxyaudit.arrays import Floats, Ints, Places
+from proxyaudit.later import Later
 from proxyaudit.stats.components import Part, Spread
 from proxyaudit.stats.laws import t_quantile, t_tail
 from proxyaudit.stats.p_values import ABSENT_AT
 from proxyaudit.stats.pools import Pool
+
+special = Later("scipy.special")  # slow to load, and needless for commands that read evidence
 
 LEVEL = 0.95
 _SMALLEST_P, _LARGEST_P = 1e-30, 0.4999

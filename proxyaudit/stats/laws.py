@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from scipy import special
+from proxyaudit.later import Later
+
+special = Later("scipy.special")  # slow to load, and needless for commands that read evidence
 
 
 def normal_quantile(p: float) -> float:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
-from scipy import special
 
+from proxyaudit.later import Later
 from proxyaudit.stats.components import Part
+
+special = Later("scipy.special")  # slow to load, and needless for commands that read evidence
 
 LEAST_DF, MOST_DF, OF_TWO = 2.0, 8.0, 1.0  # of what others say of a variance: less where they are unlike, or of two models
 _FEWEST_ALIKE: Final = 4  # numbers; fewer do not tell how alike they are

@@ -7,16 +7,17 @@ cumulants fix it, in the form of a Pearson III distribution.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from proxyaudit.arrays import Floats
+from proxyaudit.later import Later
 from proxyaudit.stats.laws import normal_quantile, normal_tail
+
+special = Later("scipy.special")  # slow to load, and needless for commands that read evidence
 
 _LEAST_SKEW, _MOST_SKEW = -1.0, 3.0
 _LEAST_SKEWED = 1e-3  # below it a normal variable serves
 _SMALLEST_LEAK, _LARGEST_LEAK, _STEPS = 1e-4, 0.99, 400
-# Normal quantiles at which labels rule a direction out, and twice the chance that they do so, in either way, to the one that they follow.
-BARS = (*((bar, 4 * normal_tail(bar)) for bar in (3.3, 4.4, 6.0)), (np.inf, 0.0))
+BARS = (3.3, 4.4, 6.0, np.inf)  # normal quantiles at which labels rule a direction out
 _SURE = 37.0  # normal quantiles beyond it are probabilities of zero
 
 
@@ -97,7 +98,8 @@ class Readings:
 
     def _largest(self, quantiles: Floats, at: Floats) -> Floats:
         found = np.ones(len(at))
-        for bar, spent in BARS:
+        for bar in BARS:
+            spent = 4 * normal_tail(bar)  # twice the chance that labels rule out, in either way, the direction that they follow
             left = np.isfinite(quantiles) & (at < self.until(bar)[:, None])
             p = special.ndtr(np.where(left, quantiles, -_SURE).max(axis=0, initial=-_SURE))
             # The level of a test fixes its bar: no more than half of it is spent on what is ruled out.

@@ -23,6 +23,9 @@ from proxyaudit.seeding import integer_seed, stream
 _FLOPS, _PRODUCT_FLOPS = 8e10, 5e10  # nominal speeds: a multiply-add counts as two
 _MOST_FEATURES, _RIDGES = 1000, (0.03, 0.3, 3.0)
 _ROWS_AT_ONCE = 1024
+_MANY = 16  # coordinates; of no more, all products are few
+_RANKS = (1, 2, 4, 8)  # squares of so many directions are tried together
+_TURNED = 4  # directions in which trees see the rows besides
 _LONGEST = 6.0  # median lengths of a row: one row must not outweigh all others
 _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
 _RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
@@ -40,20 +43,27 @@ def _learning_rows(n: int, folds: int) -> int:
 def cost_quadratic(n: int, r: int, outputs: int, folds: int) -> float:
     """Predicted seconds of :func:`read_quadratic`."""
     features = r * (r + 1) // 2
+    squares = folds * outputs * (2 * n * r**2 + 10 * r**3) / _PRODUCT_FLOPS if r > _MANY else 0.0
     if features <= _MOST_FEATURES:
-        return folds * (2 * n * features**2 + features**3) / _PRODUCT_FLOPS
-    return 2 * n * n * (r + folds * outputs) / _PRODUCT_FLOPS
+        return squares + folds * (2 * n * features**2 + features**3) / _PRODUCT_FLOPS
+    return squares + 2 * n * n * (r + folds * outputs) / _PRODUCT_FLOPS
 
 
 def read_quadratic(problem: Problem, seed: int) -> Floats:
-    """Quadratic directions ``(C, F, n, K)`` of each outer fold: three ridges, or the one limit; the seed is not used."""
+    """Quadratic directions ``(C, F, n, K)`` of each outer fold: of all products three ridges, or the one limit, and of few squares.
+
+    The seed is not used.
+    """
     del seed
-    length = np.sqrt((problem.z_nr**2).sum(axis=1))
-    z = np.asarray(problem.z_nr * np.minimum(1.0, _LONGEST * np.median(length) / np.maximum(length, 1e-12))[:, None])
-    missed = np.stack([_missed(problem, fold) for fold in range(problem.folds)])
-    if z.shape[1] * (z.shape[1] + 1) // 2 <= _MOST_FEATURES:
-        return _ridges(z, problem, missed)
-    return _limit(z, problem, missed)
+    z, missed = _shortened(problem.z_nr), np.stack([_missed(problem, fold) for fold in range(problem.folds)])
+    r = z.shape[1]
+    of_all = _ridges(z, problem, missed) if r * (r + 1) // 2 <= _MOST_FEATURES else _limit(z, problem, missed)
+    return of_all if r <= _MANY else np.concatenate([of_all, _squares(z, problem, missed)])
+
+
+def _shortened(z_nr: Floats) -> Floats:
+    length = np.sqrt((z_nr**2).sum(axis=1))
+    return np.asarray(z_nr * np.minimum(1.0, _LONGEST * np.median(length) / np.maximum(length, 1e-12))[:, None])
 
 
 def _missed(problem: Problem, fold: int) -> Floats:
@@ -104,6 +114,40 @@ def _limit(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
         weights = problem.weights_fn[fold][:, None]
         slope = float((missed_fnk[fold] * fair).sum()) / max(_stiffness(problem) * float((weights * fair**2).sum()), 1e-300)
         out[0, fold] = max(slope, 0.0) * image[fold]
+    return out
+
+
+def _leading(form_rr: Floats, count: int) -> Floats:
+    """Eigenvectors ``(r, count)`` of a symmetric form, those of largest absolute eigenvalues first."""
+    values, vectors = np.linalg.eigh(form_rr)
+    leading = vectors[:, np.argsort(-np.abs(values), kind="stable")[:count]]
+    largest = leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])]
+    return np.asarray(leading * np.sign(largest))  # either sign is an eigenvector; libraries differ in which they give
+
+
+def _squares(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
+    """Squares of rows along the leading eigenvectors of what the linear reader missed, one, two, four and eight of them at once.
+
+    What is not linear is mostly of low rank: a product of two directions is a difference of two squares. Such a form stands out of noise
+    where rows are as many as coordinates (Baik, Ben Arous & Peche 2005); readers of all products need rows as many as products.
+    """
+    folds, n, outputs = missed_fnk.shape
+    out = np.zeros((len(_RANKS), folds, n, outputs))
+    for fold in range(folds):
+        total = problem.weights_fn[fold].sum()
+        weights = problem.weights_fn[fold] / total
+        for k in range(outputs):
+            if outputs == 2 and k == 1:
+                out[:, fold, :, 1] = -out[:, fold, :, 0]  # of two classes one misses what the other has too much
+                continue
+            missed = missed_fnk[fold, :, k]
+            squares = np.minimum((z @ _leading((z * missed[:, None]).T @ z, _RANKS[-1])) ** 2, _LONGEST**2)
+            squares -= weights @ squares
+            gram, pull = (squares * weights[:, None]).T @ squares, squares.T @ missed / total
+            for index, rank in enumerate(_RANKS):
+                inner = gram[:rank, :rank]
+                firm = inner + 1e-6 * np.trace(inner) * np.eye(rank)
+                out[index, fold, :, k] = squares[:, :rank] @ np.linalg.solve(firm, pull[:rank]) / _stiffness(problem)
     return out
 
 
@@ -185,7 +229,7 @@ def _loss(logits: torch.Tensor, target: torch.Tensor, classes: int) -> torch.Ten
 
 def cost_trees(n: int, r: int, outputs: int, folds: int) -> float:
     """Predicted seconds of :func:`grow_trees`."""
-    features = 2 * min(r, _SCREENED + 2 * _ENDS) + 1 + outputs
+    features = 2 * min(r, _SCREENED + 2 * _ENDS) + _TURNED + 1 + outputs
     trees = folds * _rounds(outputs)[-1] * (outputs if outputs > 2 else 1)
     return trees * (8e-9 * features * _learning_rows(n, folds) + 6e-9 * _BINS * _LEAVES * features + 5e-4)
 
@@ -198,8 +242,8 @@ def _rounds(outputs: int) -> tuple[int, ...]:
 def grow_trees(problem: Problem, seed: int) -> Floats:
     """Boost histogram trees (Friedman 2001) with a candidate for each of 5 to 80 rounds, to 20 where these show no hint of anything.
 
-    They see at most 64 whitened columns and 64 units (a gate on one unit is a staircase along whitened axes), the length of the row and
-    the linear logits.
+    They see at most 64 whitened columns and 64 units (a gate on one unit is a staircase along whitened axes), where there are more than 16
+    columns also four directions in which the linear reader misses most, the length of the row and the linear logits.
     The trees learn without weights, which cost more than the trees; subtracting the log base rates makes their logits class-balanced.
     """
     rounds = _rounds(problem.base_fnk.shape[2])
@@ -221,6 +265,10 @@ class _Boosted:
         self.target = problem.target_n[self.learn]
         extra = self.base[:, 1:] - self.base[:, :1] if self.base.shape[1] > 1 else self.base
         seen = [x[:, _columns(x[self.learn], self.target, problem.classes)] for x in (problem.z_nr, problem.units_nd)]
+        if problem.z_nr.shape[1] > _MANY:
+            z, missed = _shortened(problem.z_nr), _missed(problem, fold)
+            forms = [(z * one[:, None]).T @ z for one in missed.T]
+            seen.append(z @ _leading(np.asarray(sum(form @ form for form in forms)), _TURNED))
         self.features = np.hstack([*seen, np.linalg.norm(problem.z_nr, axis=1, keepdims=True), extra])
         kind = HistGradientBoostingClassifier if problem.classes else HistGradientBoostingRegressor
         settings: dict[str, Any] = {"max_leaf_nodes": _LEAVES, "max_bins": _BINS, "min_samples_leaf": 20, "learning_rate": 0.1}

@@ -120,9 +120,12 @@ NOTES = 6  # of a plan that are shown unasked
 
 def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False, all_notes: bool = False) -> None:
     """Draw a plan: what would be trained and measured, what it costs, and its digest."""
+    from proxyaudit.cli.speed import slowness
     from proxyaudit.names import in_short
     from proxyaudit.reporting.facts import look_words, margin_words, repetition_words
 
+    slow = slowness()
+    time = f"{_minutes(slow * plan['estimated_minutes'])} on two cores of this machine that do nothing else"
     rows, target, sites = plan["rows"], plan["target"], plan["sites"]
     write_line(f"Plan of {plan['name']}: nothing was run and nothing was written{' but the seal' if sealed else ''}.")
     saw = {r["name"]: {True: "yes", False: "no"}.get(r.get("sees_protected"), "-") for r in plan["regimes"]}
@@ -142,7 +145,10 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False, all_notes: boo
         ("Repetitions", f"{repetition_words(plan)}, root seed {plan['seed']}"),
         *([("Looks", looks)] if (looks := look_words(plan)) else []),
         ("Cost", f"{plan['tasks']} tasks{_trials(plan)}, {plan['cells']} measurements per kind of training"),
-        ("Time", f"{_minutes(plan['estimated_minutes'])} on two cores that do nothing else{_at_most(plan) if looks else ''}"),
+        (
+            "Time",
+            f"{_minutes(slow * plan['estimated_minutes'])} on two cores of this machine that do nothing else{_at_most(plan, slow) if looks else ''}",
+        ),
     ]
     show_table(("What", "Value"), facts)
     if plan.get("odds"):
@@ -178,11 +184,11 @@ def _trials(plan: Mapping[str, Any]) -> str:
 
 def _minutes(number: float) -> str:
     # What starts and ends a run takes half a minute by itself.
-    return "about a minute" if number <= 1 else f"about {number:g} minutes"
+    return "about a minute" if number < 1.1 else f"about {round(number, 1 if number < 10 else None):g} minutes"
 
 
-def _at_most(plan: Mapping[str, Any]) -> str:
-    return f", {_minutes(plan['repetitions']['minutes_at_most'])} if every kind of training goes on to its last look"
+def _at_most(plan: Mapping[str, Any], slow: float) -> str:
+    return f", {_minutes(slow * plan['repetitions']['minutes_at_most'])} if every kind of training goes on to its last look"
 
 
 def _safe(text: str) -> str:

@@ -119,9 +119,16 @@ def test_a_mistake_of_the_file_is_the_files_own_unless_an_override_mends_it(tmp_
 )
 @pytest.mark.parametrize(("minutes", "time"), [(0.2, "about a minute on"), (1.0, "about a minute on"), (4.5, "about 4.5 minutes on")])
 def test_a_plan_says_what_the_scores_are_for_and_no_time_finer_than_it_is_known(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: dict[str, Any], words: str, minutes: float, time: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    target: dict[str, Any],
+    words: str,
+    minutes: float,
+    time: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world(tmp_path, 1.0)
+    monkeypatch.setattr("proxyaudit.cli.speed.slowness", lambda: 1.0)
     (tmp_path / "base.yaml").write_text(json.dumps(DOCUMENT))
     assert main(["plan", str(tmp_path / "base.yaml"), "--json"]) == 0
     plan_tables({**json.loads(capsys.readouterr().out), "target": target, "estimated_minutes": minutes})

@@ -145,10 +145,7 @@ def plan_tables(plan: Mapping[str, Any], *, sealed: bool = False, all_notes: boo
         ("Repetitions", f"{repetition_words(plan)}, root seed {plan['seed']}"),
         *([("Looks", looks)] if (looks := look_words(plan)) else []),
         ("Cost", f"{plan['tasks']} tasks{_trials(plan)}, {plan['cells']} measurements per kind of training"),
-        (
-            "Time",
-            f"{_minutes(slow * plan['estimated_minutes'])} on two cores of this machine that do nothing else{_at_most(plan, slow) if looks else ''}",
-        ),
+        ("Time", f"{time}{_at_most(plan, slow) if looks else ''}"),
     ]
     show_table(("What", "Value"), facts)
     if plan.get("odds"):

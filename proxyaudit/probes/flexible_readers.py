@@ -117,6 +117,12 @@ def _limit(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
     return out
 
 
+def _form(z: Floats, missed_n: Floats) -> Floats:
+    """Covariance ``(r, r)`` of the rows that learn, weighed by what was missed there; nothing is missed on others."""
+    learn = missed_n != 0
+    return np.asarray((z[learn] * missed_n[learn, None]).T @ z[learn])
+
+
 def _leading(form_rr: Floats, count: int) -> Floats:
     """Eigenvectors ``(r, count)`` of a symmetric form, those of largest absolute eigenvalues first."""
     values, vectors = np.linalg.eigh(form_rr)
@@ -141,7 +147,7 @@ def _squares(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
                 out[:, fold, :, 1] = -out[:, fold, :, 0]  # of two classes one misses what the other has too much
                 continue
             missed = missed_fnk[fold, :, k]
-            squares = np.minimum((z @ _leading((z * missed[:, None]).T @ z, _RANKS[-1])) ** 2, _LONGEST**2)
+            squares = np.minimum((z @ _leading(_form(z, missed), _RANKS[-1])) ** 2, _LONGEST**2)
             squares -= weights @ squares
             gram, pull = (squares * weights[:, None]).T @ squares, squares.T @ missed / total
             for index, rank in enumerate(_RANKS):
@@ -267,7 +273,7 @@ class _Boosted:
         seen = [x[:, _columns(x[self.learn], self.target, problem.classes)] for x in (problem.z_nr, problem.units_nd)]
         if problem.z_nr.shape[1] > _MANY:
             z, missed = _shortened(problem.z_nr), _missed(problem, fold)
-            forms = [(z * one[:, None]).T @ z for one in missed.T]
+            forms = [_form(z, one) for one in (missed[:, 1:] if problem.classes == 2 else missed).T]
             seen.append(z @ _leading(np.asarray(sum(form @ form for form in forms)), _TURNED))
         self.features = np.hstack([*seen, np.linalg.norm(problem.z_nr, axis=1, keepdims=True), extra])
         kind = HistGradientBoostingClassifier if problem.classes else HistGradientBoostingRegressor

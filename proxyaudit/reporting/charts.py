@@ -134,7 +134,7 @@ def forest_chart(
         drawing.interval(e, scale, row.style.colour, y=y - lift)
         drawing.mark(scale(_value(e)), y - lift, row.style)
         drawing.text(WIDTH - 4, y + 4, number(e.value, digits), anchor="end")
-    parts = [f", of which {number(row.part.value, digits)}" if row.part is not None else "" for row, _ in shown]
+    parts = [f", through its direction inside {number(row.part.value, digits)}" if row.part is not None else "" for row, _ in shown]
     numbers = [f"{row.label} {number(e.value, digits)} ({interval(e, digits) or 'no interval'})" for row, e in shown]
     described = "; ".join(whole + part for whole, part in zip(numbers, parts, strict=True))
     return drawing.render(ident=ident, title=title, description=described)

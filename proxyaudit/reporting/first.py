@@ -28,6 +28,7 @@ _MOST, _PAIR = 2, 2
 _GROWN = math.exp(LARGER)  # times as prominent
 _LABEL = "the target itself"
 _FREE = {"exposed": "No, exposed", "hidden": "No, hidden", "removed": "Yes, removed", "inconclusive": "Cannot tell"}
+_INSIDE = "No, inside"  # at least hidden
 
 
 def report_page(pack: EvidencePack) -> b.Page:
@@ -74,7 +75,7 @@ def _reading(report: Report) -> Iterable[b.Inline]:
         yield "Prominent: share of what varies inside. "
     if "hidden" in found:
         yield f"Hidden: {report.summary.verdicts['hidden'].short}. "
-    yield b.Drawn(f"Shaded: too small to count{', or as before' if _prominent(report) else ''}. Lines: 95 % intervals.")
+    yield b.Drawn(f"Shaded: too small to count{', or untrained' if _prominent(report) else ''}. Lines: 95 % intervals.")
 
 
 def _prominent(report: Report) -> bool:
@@ -130,7 +131,7 @@ def _free(row: Row) -> b.Cell:
     cell = b.verdict_cell(row.finding)
     if row.finding is None or cell.chip is None:
         return cell
-    word = f"At least {row.finding.at_least}" if row.finding.at_least else _FREE[row.finding.verdict]
+    word = _INSIDE if row.finding.at_least else _FREE[row.finding.verdict]
     return b.Cell("", chip=cell.chip._replace(word=word))
 
 
@@ -172,7 +173,7 @@ def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
             row, best = found
             ready += 1
             before = 0.0 if row.gap is None else 100 * (row.gap.value or 0.0)
-            change = f"gap {number(before, 0)} to {number(100 * (best.left or 0.0), 0)}"
+            change = f"gap {number(100 * (best.left or 0.0), 0)}, was {number(before, 0)}"
             change += "; still readable inside" if best.readable else ""
             words = f"Next for {squeeze(row.regime, 30)}: {shorten(best.words, 90)} ({change}). "
             yield words, b.Code(cure_command(view, row, best, "RUN"))

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from proxyaudit.channels.cures.estimate import AFFORDABLE
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.estimates.scope import listed, mapping
 from proxyaudit.estimates.sentences import share_at_most
@@ -18,6 +17,7 @@ from proxyaudit.types import Control, Estimate
 
 MOST_WORDS: Final = 30  # of a sentence
 _KINDS: Final = 4  # of training that are named in a sentence
+COSTLY: Final = "cheapest costs"
 _BOUNDS: Final = 2  # kinds of training whose bounds are told
 _READERS: Final = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
 _NAME = 30  # characters of a name from data in a sentence
@@ -135,7 +135,7 @@ def _otherwise(row: Row, scale: Scale, *, bare: bool) -> Iterable[str]:
     elif read is not None and read.state == "present":
         yield f"After {name} {percent(read.value)} of it can be read from the outputs alone."
     elif moved is not None and moved.state == "present":
-        counts = "" if moved.margin is None else f" ({number(100 * moved.margin, 0)} count)"
+        counts = "" if moved.margin is None else f" ({number(100 * moved.margin, 0)} or more count)"
         yield f"After {name} predictions move by {scale.told(moved.value)}{counts} when exchanged inside."
 
 
@@ -244,8 +244,8 @@ def cure_words(row: Row) -> str:
         name = best.words if len(best.words.split()) < 4 else best.name
         told = f"{shorten(name, _NAME)}: {number(100 * (best.left or 0.0), 0)}, {cost_words(best)}"
         return f"{told}, still readable inside" if best.readable else told
-    small = [one for one in row.tried if one.helps(row.gap)]
-    return f"each costs over {AFFORDABLE:g}" if small else "none proven"
+    costs = [one.cost.value for one in row.tried if one.helps(row.gap) and one.cost is not None and one.cost.value is not None]
+    return f"{COSTLY} {number(min(costs))}" if costs else "none proven"
 
 
 def cost_words(one: TriedView) -> str:
@@ -276,4 +276,6 @@ def reach_sentence(view: AttributeView, margin: float | None, scale: Scale) -> s
         name = squeeze(one.name, _NAME) if one.alters_rows else "an eraser"
         return f"After {squeeze(row.regime, _NAME)} {name} brings {gap} at next to no cost{rest}."
     cost = min((one.cost.value for _, one in below if one.cost is not None and one.cost.value is not None), default=None)
-    return f"Only cures that cost {number(cost, 2)} of {scale.task.word} or more bring {gap}." if cost else ""
+    names = list(dict.fromkeys(row.regime for row, _ in below))
+    where = f" after {_names(names)}" if len(names) < len(view.rows) else ""
+    return f"Only cures that cost {number(cost, 2)} of {scale.task.word} or more surely bring {gap}{where}." if cost else ""

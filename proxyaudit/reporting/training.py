@@ -130,7 +130,8 @@ def reweighed(gap: Estimate | None, task: Estimate | None, real: Estimate | None
     if gap is None or task is None or real is None or task.value is None or real.value is None:
         return None
     cost = task.model_copy(update={"value": real.value - task.value, "low": None, "high": None})
-    return TriedView("reweighed", "real rows weighted so that it does not depend on the target", gap, None, cost, None, ready=False)
+    words = "real rows weighted so that protected attributes do not depend on the target"
+    return TriedView("reweighed", words, gap, None, cost, None, ready=False)
 
 
 def best_cure(tried: Iterable[TriedView], before: Estimate | None) -> TriedView | None:

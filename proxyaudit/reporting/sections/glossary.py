@@ -6,7 +6,7 @@ from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import capital
 from proxyaudit.reporting.words import REFERENCE_WORDS, checks
 
-_LEAST = ("At least hidden", "Something of the attribute is inside; whether it also shows or acts is not settled.")
+_LEAST = ("At least hidden, “No, inside”", "Something of the attribute is inside; whether it also shows or acts is not settled.")
 _TERMS = (
     ("Verdict site", "The place that the verdict rests on; by default the last one before the output layer, or every site given."),
     (

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load
 
+from proxyaudit.access.age import recipients_of
 from proxyaudit.access.log import _digest, _line, first_link, read_log
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.audits.probe.run import probe_arrays
@@ -262,6 +263,38 @@ def test_restricted_files_that_are_not_what_they_were_are_found(fault: str, worl
     assert main(["verify", str(world.run)]) == 4
     if fault in ("changed", "taken away"):
         assert world.open() == 4
+
+
+def second_line_for_nobody(data: bytes) -> bytes:
+    """As a program might hide whom it lets in: kinds that end so are skipped by whoever does not know them."""
+    return data.replace(b"\n--- ", b"\n-> own-grease x\nAAAA\n--- ", 1)
+
+
+def ssh_recipient() -> Any:
+    forms = pytest.importorskip("cryptography.hazmat.primitives.serialization", reason="needs the extra 'sign'")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate().public_key().public_bytes(forms.Encoding.OpenSSH, forms.PublicFormat.OpenSSH)
+    return pyrage.ssh.Recipient.from_str(key.decode())
+
+
+HIDDEN = {
+    "a key of age": lambda: pyrage.x25519.Identity.generate().to_public(),
+    "a key of ssh": ssh_recipient,
+    "a line for nobody": lambda: None,
+}
+
+
+@pytest.mark.parametrize("who", list(HIDDEN))
+def test_a_recipient_whom_the_recipe_does_not_name_is_found(who: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    named = [pyrage.x25519.Recipient.from_str(text) for text in world.pack.recipe["access"]["recipients"]]
+    for _ in range(20):  # a line for nobody has a kind and a length that are drawn
+        assert recipients_of(pyrage.encrypt(SECRET, named)) == 2
+    more = HIDDEN[who]()
+    data = pyrage.encrypt(SECRET, [*named, more]) if more is not None else second_line_for_nobody(pyrage.encrypt(SECRET, named))
+    replace_files(world.run, {"signatures.json.age": data})
+    assert main(["verify", str(world.run)]) == 4
+    assert "signatures.json.age is encrypted to 3 recipients, and the recipe names 2" in capsys.readouterr().err
 
 
 def test_purged_it_cannot_be_opened_and_the_run_is_verified(world: World, capsys: pytest.CaptureFixture[str]) -> None:

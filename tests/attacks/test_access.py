@@ -151,6 +151,17 @@ def test_who_may_not_open_it_gets_one_line_and_leaves_no_trace(world: World, tmp
     assert main(["verify", str(world.run)]) == 0
 
 
+@pytest.mark.parametrize("place", ["runs", "runs/opened", "runs/probe", "runs/probe/opened", "runs/other/opened", "runs/probe/../opened"])
+def test_what_is_opened_is_not_put_among_the_results(place: str, made: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever hands the folder of runs on would hand on rows."""
+    world = replace(made, run=Path(shutil.copytree(made.run, tmp_path / "runs" / "probe" / made.run.name)))
+    before = sorted(tmp_path.rglob("*"))
+    assert world.open("--out", str(tmp_path / place)) == 2
+    assert "lies among the results" in capsys.readouterr().err or place in ("runs", "runs/probe")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert world.open("--out", str(tmp_path / "opened")) == 0
+
+
 def lines(world: World, count: int = 3) -> list[dict[str, Any]]:
     for number in range(count):
         assert world.open(purpose=f"look {number}") == 0

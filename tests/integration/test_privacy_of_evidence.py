@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from canaries import CANARIES, PEOPLE, RECIPE, people, plant
+from canaries import CANARIES, NAMES, PEOPLE, RECIPE, people, plant
 
 pytest.importorskip("securesystemslib", reason="the extra 'sign' is not installed")
 pytest.importorskip("pyrage", reason="the extra 'access' is not installed")
@@ -21,7 +21,7 @@ from signers import PASSPHRASE, make_key, public
 from proxyaudit.cli.main import _command, main
 from proxyaudit.evidence.manifest import ATTESTATION
 from proxyaudit.evidence.pack import find_run
-from proxyaudit.evidence.tiers import AGE, BESIDE, RUN_ENCRYPTED, tier_of
+from proxyaudit.evidence.tiers import AGE, BESIDE, RECEIPT, RUN_ENCRYPTED, SIGNED_RECEIPT, tier_of
 from tests.integration import test_privacy
 from tests.integration.test_privacy import canaries_in, read
 
@@ -75,7 +75,7 @@ def make(folder: Path) -> World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = make(tmp_path_factory.mktemp("canaries"))
     folder = made.folder
     at = {name: str(folder / name) for name in (*INPUTS, "policy.yaml", "runs", "cache", "my.seal", "opened", "opened-cure")}
@@ -108,8 +108,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.command("compare", run, run, "--out", str(folder / "compared"), codes=(0, 3))
         made.command("report", run)
         made.command("ls", at["runs"], "--due")
-        yield made
-        made.command("purge", at["runs"], "--key", key)
+    return made
 
 
 def test_every_command_is_asked_or_reads_no_row(world: World) -> None:
@@ -123,7 +122,7 @@ def test_every_command_is_asked_or_reads_no_row(world: World) -> None:
 def test_what_is_read_holds_canaries_so_that_the_search_can_find(world: World) -> None:
     opened = dict(read(world.folder / "opened-cure"))
     assert any(where.startswith("category of a feature") for where in canaries_in(opened))
-    assert canaries_in(dict(read(world.folder / "cache")))
+    assert canaries_in({"said": f"row of {NAMES[0]}"}) == ["person in said"]
 
 
 def test_no_canary_in_anything_that_was_written_or_said(world: World) -> None:
@@ -183,3 +182,17 @@ def test_what_fails_says_no_row_and_leaves_none(place: str, world: World, tmp_pa
     assert {Path(name).name for name in left} <= {"alice.key", "alice.pub"}
     assert sorted(set(before) - {path.name for path in Path(run).iterdir()}) == []
     assert main(["verify", run, "--key", public(world.folder / "alice.key")]) == 0
+
+
+# The last of the file: other tests look into what it deletes -----------------------------------------------------------
+
+
+def test_a_signed_purge_leaves_receipts_and_nothing_that_holds_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXYAUDIT_KEY_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setenv("PROXYAUDIT_CACHE", str(world.folder / "cache"))
+    runs, key = world.folder / "runs", world.folder / "alice.key"
+    said = world.command("purge", str(runs), "--key", str(key))
+    assert {SIGNED_RECEIPT, RECEIPT} <= {path.name for path in runs.rglob("*")}
+    assert {tier_of(path.name) for path in runs.rglob("*") if path.is_file() and path.name not in (ATTESTATION, *BESIDE)} == {"public"}
+    assert canaries_in({"purge": said, **dict(world.written())}) == []
+    assert main(["verify", str(find_run(runs / "canaries")), "--key", public(key), "--receipt-key", public(key), "--strict"]) == 0

@@ -11,7 +11,8 @@ from proxyaudit.evidence.tiers import AGE
 from proxyaudit.files import read_file
 
 PASSPHRASE = "PROXYAUDIT_IDENTITY_PASSPHRASE"
-_HEADER, _STANZA, _END = b"age-encryption.org/v1\n", b"-> X25519 ", b"---"
+_HEADER, _STANZA, _END = b"age-encryption.org/v1\n", b"-> ", b"---"
+_GREASE = b"-grease"  # ends the kind of a line that age programs put in for nobody, so that readers get used to kinds they do not know
 _ARMOUR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _SECRET = "AGE-SECRET-KEY-1"
 _MOST = 64 * 1024  # bytes of an identity file
@@ -42,12 +43,16 @@ def encrypted(files: Mapping[str, bytes], recipients: Sequence[str]) -> dict[str
 
 
 def recipients_of(data: bytes) -> int | None:
-    """To how many X25519 recipients a file is encrypted, by its header; ``None`` if it is no age file."""
+    """To how many recipients a file is encrypted, by its header, of whatever kind they are; ``None`` if it is no age file."""
     if not data.startswith(_HEADER):
         return None
     lines = data[: 64 * 1024].split(b"\n")
     end = next((index for index, line in enumerate(lines) if line.startswith(_END)), None)
-    return None if end is None else sum(line.startswith(_STANZA) for line in lines[:end])
+    if end is None:
+        return None
+    kinds = [line.removeprefix(_STANZA).partition(b" ")[0] for line in lines[:end] if line.startswith(_STANZA)]
+    nobody = sum(kind.endswith(_GREASE) for kind in kinds)
+    return len(kinds) - min(nobody, 1)  # programs put in one such line at most: a further one may be somebody's
 
 
 def read_identities(path: Path, passphrase: Callable[[], str]) -> list[Any]:

@@ -10,7 +10,7 @@ from proxyaudit.access.log import Opening, append, check_purpose
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import MANIFEST
-from proxyaudit.evidence.receipts import plan_digest_of
+from proxyaudit.evidence.receipts import plan_digest_of, plan_name_of
 from proxyaudit.evidence.tiers import AGE, is_restricted
 from proxyaudit.files import MOST_TABLE, read_file, write_file
 
@@ -53,8 +53,18 @@ def log_of(folder: Path) -> str:
 
 
 def _check_out(out: Path, folder: Path) -> None:
-    mend = "name a new or an empty folder outside of every run"
+    mend = "name a new or an empty folder outside of every run, and of the folder that runs are written to"
     if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
         raise InputError("there is something already", where=f"--out {out}", mend=mend)
     if any((parent / MANIFEST).exists() for parent in out.resolve().parents) or out.resolve().is_relative_to(folder.resolve()):
         raise InputError("a run folder takes no further files", where=f"--out {out}", mend=mend)
+    if any(out.resolve().is_relative_to(place) for place in _shown(folder.resolve())):
+        what = "this lies among the results, which others get to see, and what is opened may hold rows"
+        raise InputError(what, where=f"--out {out}", mend=mend)
+
+
+def _shown(folder: Path) -> list[Path]:
+    """Folders that people hand on with a folder's results in them: of all runs of its name and, as OUT/NAME/ID tells, of all runs."""
+    home = folder.parent
+    named = home.name == plan_name_of(folder) or home.name.endswith(("-cured", "-mitigated"))
+    return [home, home.parent] if named else [home]

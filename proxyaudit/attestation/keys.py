@@ -23,6 +23,11 @@ _MOST = 64 * 1024  # bytes of a key
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # What signs with keys that lie in clouds, which securesystemslib loads where it finds it (a quarter of a second); ours are files.
 _CLOUDS = {"boto3", "google.cloud", "azure.identity", "hvac"}
+# Curve25519 in Edwards form: its field, and y of the eight points of which eight times one is nothing (RFC 8032, 5.1; x = 0 or y = 0,
+# and those of order eight).
+_FIELD = 2**255 - 19
+_EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER = {0, 1, _FIELD - 1, _EIGHTH, _FIELD - _EIGHTH}
 _PUBLIC = {"keyid", "keytype", "scheme", "keyval", "name", "not_after"}
 
 
@@ -139,11 +144,24 @@ def _fault(document: Any) -> str | None:
     raw = keyval.get("public") if isinstance(keyval, dict) and set(keyval) == {"public"} else None
     if not (isinstance(raw, str) and len(raw) == 64 and set(raw) <= set("0123456789abcdef")):
         return "'public' is not 32 bytes in hex"
+    if _is_of_nobody(raw):
+        return "anybody can sign in its name"
     if not isinstance(document["keyid"], str) or not isinstance(document["name"], str):
         return "its id or name is no text"
+    if not NAME.fullmatch(document["name"]):
+        return "its name is none that 'keys new' gives"  # reports of checks name it: nothing else may be written with it
     if document["not_after"] is not None and _day(document["not_after"]) is None:
         return "'not_after' is no day"
     return None
+
+
+def _is_of_nobody(raw: str) -> bool:
+    """Whether a key, 32 bytes in hex, is a point of small order, for which anybody can write signatures, or one in a second spelling.
+
+    No private key leads to one. Checking code takes the signature "R = 1, S = 0" under it for every message, or for one of a few.
+    """
+    y = int.from_bytes(bytes.fromhex(raw), "little") % 2**255  # the highest bit is the sign of x
+    return y >= _FIELD or y in _SMALL_ORDER
 
 
 def read_private(path: Path) -> bytes:

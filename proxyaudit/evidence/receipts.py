@@ -75,6 +75,11 @@ def plan_digest_of(folder: Path) -> str | None:
     return _of_plan(folder, "digest")
 
 
+def plan_name_of(folder: Path) -> str | None:
+    """Name of the audit of a run's folder; ``None`` as above."""
+    return _of_plan(folder, "name")
+
+
 def run_id_of(folder: Path) -> str | None:
     """Id of the run of a folder, by its plan; ``None`` if that names none that could be one: whoever sent it may have written anything."""
     found = _of_plan(folder, "run_id")

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load
 
+from proxyaudit.access.age import recipients_of
 from proxyaudit.access.log import _digest, _line, first_link, read_log
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.audits.probe.run import probe_arrays
@@ -150,6 +151,17 @@ def test_who_may_not_open_it_gets_one_line_and_leaves_no_trace(world: World, tmp
     assert main(["verify", str(world.run)]) == 0
 
 
+@pytest.mark.parametrize("place", ["runs", "runs/opened", "runs/probe", "runs/probe/opened", "runs/other/opened", "runs/probe/../opened"])
+def test_what_is_opened_is_not_put_among_the_results(place: str, made: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever hands the folder of runs on would hand on rows."""
+    world = replace(made, run=Path(shutil.copytree(made.run, tmp_path / "runs" / "probe" / made.run.name)))
+    before = sorted(tmp_path.rglob("*"))
+    assert world.open("--out", str(tmp_path / place)) == 2
+    assert "lies among the results" in capsys.readouterr().err or place in ("runs", "runs/probe")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert world.open("--out", str(tmp_path / "opened")) == 0
+
+
 def lines(world: World, count: int = 3) -> list[dict[str, Any]]:
     for number in range(count):
         assert world.open(purpose=f"look {number}") == 0
@@ -262,6 +274,38 @@ def test_restricted_files_that_are_not_what_they_were_are_found(fault: str, worl
     assert main(["verify", str(world.run)]) == 4
     if fault in ("changed", "taken away"):
         assert world.open() == 4
+
+
+def second_line_for_nobody(data: bytes) -> bytes:
+    """As a program might hide whom it lets in: kinds that end so are skipped by whoever does not know them."""
+    return data.replace(b"\n--- ", b"\n-> own-grease x\nAAAA\n--- ", 1)
+
+
+def ssh_recipient() -> Any:
+    forms = pytest.importorskip("cryptography.hazmat.primitives.serialization", reason="needs the extra 'sign'")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate().public_key().public_bytes(forms.Encoding.OpenSSH, forms.PublicFormat.OpenSSH)
+    return pyrage.ssh.Recipient.from_str(key.decode())
+
+
+HIDDEN = {
+    "a key of age": lambda: pyrage.x25519.Identity.generate().to_public(),
+    "a key of ssh": ssh_recipient,
+    "a line for nobody": lambda: None,
+}
+
+
+@pytest.mark.parametrize("who", list(HIDDEN))
+def test_a_recipient_whom_the_recipe_does_not_name_is_found(who: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    named = [pyrage.x25519.Recipient.from_str(text) for text in world.pack.recipe["access"]["recipients"]]
+    for _ in range(20):  # a line for nobody has a kind and a length that are drawn
+        assert recipients_of(pyrage.encrypt(SECRET, named)) == 2
+    more = HIDDEN[who]()
+    data = pyrage.encrypt(SECRET, [*named, more]) if more is not None else second_line_for_nobody(pyrage.encrypt(SECRET, named))
+    replace_files(world.run, {"signatures.json.age": data})
+    assert main(["verify", str(world.run)]) == 4
+    assert "signatures.json.age is encrypted to 3 recipients, and the recipe names 2" in capsys.readouterr().err
 
 
 def test_purged_it_cannot_be_opened_and_the_run_is_verified(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -234,6 +234,28 @@ def test_a_signature_belongs_to_one_change(made: tuple[Path, Path], alice: Path,
     assert main(["verify", str(run), "--key", public(alice)]) == 4
 
 
+@pytest.mark.parametrize("whose", ["mallory's", "of the other change", "drawn"])
+def test_a_signature_in_the_name_of_another(whose: str, made: tuple[Path, Path], alice: Path, mallory: Path) -> None:
+    """The right statement about the right files, the id of the right key, and bytes that this key never signed for it."""
+    listed = [json.loads((folder / ATTESTATION).read_bytes()) for folder in made]
+    own, stolen = listed[0][0]["signatures"][0]["keyid"], [one[0]["signatures"][0]["sig"] for one in listed]
+    for place, folder in enumerate(made):
+        if whose == "mallory's":
+            (folder / ATTESTATION).unlink()
+            assert sign(folder, mallory) == 0
+            sig = json.loads((folder / ATTESTATION).read_bytes())[0]["signatures"][0]["sig"]
+        else:
+            sig = stolen[1 - place] if whose == "of the other change" else base64.b64encode(random.Random(place).randbytes(64)).decode()
+        document = [{**listed[place][0], "signatures": [{"keyid": own, "sig": sig}]}]
+        (folder / ATTESTATION).write_bytes(canonical_json(document))
+        assert outcome(folder) == "verified in part"  # nobody checked
+        found = verify_change(folder, read_trust((Path(public(alice)),)))
+        assert found.outcome == "altered"
+        assert any("a signature is not that of the key 'alice'" in line for line in found.problems)
+        (folder / ATTESTATION).write_bytes(canonical_json(listed[place]))
+        assert outcome(folder, read_trust((Path(public(alice)),))) == "verified"
+
+
 def test_what_is_signed_is_the_record_and_every_file(made: tuple[Path, Path]) -> None:
     for folder in made:
         (envelope,) = json.loads((folder / ATTESTATION).read_text())

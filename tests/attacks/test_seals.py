@@ -15,9 +15,12 @@ pytest.importorskip("securesystemslib", reason="the extra 'sign' is not installe
 pytest.importorskip("rfc3161_client", reason="the extra 'sign' is not installed")
 
 from released_packs import edit
-from signers import Authority, name_seal, refused, seal_run
+from signers import PASSPHRASE, Authority, make_key, name_seal, public, refused, seal_run, sign
 
+from proxyaudit.attestation.keys import read_signer
+from proxyaudit.attestation.sealing import write_seal
 from proxyaudit.cli.main import main
+from proxyaudit.evidence.manifest import ATTESTATION
 from proxyaudit.evidence.pack import EvidencePack, read_pack
 from proxyaudit.publication import publish
 
@@ -106,6 +109,27 @@ def test_a_changed_seal_is_found(name: str, sealed: Path, capsys: Told) -> None:
     edit(sealed, lambda d: change(d["seal"]), "environment.json")
     assert pack.environment != json.loads((sealed / "environment.json").read_bytes())
     refused(capsys, ["verify", str(sealed)], 4, reason)
+
+
+@pytest.mark.parametrize("whose", ["mallory's", "of another seal", "drawn"])
+def test_a_seal_that_is_signed_in_the_name_of_another_is_found(
+    whose: str, today: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    monkeypatch.setenv("PROXYAUDIT_KEY_PASSPHRASE", PASSPHRASE)
+    alice, mallory, plan = make_key(tmp_path), make_key(tmp_path, "mallory"), read_pack(today).plan
+    for name, key, policy in (("my", alice, None), ("hers", mallory, None), ("other", alice, "0" * 64)):
+        write_seal(tmp_path / f"{name}.seal", plan, policy, read_signer(key, PASSPHRASE))
+    made = {name: json.loads((tmp_path / f"{name}.seal.dsse.json").read_bytes()) for name in ("my", "hers", "other")}
+    name_seal(today, tmp_path / "my.seal")
+    assert sign(today, alice) == 0
+    assert main(["verify", str(today), "--key", public(alice)]) == 0
+    assert "by its maker's word, signed by 'alice'" in capsys.readouterr().out
+    stolen = {"mallory's": made["hers"], "of another seal": made["other"]}.get(whose, {"signatures": [{"sig": "A" * 86 + "=="}]})
+    forged = {**made["my"], "signatures": [{**made["my"]["signatures"][0], "sig": stolen["signatures"][0]["sig"]}]}
+    edit(today, lambda d: d["seal"].update(envelope=forged), "environment.json")
+    (today / ATTESTATION).unlink()
+    assert sign(today, alice) == 0  # nobody asks who signed the seal, and the run itself is what is signed
+    refused(capsys, ["verify", str(today), "--key", public(alice)], 4, "the signature of the seal is not that of the key 'alice'")
 
 
 def test_spoilt_seal_files(sealed: Path, tmp_path: Path, capsys: Told) -> None:

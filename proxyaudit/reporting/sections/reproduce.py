@@ -18,6 +18,8 @@ _AGAIN_BARE = (
     f"With the same files (their digests are below), versions and auditor's secret ({VARIABLE}) the command below gives the same "
     "evidence.json, byte for byte."
 )
+# The page is not changed by what comes later: a signature of it would be lost.
+_PURGED = "where purge.json lies beside this page, it says which files with rows were deleted and when; 'proxyaudit verify' checks it"
 _READ = {
     "native": "categories and missing values as such (encoding: native)",
     "one_hot": "a column for each category, and medians for missing numbers (encoding: one_hot)",
@@ -32,6 +34,7 @@ def reproduce(report: Report) -> Section:
     pairs = [
         ("Plan digest", run.plan_digest),
         ("Sealed beforehand", seal_words(pack)),
+        ("Rows deleted", _PURGED),
         ("Root seed", str(run.seed)),
         ("Versions", versions),
     ]

@@ -147,7 +147,7 @@ def probe(
         return Audit(None, pack)
     folder = Path(out) / name / pack.plan["run_id"]
     with Cache(cache_folder(), pack.plan["run_id"]).hold(folder):
-        publish(pack, folder)
+        pack = publish(pack, folder)
     return Audit(folder, pack)
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from proxyaudit.access.age import encrypted
 from proxyaudit.cache import Cache, cache_folder
+from proxyaudit.controls.claims import with_controls
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.changes import CHANGE_FILE, CHANGE_PAGE, ChangeRecord
@@ -41,7 +42,7 @@ def run_once(
             pack = make(cache)
         finally:
             cache.sweep()
-        publish(pack, folder)
+        pack = publish(pack, folder)
     return folder, pack, False
 
 
@@ -102,10 +103,15 @@ def write_record(folder: Path, record: ChangeRecord) -> None:
     write_file(folder / CHANGE_PAGE, render_change(record).encode("utf-8", "replace"))
 
 
-def publish(pack: EvidencePack, folder: Path, restricted: Mapping[str, bytes] | None = None) -> None:
-    """Write a run folder with both reports, and restricted files where there are any: encrypted, if the recipe says to whom."""
+def publish(pack: EvidencePack, folder: Path, restricted: Mapping[str, bytes] | None = None) -> EvidencePack:
+    """Write a run folder with both reports, and restricted files where there are any: encrypted, if the recipe says to whom.
+
+    Returns the pack as it was written: with the clauses that its findings support evidence for.
+    """
+    pack = with_controls(pack)
     files = dict(restricted or {})
     if recipients := named_recipients(pack.recipe):
         sums = {ROW_SUMS: save({name: pack.row_sums[name] for name in sorted(pack.row_sums)})} if pack.row_sums else {}
         files = encrypted(files | sums, recipients)
     write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=files)
+    return pack

@@ -155,6 +155,11 @@ class Finding(_Frozen):
     decided_by: tuple[str, ...] = Field(default=(), description="Ids of the estimates that decided.")
     would_settle: str | None = Field(default=None, description="What would settle an unknown.")
     control_refs: tuple[str, ...] = ()
+    controls_supported: tuple[str, ...] | None = Field(
+        default=None,
+        description="What the finding supports evidence for: clauses (framework.clause) of the frameworks that came with the code, "
+        "without what rests on a seal. Null in packs made before they were told.",
+    )
 
 
 class NotTested(_Frozen):

@@ -1,10 +1,20 @@
 """What the findings of a run support evidence for, clause by clause. Pure: pack and frameworks in, answers out; no law is decided here."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from proxyaudit.controls.framework import CheckNeed, Clause, Condition, EstimateNeed, FindingNeed, Framework, Support, comes_along
+from proxyaudit.controls.framework import (
+    CheckNeed,
+    Clause,
+    Condition,
+    EstimateNeed,
+    FindingNeed,
+    Framework,
+    Support,
+    comes_along,
+    shipped_frameworks,
+)
 from proxyaudit.estimates.scope import entries, mapping, read_scope
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.seal import deviations, named_seal
@@ -96,7 +106,7 @@ def _supported_dict(one: Supported) -> dict[str, Any]:
 class _Facts:
     """What the rules look at."""
 
-    def __init__(self, pack: EvidencePack) -> None:
+    def __init__(self, pack: EvidencePack, *, seals: bool) -> None:
         scope = read_scope(pack.plan, pack.recipe, pack.environment)
         self.evidence = pack.evidence
         self.kinds = {str(one.get("name")): str(one.get("kind")) for one in entries(pack.plan, "regimes")}
@@ -107,7 +117,7 @@ class _Facts:
         reads = "text" if mapping(pack.recipe, "data").get("text") else "table"
         self.reads = {"outputs": reads, "prompts": "text"}.get(scope.surface, "")
         named = named_seal(pack.environment)
-        self.sealed = named is not None and not deviations(named, pack.plan, pack.environment.get("started"))
+        self.sealed = seals and named is not None and not deviations(named, pack.plan, pack.environment.get("started"))
         # Both go into the digest that names the run; what else environment.json says, nothing vouches for.
         self.documents: dict[str, Mapping[str, Any]] = {"plan": pack.plan, "recipe": pack.recipe}
         # What belongs to a reference (placebos, the untrained network) says nothing by itself.
@@ -130,9 +140,9 @@ def _by_pair(found: Iterable[tuple[str | None, str, Any]]) -> dict[tuple[str | N
     return pairs
 
 
-def claims(pack: EvidencePack, frameworks: Sequence[Framework]) -> tuple[FrameworkClaims, ...]:
-    """What a run supports evidence for, of each framework."""
-    facts = _Facts(pack)
+def claims(pack: EvidencePack, frameworks: Sequence[Framework], *, seals: bool = True) -> tuple[FrameworkClaims, ...]:
+    """What a run supports evidence for, of each framework; without ``seals`` as if nothing had been sealed."""
+    facts = _Facts(pack, seals=seals)
     return tuple(_of_framework(framework, facts) for framework in frameworks)
 
 
@@ -145,6 +155,19 @@ def controls_supported(pack: EvidencePack, found: Sequence[FrameworkClaims]) -> 
                 told[about.attribute, about.regime][f"{one.framework.name}.{clause.id}"] = None
     about_all = ((f, told[f.attribute, f.regime]) for f in pack.evidence.findings)
     return [{**_about(f)._asdict(), "controls_supported": list(clauses)} for f, clauses in about_all]
+
+
+def with_controls(pack: EvidencePack) -> EvidencePack:
+    """The pack with the clauses of the frameworks that come along in its findings.
+
+    A seal is named in environment.json, on which no byte of evidence.json may hang: what rests on one is left to ``controls``.
+    """
+    told = controls_supported(pack, claims(pack, shipped_frameworks(), seals=False))
+    findings = (
+        f.model_copy(update={"controls_supported": tuple(one["controls_supported"])})
+        for f, one in zip(pack.evidence.findings, told, strict=True)
+    )
+    return replace(pack, evidence=pack.evidence.model_copy(update={"findings": tuple(findings)}))
 
 
 def _of_framework(framework: Framework, facts: _Facts) -> FrameworkClaims:

@@ -69,7 +69,7 @@ FIELDS: Final[dict[str, tuple[Tier, str]]] = {
     "Finding": (
         "public",
         "attribute role regime verdict at_least encoding use recoverable mechanisms basis origin change training retention "
-        "cures sentence decided_by would_settle control_refs",
+        "cures sentence decided_by would_settle control_refs controls_supported",
     ),
     "NotTested": ("public", "what why"),
     "RunInfo": ("public", "id name status plan_digest versions seed input_encoding"),

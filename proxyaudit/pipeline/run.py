@@ -149,5 +149,5 @@ def _publish(folder: Path, found: Settled, started: float) -> RunResult:
     more |= dict(run.beside or {}) | ({"made_anew": found.spoilt} if found.spoilt else {})
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
-    publish(EvidencePack(evidence, plan, recipe, environment, arrays, row_parts(ledger)), folder, signatures)
-    return RunResult(folder, evidence.run.status, evidence, reused=False)
+    pack = publish(EvidencePack(evidence, plan, recipe, environment, arrays, row_parts(ledger)), folder, signatures)
+    return RunResult(folder, evidence.run.status, pack.evidence, reused=False)

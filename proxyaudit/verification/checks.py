@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from proxyaudit.controls.claims import with_controls
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
@@ -20,6 +21,7 @@ from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Findin
 # Written beside the digest, not part of it.
 _BESIDE = ("digest", "run_id", "code", "estimated_minutes")
 _WORDS = ("sentence", "would_settle")
+_CLAUSES = "controls_supported"  # told by the frameworks, not by what is concluded
 _MADE_1_0 = ("0.1.0",)  # versions of proxyaudit that wrote schema 1.0
 # What every finding on models rests on, by channel and measure; at the sites that the plan names.
 _AT_VERDICT_SITES = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"), ("beyond", "leak_nonlinear"), ("used", None))
@@ -307,7 +309,7 @@ def finding_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
         if (finding.attribute, finding.regime) not in made:
             continue
         said, concluded = _fields(finding), _fields(made[finding.attribute, finding.regime])
-        for key in said.keys() - _untold(pack):
+        for key in said.keys() - _untold(pack) - {_CLAUSES}:
             # Schema 1.0 called relayed what had nothing to be compared with.
             older = pack.evidence.schema_version != SCHEMA_VERSION and key.startswith("origin.")
             if older and (said[key], concluded[key]) == ("relayed", "unknown"):
@@ -332,14 +334,22 @@ def sentence_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
             yield f"{_where(finding)}: what would settle it is not what its numbers give"
 
 
+def clause_problems(pack: EvidencePack) -> Iterator[str]:
+    """Findings that name other clauses than they support evidence for, of packs that name any."""
+    for told, made in zip(pack.evidence.findings, with_controls(pack).evidence.findings, strict=True):
+        if told.controls_supported not in (None, made.controls_supported):
+            yield f"{_where(told)}: the clauses that it names are not those that it supports evidence for"
+
+
 def reworded(pack: EvidencePack) -> EvidencePack:
-    """The pack with every sentence as this version words it."""
+    """The pack with every sentence as this version words it, and the clauses that it names, if it names any."""
     made = _concluded(pack, read_scope(pack.plan, pack.recipe, pack.environment))
     findings = []
     for finding in pack.evidence.findings:
         fresh = made.get((finding.attribute, finding.regime), finding)
         findings.append(finding.model_copy(update={name: getattr(fresh, name) for name in _WORDS}))
-    return replace(pack, evidence=pack.evidence.model_copy(update={"findings": tuple(findings)}))
+    fresh_pack = replace(pack, evidence=pack.evidence.model_copy(update={"findings": tuple(findings)}))
+    return fresh_pack if all(finding.controls_supported is None for finding in findings) else with_controls(fresh_pack)
 
 
 def _concluded(pack: EvidencePack, scope: Scope) -> dict[tuple[str, str], Finding]:

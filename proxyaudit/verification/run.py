@@ -128,7 +128,17 @@ def _pack_checks(pack: EvidencePack, name: str) -> list[Check]:
     checks.append(Check("verdicts", f"{len(evidence.findings)} concluded again", verdicts))
     if evidence.schema_version != SCHEMA_VERSION:
         checks.append(Check(_OLDER, f"schema {evidence.schema_version} says less than {SCHEMA_VERSION}: {_LOOSELY}", skipped=True))
-    return [*checks, _word_check(pack, scope)]
+    return [*checks, *_clause_checks(pack), _word_check(pack, scope)]
+
+
+def _clause_checks(pack: EvidencePack) -> list[Check]:
+    """Clauses that findings name; frameworks change, and those of another version are no fault."""
+    if all(finding.controls_supported is None for finding in pack.evidence.findings):
+        return []
+    wrong = list(again.clause_problems(pack))
+    if wrong and not again.same_code(pack):
+        return [Check("clauses", f"{_OTHER_VERSION.format('them')}; 'proxyaudit controls' tells those of this one", skipped=True)]
+    return [Check("clauses", "told again by the frameworks that come along", wrong)]
 
 
 def _word_check(pack: EvidencePack, scope: Scope) -> Check:
@@ -178,7 +188,7 @@ def read_verified(
             mend = "use an untouched copy, or name the keys of those who signed it"
         raise IntegrityError(f"{located(found.problems[0], path)}; {mend}")
     skipped = {check.name: f"{check.name} ({check.detail})" for check in found.checks if check.state == "skipped"}
-    if strict and (unknown := {name: told for name, told in skipped.items() if name not in ("sentences", *UNCHECKED)}):
+    if strict and (unknown := {name: told for name, told in skipped.items() if name not in ("sentences", "clauses", *UNCHECKED)}):
         mend = "'proxyaudit report' makes the pages again" if set(unknown) == {"reports"} else "run the recipe again"
         raise IntegrityError(f"this takes a run that is verified, and it is in part only: {'; '.join(unknown.values())} [{path}]; {mend}")
     if skipped and notes is not None:

@@ -80,7 +80,7 @@ class NumericPart:
         if self.codes is not None:
             return _place_of(self.codes, column)
         values = column.to_numpy(dtype=np.float64)
-        return in_single(values, self.splits, self.name) if self.native == "raw" else np.asarray((values - self.mean) / self.scale)
+        return in_single(values, self.splits, self.name).astype(np.float64) if self.native == "raw" else (values - self.mean) / self.scale
 
 
 @dataclass(frozen=True)

@@ -246,9 +246,9 @@ def _place_of(name: str, at: str) -> str:
     if _LENS.fullmatch(name):
         return ""
     if found := _MODULE.fullmatch(name):
-        layer = f"layer{int(found[1])}"
+        whole = f"layer{int(found[1])}"
         # What parts are called differs from model to model: of them the layer alone is compared.
-        return layer if found[2] is None else at if at.startswith(f"{layer}.") else ""
+        return whole if found[2] is None else at if at.startswith(f"{whole}.") else ""
     return at
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from proxyaudit.arrays import Floats, Singles
 from proxyaudit.data.columns import MISSING, OTHER, Column, ColumnKind
 from proxyaudit.data.faults import Faults
+from proxyaudit.data.precision import in_single
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people, count_words, share_words
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
@@ -51,6 +52,7 @@ class NumericPart:
     missing: float = 0.0  # share of the training rows
     native: Native = ""
     codes: tuple[float, ...] | None = None  # values that a model's codes stand for; ``None`` where it reads the number itself
+    splits: tuple[float, ...] = ()  # of given models that compare in double precision, sorted
 
     def unseen(self, column: Column) -> tuple[float, float]:
         """Shares of rows that hold what training never showed (no number can), and gaps beyond those of the training rows."""
@@ -78,7 +80,7 @@ class NumericPart:
         if self.codes is not None:
             return _place_of(self.codes, column)
         values = column.to_numpy(dtype=np.float64)
-        return values if self.native == "raw" else np.asarray((values - self.mean) / self.scale)
+        return in_single(values, self.splits, self.name).astype(np.float64) if self.native == "raw" else (values - self.mean) / self.scale
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class PlainPart:
 
     name: str
     suffixes: tuple[str, ...] = ("",)
+    splits: tuple[float, ...] = ()  # as those of :class:`NumericPart`
 
     def unseen(self, column: Column) -> tuple[float, float]:
         """Nothing: gaps are refused when the column is written."""
@@ -152,7 +155,7 @@ class PlainPart:
             rows = f"in {count_words(int(bad.sum()))} rows"
             what = f"column '{self.name}' has missing or too large values {rows}, which encode: none cannot hand to the model"
             raise InputError(what, mend=_FILL)
-        out[:, 0] = values
+        out[:, 0] = in_single(values, self.splits, self.name)
 
 
 Part = NumericPart | CategoricalPart | PlainPart
@@ -192,6 +195,11 @@ class Encoder:
         """The same for a model whose codes stand for these values, by column; ``None`` where it reads a number as it is."""
         parts = [part if found is None else part.coded(found) for part, found in zip(self.parts, codes, strict=True)]
         return replace(self, parts=tuple(parts))
+
+    def with_splits(self, splits: Sequence[tuple[float, ...]]) -> "Encoder":
+        """The same for given models that split columns of numbers there, by column."""
+        pairs = zip(self.parts, splits, strict=True)
+        return replace(self, parts=tuple(part if isinstance(part, CategoricalPart) else replace(part, splits=own) for part, own in pairs))
 
     def transform(self, frame: pd.DataFrame) -> Singles:
         """Encode coerced rows as ``(n, p)`` float32, as the model reads them.

@@ -124,6 +124,8 @@ def _settings(said: Mapping[str, Any], where: str) -> Any:
     start = said.get("init_lora_weights", True)
     if odd is None and start not in (True, False, "gaussian"):
         odd = "init_lora_weights"
+    if unsaid := next((key for key in ("r", "lora_alpha") if key in said and said[key] is None), None):
+        raise InputError(f"the adapter does not say its '{unsaid}'", where=where, mend=f"save it again with peft, {MERGE}")
     if odd is not None and not (odd == "init_lora_weights" and start in (True, False, "gaussian")):
         what = f"the adapter sets '{odd[:40]}', which is not read in this version"
         raise InputError(what, where=where, mend=f"take an adapter without it, {MERGE}")

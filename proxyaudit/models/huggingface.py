@@ -170,18 +170,27 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
 class Tokenizer:
     """A model's own tokenizer: texts to token numbers, special tokens included, and what single tokens stand for."""
 
-    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Span] | None = None) -> None:
-        """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
-        self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
+    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Span] | None = None, embedded: int | None = None) -> None:
+        """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions.
+
+        ``embedded`` is the number of tokens that the model knows, where it is told.
+        """
+        self._inner, self._width, self._patterns, self._embedded = inner, width, dict(patterns or {}), embedded
         self.special: tuple[int, ...] = tuple(sorted(inner.all_special_ids))  # of the start, the end, what is unknown, ...
         self.unknown: int | None = inner.unk_token_id  # of what the tokenizer does not know, if there is one of its own
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
-        """Token numbers of each text."""
+        """Token numbers of each text. Raises ``InputError``: the model has no embedding for one of them."""
         if not texts:
             return []
         asked = {"truncation": True, "max_length": self._width, "return_attention_mask": False}
         found = self._inner(texts, **asked, return_offsets_mapping=bool(self._patterns))
+        largest = max((max(row, default=0) for row in found["input_ids"]), default=0)
+        if self._embedded is not None and largest >= self._embedded:
+            name = str(self._inner.decode([largest])).strip()[:40]
+            what = f"the tokenizer writes '{name}' as token {largest}, and the model has embeddings for {self._embedded}"
+            mend = "take the tokenizer that belongs to it, or save it after model.resize_token_embeddings(len(tokenizer))"
+            raise InputError(what, where="model", mend=mend)
         if not self._patterns:
             return found["input_ids"]  # type: ignore[no-any-return]
         return [_marked(*one, self._patterns.values()) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
@@ -194,13 +203,24 @@ class Tokenizer:
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     """The model's own tokenizer, cut to ``max_length``. Raises ``InputError``: there is none, or it cannot mark the spans named."""
     place, file = locate(spec, base)
+    adapted = adapter_base(spec, place, base)
     with loading(place, "the tokenizer", mend=MEND):
-        tokenizer = load_tokenizer(place, fetch_options(spec, file, adapter_base(spec, place, base)))
+        tokenizer = load_tokenizer(place, fetch_options(spec, file, adapted))
     patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
         raise InputError("this tokenizer cannot mark spans", where=f"model.path '{spec.path}'", mend=mend)
-    return Tokenizer(tokenizer, spec.max_length, patterns)
+    return Tokenizer(tokenizer, spec.max_length, patterns, _embedded(spec, str(adapted or place), file))
+
+
+def _embedded(spec: HuggingFaceSpec, place: str, file: str | None) -> int | None:
+    """Number of tokens that a model has embeddings for, as its config says; ``None`` of a GGUF file, which brings its own tokenizer."""
+    if file is not None or spec.trust_remote_code:
+        return None
+    with loading(place, "the model's configuration", mend=MEND):
+        config = import_transformers().AutoConfig.from_pretrained(place, **fetch_options(spec, None)).get_text_config()
+    size = getattr(config, "vocab_size", None)
+    return size if isinstance(size, int) else None
 
 
 def _marked(text: str, ids: list[int], places: list[tuple[int, int]], spans: Iterable[Span]) -> list[float]:

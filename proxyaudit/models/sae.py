@@ -25,7 +25,10 @@ from proxyaudit.recipe.circuits import SaeSpec
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 ARCHITECTURES = ("standard", "topk", "jumprelu")
 _NORMS = ("none", "layer_norm", "constant_norm_rescale")
-_HOOK = re.compile(r"blocks\.(\d{1,3})\.(?:hook_(resid_pre|resid_post|attn_out|mlp_out)|(?:attn|mlp)\.hook_out)")  # TransformerLens
+_LENS = re.compile(r"(?:blocks\.\d+|ln_final|unembed)\..+|hook_\w+")  # whatever TransformerLens calls a place
+_HOOK = re.compile(r"blocks\.(\d{1,3})\.(?:hook_(resid_pre|resid_post|attn_out|mlp_out)|(?:attn|mlp)\.hook_out)")  # those read here
+_MODULE = re.compile(r"(?:[a-z_]\w*\.)*(?:layers?|h|blocks)\.(\d{1,3})(\.[\w.]+)?")  # as transformers calls a layer, or a part of one
+_SCALED = "scaling_factor"  # of the outputs: versions before 6 wrote ones
 _MOST_CONFIG = 2**20
 _MEND = "take one of architecture standard, topk or jumprelu as SAELens saves it"
 
@@ -130,7 +133,15 @@ def _loaded(folder: str, at: str, fingerprint: str) -> SparseAutoencoder:
     missing = [name for name in wanted if name not in tensors]
     if missing:
         raise InputError(f"{WEIGHTS} holds no {missing[0]}", where=where, mend=_MEND)
+    # SAELens refuses them too: they are of another architecture than the configuration says.
+    if odd := sorted(tensors.keys() - {*wanted, _SCALED}):
+        what = f"{WEIGHTS} holds '{odd[0][:60]}', which autoencoders of architecture '{architecture}' do not have"
+        raise InputError(what, where=where, mend=f"write the architecture that it was trained with into {CONFIG}")
     d, m = (int(size) for size in tensors["W_enc"].shape) if tensors["W_enc"].ndim == 2 else (0, 0)
+    for key, size in (("d_in", d), ("d_sae", m)):
+        if config.get(key, size) != size:
+            what = f"{CONFIG} says {key}: {str(config[key])[:40]}, and W_enc has shape {tuple(tensors['W_enc'].shape)}"
+            raise InputError(what, where=where, mend="take weights and configuration of one autoencoder")
     shapes = {"W_enc": (d, m), "b_enc": (m,), "W_dec": (m, d), "b_dec": (d,), "threshold": (m,)}
     for name in wanted:
         if tuple(tensors[name].shape) != shapes[name] or not min(d, m):
@@ -142,9 +153,9 @@ def _loaded(folder: str, at: str, fingerprint: str) -> SparseAutoencoder:
         what = f"W_dec has {int(silent.sum())} rows of zeros, and latents are told by the norm of what they write"
         raise InputError(what, where=where, mend="leave latents that write nothing out of every tensor, and save it again")
     _check_hook(config, at, where)
-    scaling = tensors.get("scaling_factor")
+    scaling = tensors.get(_SCALED)
     if scaling is not None and not bool(torch.allclose(scaling, torch.ones_like(scaling))):
-        raise InputError("its outputs are scaled by a 'scaling_factor', which is not read", where=where, mend=_MEND)
+        raise InputError(f"its outputs are scaled by a '{_SCALED}', which is not read", where=where, mend=_MEND)
     return SparseAutoencoder(
         at,
         Path(folder).name,
@@ -185,8 +196,13 @@ def _architecture(config: dict[str, Any], where: str) -> str:
     if norm not in _NORMS:
         mend = "fold the scaling into the weights (fold_activation_norm_scaling_factor) and save it again"
         raise InputError(f"its inputs are normalised by '{norm[:40]}', which is not in the file", where=where, mend=mend)
-    if shape != "none" or any("hook_z" in name for name in _hooks(config)):
+    if shape != "none" or any("hook_z" in name for name in _said(config, "hook_name", "hook_point")):
         raise InputError("it reads single heads ('hook_z'), which is not read", where=where, mend="take one of a layer's output")
+    if heads := _said(config, "hook_head_index", "hook_point_head_index"):
+        raise InputError(f"it reads head {heads[0]} alone, which is not read", where=where, mend="take one of a layer's output")
+    if any(isinstance(held, dict) and held.get("center_writing_weights") for held in _held(config, "model_from_pretrained_kwargs")):
+        what = "it was trained on weights that TransformerLens centred (center_writing_weights), and this model's are as they are"
+        raise InputError(what, where=where, mend="take one that was trained on the model as it is (from_pretrained_no_processing)")
     return found
 
 
@@ -198,24 +214,42 @@ def _flag(config: dict[str, Any], key: str, default: bool, where: str) -> bool:
     return found
 
 
-def _hooks(config: dict[str, Any]) -> list[str]:
-    """The places that a configuration names, wherever a version of SAELens writes them."""
-    held = [one for one in (config, config.get("metadata")) if isinstance(one, dict)]
-    return [str(name)[:80] for one in held for key in ("hook_name", "hook_point") if (name := one.get(key))]
+def _held(config: dict[str, Any], *keys: str) -> list[Any]:
+    """What a configuration says under keys, wherever a version of SAELens writes them; nothing where it says null."""
+    places = [one for one in (config, config.get("metadata")) if isinstance(one, dict)]
+    return [found for one in places for key in keys if (found := one.get(key)) is not None]
+
+
+def _said(config: dict[str, Any], *keys: str) -> list[str]:
+    return [str(found)[:80] for found in _held(config, *keys) if found != ""]
 
 
 def _check_hook(config: dict[str, Any], at: str, where: str) -> None:
-    """Refuse an autoencoder whose own configuration names another place; names of other libraries tell nothing."""
-    for name in _hooks(config):
-        found = _HOOK.fullmatch(name)
-        if found is None:
+    """Refuse an autoencoder whose own configuration names another place; names that stand for no place here tell nothing."""
+    for name in _said(config, "hook_name", "hook_point"):
+        found = _place_of(name, at)
+        if found == at:
             continue
+        mend = "take the autoencoder of that place"
+        if found:
+            mend = f"write 'at: {found.replace('layer', 'layer.', 1)}', or {mend}"
+        raise InputError(f"{CONFIG} names the place '{name}', which is not '{at}'", where=where, mend=mend)
+
+
+def _place_of(name: str, at: str) -> str:
+    """What a place that a configuration names is called here; empty where no place here is it, ``at`` where the name tells nothing."""
+    if found := _HOOK.fullmatch(name):
         layer, kind = int(found[1]), found[2] or ("attn_out" if ".attn." in name else "mlp_out")
         before = f"layer{layer - 1}" if layer else "embeddings"
         place = {"resid_pre": before, "resid_post": f"layer{layer}", "attn_out": f"layer{layer}.attention", "mlp_out": f"layer{layer}.mlp"}
-        if place[kind] != at:
-            mend = f"write 'at: {place[kind].replace('layer', 'layer.', 1)}', or take the autoencoder of that place"
-            raise InputError(f"{CONFIG} names the place '{name}', which is not '{at}'", where=where, mend=mend)
+        return place[kind]
+    if _LENS.fullmatch(name):
+        return ""
+    if found := _MODULE.fullmatch(name):
+        whole = f"layer{int(found[1])}"
+        # What parts are called differs from model to model: of them the layer alone is compared.
+        return whole if found[2] is None else at if at.startswith(f"{whole}.") else ""
+    return at
 
 
 def _k(config: dict[str, Any], m: int, where: str) -> int:
@@ -233,6 +267,8 @@ def _tensors(path: Path, where: str) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())[:120]
         raise InputError(f"{WEIGHTS} cannot be read ({line})", where=where, mend="copy it again") from None
-    if unreal := next((name for name, tensor in found.items() if tensor.is_complex()), None):
-        raise InputError(f"{unreal} holds complex numbers", where=where, mend=_MEND)
+    for name, tensor in found.items():
+        if not tensor.is_floating_point():
+            kind = "complex numbers" if tensor.is_complex() else f"{str(tensor.dtype).removeprefix('torch.')}, not fractions"
+            raise InputError(f"{name[:60]} holds {kind}", where=where, mend="save the autoencoder in floating point")
     return {name: tensor.to(torch.float32) for name, tensor in found.items()}

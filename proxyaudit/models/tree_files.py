@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.encoding import NOTED, REFUSED, Encoder, Unseen
+from proxyaudit.data.encoding import NOTED, REFUSED, CategoricalPart, Encoder, Unseen
+from proxyaudit.data.precision import in_single
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.errors import InputError, safe_line
 from proxyaudit.files import read_file
@@ -71,6 +74,7 @@ def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, Dat
         check_task(found, dataset.read.task == "number", what, str(path))
         _check_classes(found.classes, dataset.classes, what, str(path))
         read.append(found)
+    dataset = _split(read, dataset)
     dataset, asked = _coded(spec, read, dataset, [(f"checkpoint of regime '{name}'", str(path)) for name, path in files])
     spec = spec.model_copy(update={"codes": asked})
     recipe = recipe.model_copy(update={"model": spec})
@@ -81,6 +85,17 @@ def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, Dat
     trees, leaves = zip(*(found.size for found in read), *([spec.size] if others else []), strict=True)
     sized = recipe.model_copy(update={"model": spec.model_copy(update={"room": (max(trees), max(leaves))})})
     return sized, dataset, _given(read, dataset)
+
+
+def _split(read: Sequence[Ensemble], dataset: Dataset) -> Dataset:
+    """The data with numbers that lie on the same side of all splits as in the table; raises as :func:`in_single`."""
+    encoder, splits = dataset.encoder, [found.splits for found in read if found.in_double]
+    if not isinstance(encoder, Encoder) or not splits:
+        return dataset
+    encoder = encoder.with_splits([tuple(sorted(set().union(*own))) for own in zip(*splits, strict=True)])
+    for name, column in ((part.name, part) for part in encoder.parts if not isinstance(part, CategoricalPart)):
+        in_single(dataset.audit[name].to_numpy(dtype=np.float64), column.splits, name)
+    return replace(dataset, encoder=encoder)
 
 
 def _coded(spec: TreeSpec, read: Sequence[Ensemble], dataset: Dataset, named: Sequence[tuple[str, str]]) -> tuple[Dataset, tuple[int, ...]]:

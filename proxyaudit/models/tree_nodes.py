@@ -80,12 +80,24 @@ class Ensemble:
     is_number: bool = False  # whether the trees add up to a number, and ``predict`` gives it ``(n, 1)``
     levels: tuple[tuple[Any, ...] | None, ...] = ()  # by column: what its codes stand for; ``None`` where it is read as it is
     hashed: bool = False  # levels are the library's own hashes of them
+    in_double: bool = False  # the library compares what it reads in double precision, and not in single
 
     @property
     def codes(self) -> frozenset[int]:
         """Numbers of the columns that splits ask for categories."""
         asked = [tree.feature_m[tree.by_category_m] for tree in self.trees if tree.by_category_m is not None]
         return frozenset(int(column) for part in asked for column in part)
+
+    @property
+    def splits(self) -> tuple[tuple[float, ...], ...]:
+        """Where columns are split, by column and sorted; nothing where the library itself rounds what it reads, as the audit does."""
+        columns, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+        for tree in self.trees if self.in_double else ():
+            asks = tree.left_m >= 0 if tree.by_category_m is None else (tree.left_m >= 0) & ~tree.by_category_m
+            columns.append(tree.feature_m[asks])
+            places.append(tree.threshold_m[asks])
+        column, place = np.concatenate(columns), np.concatenate(places)
+        return tuple(tuple(np.unique(place[column == number]).tolist()) for number in range(self.n_inputs))
 
     def scaled(self, mean: float, sd: float) -> "Ensemble":
         """The same in standard deviations from a mean."""

@@ -130,7 +130,7 @@ def _older(folder: Path) -> None:
 def _without_later_fields(document: Document) -> None:
     later = {"measure", "subject", "reference_for", "shown_by", "rows_needed", "remedy", "bound", "next_model"}
     document["estimates"] = [{key: value for key, value in e.items() if key not in later} for e in document["estimates"]]
-    trained = {"training", "cures"}
+    trained = {"training", "cures", "controls_supported"}
     document["findings"] = [{key: value for key, value in f.items() if key not in trained} for f in document["findings"]]
     document["controls"] = [{key: value for key, value in c.items() if key != "figures"} for c in document["controls"]]
 

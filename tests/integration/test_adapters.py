@@ -168,6 +168,9 @@ def test_a_base_is_found_where_the_recipe_says(root: Path, tmp_path_factory: pyt
         ("body", {"base_model_name_or_path": lambda _: "someone/on-a-hub"}, "'on-a-hub' is no folder here"),
         ("body", {"target_modules": lambda _: ["query"]}, "holds tensor"),
         ("body", {"r": lambda _: 2}, "size mismatch"),
+        ("body", {"r": lambda _: 0}, "positive integer"),
+        ("body", {"r": lambda _: None}, "does not say its 'r'"),
+        ("body", {"lora_alpha": lambda _: None}, "does not say its 'lora_alpha'"),
         ("v1", {"base_model_name_or_path": lambda _: "llama"}, "lack tensor 'score.weight'"),
     ],
 )

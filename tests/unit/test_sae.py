@@ -91,7 +91,9 @@ def test_latents_and_reconstruction_are_those_of_the_formulas(tmp_path: Path, co
     np.testing.assert_allclose((alone + empty).numpy(), written, atol=1e-4)
 
 
-@pytest.mark.parametrize("hook", ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre", "bert.encoder.layer.5", ""])
+@pytest.mark.parametrize(
+    "hook", ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre", "bert.encoder.layer.1", "model.layers.1", "mine", ""]
+)
 def test_a_hook_that_is_the_place_or_that_nobody_knows_is_no_fault(tmp_path: Path, hook: str) -> None:
     config = {"architecture": "standard", "metadata": {"hook_name": hook}}
     assert load_sae(save(tmp_path / "s", config, tensors()), tmp_path).at == "layer1"
@@ -128,6 +130,24 @@ FAULTS: list[tuple[dict[str, Any], dict[str, torch.Tensor], str]] = [
     ({"architecture": "standard", "hook_point": "blocks.1.hook_resid_pre"}, tensors(), "write 'at: layer.0'"),
     ({"architecture": "standard", "metadata": {"hook_name": "blocks.1.hook_mlp_out"}}, tensors(), "write 'at: layer.1.mlp'"),
     ({"architecture": "standard", "metadata": {"hook_name": "blocks.1.attn.hook_z"}}, tensors(), "hook_z"),
+    # Places that no place here is, and layers as transformers calls them.
+    ({"architecture": "standard", "hook_name": "blocks.1.hook_resid_mid"}, tensors(), "names the place 'blocks.1.hook_resid_mid'"),
+    ({"architecture": "standard", "hook_name": "blocks.1.mlp.hook_post"}, tensors(), "names the place 'blocks.1.mlp.hook_post'"),
+    ({"architecture": "standard", "hook_name": "blocks.1.ln2.hook_normalized"}, tensors(), "names the place 'blocks.1.ln2"),
+    ({"architecture": "standard", "hook_name": "hook_embed"}, tensors(), "names the place 'hook_embed'"),
+    ({"architecture": "standard", "metadata": {"hook_name": "model.layers.5"}}, tensors(), "write 'at: layer.5'"),
+    ({"architecture": "standard", "metadata": {"hook_name": "bert.encoder.layer.0.output"}}, tensors(), "names the place 'bert.encoder"),
+    ({"architecture": "standard", "metadata": {"hook_name": "transformer.h.1.mlp"}}, tensors(), "names the place 'transformer.h.1.mlp'"),
+    ({"architecture": "standard", "metadata": {"hook_head_index": 3}}, tensors(), "reads head 3 alone"),
+    # Weights of another architecture, or of another autoencoder, than the configuration says.
+    ({"architecture": "standard"}, tensors(threshold=torch.ones(M)), "holds 'threshold'"),
+    ({"architecture": "standard"}, tensors(W_skip=torch.ones(D, D)), "holds 'W_skip'"),
+    ({"architecture": "topk", "k": 5}, tensors(finetuning_scaling_factor=torch.ones(M)), "holds 'finetuning_scaling_factor'"),
+    ({"architecture": "standard", "d_in": 2 * D}, tensors(), "says d_in: 32, and W_enc has shape (16, 40)"),
+    ({"architecture": "topk", "k": 5, "d_sae": M + 1}, tensors(), "says d_sae: 41"),
+    ({"architecture": "standard", "d_in": "16"}, tensors(), "says d_in: 16"),
+    ({"architecture": "standard"}, tensors() | {"W_enc": torch.ones((D, M), dtype=torch.int8)}, "W_enc holds int8"),
+    ({"architecture": "standard", "model_from_pretrained_kwargs": {"center_writing_weights": True}}, tensors(), "centred"),
 ]
 
 

@@ -65,7 +65,7 @@ def read(spec: LightGBMSpec, data: bytes) -> Ensemble:
         raise ValueError("its sigmoid is no positive number")
     names = tuple(told["feature_names"].split(" "))
     found = tuple(_tree(_keys(text), scale) for text in trees)
-    ensemble = Ensemble(found, np.zeros(columns), n_inputs, None, names, is_number=name in _NUMBERS)
+    ensemble = Ensemble(found, np.zeros(columns), n_inputs, None, names, is_number=name in _NUMBERS, in_double=True)
     return replace(ensemble, levels=_levels(blocks[2], told.get("feature_infos", "").split(), ensemble.codes))
 
 

@@ -64,7 +64,8 @@ def _taken(spec: Spec, fitted: Any) -> Ensemble:
     names = tuple(str(name) for name in getattr(fitted, "feature_names_in_", ()))
     is_number = not hasattr(fitted, "classes_")
     classes = () if is_number else tuple(str(name) for name in fitted.classes_)
-    return Ensemble(trees, baseline, int(fitted.n_features_in_), None, names, classes, is_number=is_number, levels=named)
+    ensemble = Ensemble(trees, baseline, int(fitted.n_features_in_), None, names, classes, is_number=is_number, levels=named)
+    return replace(ensemble, in_double=isinstance(spec, GradientBoostingSpec))  # forests round to single precision themselves
 
 
 def _levels(fitted: Any) -> tuple[tuple[Any, ...] | None, ...]:

@@ -20,13 +20,13 @@ from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_CONFIG
 from proxyaudit.recipe.circuits import SaeSpec
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 ARCHITECTURES = ("standard", "topk", "jumprelu")
 _NORMS = ("none", "layer_norm", "constant_norm_rescale")
 _HOOK = re.compile(r"blocks\.(\d{1,3})\.(?:hook_(resid_pre|resid_post|attn_out|mlp_out)|(?:attn|mlp)\.hook_out)")  # TransformerLens
-_MOST_CONFIG = 2**20
 _MEND = "take one of architecture standard, topk or jumprelu as SAELens saves it"
 
 
@@ -163,7 +163,7 @@ def _loaded(folder: str, at: str, fingerprint: str) -> SparseAutoencoder:
 
 def _config(path: Path, where: str) -> dict[str, Any]:
     try:
-        config = json.loads(read_file(path, _MOST_CONFIG))
+        config = json.loads(read_file(path, MOST_CONFIG))
     except (OSError, ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, safe_line
 from proxyaudit.files import read_file
 from proxyaudit.limits import MOST_TREES
 from proxyaudit.models.libraries import Unfit, refusing
@@ -62,8 +62,12 @@ def read_head(path: Path, trusted: Sequence[str], *, what: str) -> Fitted:
         raise InputError(
             f"{what} is a '{path.suffix}' file; other formats than skops can run code and are not read", where=where, mend=_SAVE
         )
+    try:
+        data = read_file(path, MOST_TREES)
+    except OSError as error:
+        raise InputError(f"{what} cannot be read ({safe_line(error)})", where=where, mend="check the path and its permissions") from None
     with refusing(what, where=where, mend=_SAVE):
-        return _taken(open_skops(read_file(path, MOST_TREES), trustable=_TRUSTABLE, trusted=trusted, save=_SAVE))
+        return _taken(open_skops(data, trustable=_TRUSTABLE, trusted=trusted, save=_SAVE))
 
 
 def _taken(model: Any) -> Fitted:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from released_packs import edit
 
-from proxyaudit import limits
+from proxyaudit import files, limits
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
@@ -29,6 +29,7 @@ from proxyaudit.limits import MOST_YAML, VARIABLE
 from proxyaudit.models import sae, tree_files
 from proxyaudit.models.kinds.gradient_boosting import GradientBoostingSpec
 from proxyaudit.models.module import model_code
+from proxyaudit.models.pipeline_head import read_head
 from proxyaudit.publication import write_restricted
 from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.recipe.recipe import load_recipe
@@ -96,6 +97,8 @@ def test_nor_is_what_stands_in_for_a_file_of_a_model(kind: str, tmp_path: Path, 
         sae._config(planted(tmp_path / "sae" / "cfg.json"), "sites.sae")
     with pytest.raises(InputError, match="cannot be read"):
         tree_files._read(GradientBoostingSpec(kind="gradient_boosting"), planted(tmp_path / "trees.skops"), what="the model")
+    with pytest.raises(InputError, match=r"the head cannot be read .*it is no plain file"):
+        read_head(planted(tmp_path / "head.skops"), (), what="the head")
     card = planted(tmp_path / "README.md")
     run = str(Path(__file__).parents[2] / "reports" / "example-text")
     assert "the card cannot be read" in said(["report", run, "--out", str(tmp_path), "--model-card", str(card)], capsys, 2)
@@ -198,9 +201,22 @@ def test_a_lock_is_taken_once_and_ends_with_its_holder(tmp_path: Path) -> None:
     hold(tmp_path / "locks" / "run").close()
 
 
-def test_two_writers_of_one_file_leave_one_of_both(tmp_path: Path) -> None:
-    for data in (b"a", b"b"):
-        write_file(tmp_path / "f", canonical_json(data.decode()))
+@pytest.mark.parametrize("moment", ["fsync", "replace", "unlink"])
+def test_two_writers_of_one_file_leave_one_of_both(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process writes the same file while this one has written, is about to put it in place, or has just done so."""
+    first, where = canonical_json("first" * 100), Path if moment != "fsync" else os
+    plain, writers = getattr(where, moment), iter(["one-1", "two-2"])
+    monkeypatch.setattr(files, "this_process", lambda: next(writers))
+
+    def beside(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(where, moment, plain)
+        write_file(tmp_path / "f", canonical_json("second"))
+        return plain(*given, **more)
+
+    monkeypatch.setattr(where, moment, beside)
+    write_file(tmp_path / "f", first)
+    assert next(writers, None) is None
+    assert (tmp_path / "f").read_bytes() == (canonical_json("second") if moment == "unlink" else first)
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 

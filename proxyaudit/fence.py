@@ -19,10 +19,10 @@ import threading
 from collections.abc import Callable, Iterator
 
 from proxyaudit.errors import InputError
-from proxyaudit.files import at_most
+from proxyaudit.limits import CODE_SECONDS, at_most
 
 SECONDS = "PROXYAUDIT_CODE_SECONDS"  # how long building a model may take where its code comes from outside
-MOST_SECONDS, _LONGEST = 300.0, 1e6
+_LONGEST = 1e6
 _GRACE = 5.0  # seconds that code which was told to end has to do so
 # By machine: its number in the kernel's audit; then numbers of the calls seccomp, socket, ptrace and process_vm_writev.
 _MACHINES = {"x86_64": (0xC000003E, 317, 41, 101, 311), "aarch64": (0xC00000B7, 277, 198, 117, 271)}
@@ -161,7 +161,7 @@ def _late(where: str, seconds: float) -> InputError:
 
 def _seconds() -> float:
     try:
-        given = float(os.environ.get(SECONDS) or MOST_SECONDS)
+        given = float(os.environ.get(SECONDS) or CODE_SECONDS)
     except ValueError:
-        given = MOST_SECONDS
-    return min(max(at_most(given if 0 < given < math.inf else MOST_SECONDS), 1), _LONGEST)
+        given = CODE_SECONDS
+    return min(max(at_most(given if 0 < given < math.inf else CODE_SECONDS), 1), _LONGEST)

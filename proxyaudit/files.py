@@ -14,14 +14,12 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
+from proxyaudit.limits import MOST_ARRAYS, MOST_JSON, MOST_PAGE, MOST_TABLE, MOST_YAML, at_most, how_to_raise
+
 TEMPORARY = ".writing-"
 _SCRATCH = "proxyaudit-"  # folders for what is needed for a moment; the number of the process follows
-LIMITS = "PROXYAUDIT_LIMITS"  # raises every limit by this factor
 _MB = 2**20
-# What is read at most of a file that somebody else may have written; the guide to limits has the table.
-MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 48 * _MB, 512 * _MB, 64 * _MB
 _NUMBER = re.compile(r"\d+")
-MOST_TABLE = 4096 * _MB  # of a table once it is expanded
 _BY_SUFFIX = {
     ".json": MOST_JSON,
     ".jsonl": MOST_JSON,
@@ -30,14 +28,6 @@ _BY_SUFFIX = {
     ".md": MOST_PAGE,
     ".safetensors": MOST_ARRAYS,
 }
-
-
-def at_most(limit: float) -> int:
-    """A limit times the factor of ``PROXYAUDIT_LIMITS``, where that is a number above one."""
-    try:
-        return int(limit * max(float(os.environ.get(LIMITS) or 1), 1.0))
-    except (ValueError, OverflowError):
-        return int(limit)
 
 
 def most_of(path: Path) -> int:
@@ -57,7 +47,7 @@ def open_plain(path: Path, most: int | None = None) -> Iterator[BufferedReader]:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no plain file", str(path))
         if most is not None and found.st_size > at_most(most):
-            sizes = f"it holds {found.st_size / _MB:,.0f} MB and at most {at_most(most) / _MB:,.0f} are read; set {LIMITS}=10 to raise that"
+            sizes = f"it holds {found.st_size / _MB:,.0f} MB and at most {at_most(most) / _MB:,.0f} are read; {how_to_raise()}"
             raise OSError(errno.EFBIG, sizes, str(path))
         yield stream
 

@@ -9,13 +9,13 @@ from typing import Any
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.tiers import AGE
 from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_KEY
 
 PASSPHRASE = "PROXYAUDIT_IDENTITY_PASSPHRASE"
 _HEADER, _STANZA, _END = b"age-encryption.org/v1\n", b"-> ", b"---"
 _GREASE = b"-grease"  # ends the kind of a line that age programs put in for nobody, so that readers get used to kinds they do not know
 _ARMOUR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _SECRET = "AGE-SECRET-KEY-1"
-_MOST = 64 * 1024  # bytes of an identity file
 
 
 def _pyrage() -> Any:
@@ -62,7 +62,7 @@ def read_identities(path: Path, passphrase: Callable[[], str]) -> list[Any]:
     """
     mend = "name the file that 'age-keygen' wrote"
     try:
-        data = read_file(path, _MOST)
+        data = read_file(path, MOST_KEY)
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise InputError("others on this machine can read the identity", where=str(path), mend=f"run: chmod 600 {path}")
     except OSError as error:

@@ -12,7 +12,8 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import MANIFEST
 from proxyaudit.evidence.receipts import plan_digest_of, plan_name_of
 from proxyaudit.evidence.tiers import AGE, is_restricted
-from proxyaudit.files import MOST_TABLE, read_file, write_file
+from proxyaudit.files import read_file, write_file
+from proxyaudit.limits import MOST_TABLE
 
 
 @dataclass(frozen=True)

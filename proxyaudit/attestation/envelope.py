@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from proxyaudit.attestation.keys import PublicKey, needed
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.limits import MOST_ENVELOPES, at_most
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
-
-_MOST = 64  # envelopes, and signatures of one
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def read_envelope(document: Any) -> Envelope:
     if not isinstance(document, dict) or set(document) != {"payload", "payloadType", "signatures"}:
         raise ValueError("an envelope has not just payload, payloadType and signatures")
     listed = document["signatures"]
-    if not _is_word(document["payloadType"]) or not isinstance(listed, list) or not 0 < len(listed) <= _MOST:
+    if not _is_word(document["payloadType"]) or not isinstance(listed, list) or not 0 < len(listed) <= at_most(MOST_ENVELOPES):
         raise ValueError("an envelope has no kind, or no signatures")
     signatures: dict[str, str] = {}
     for one in listed:
@@ -75,7 +74,7 @@ def read_envelopes(data: bytes) -> list[Envelope]:
         same = canonical_json(document) == data
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if not isinstance(document, list) or not 0 < len(document) <= _MOST:
+    if not isinstance(document, list) or not 0 < len(document) <= at_most(MOST_ENVELOPES):
         raise ValueError("it is no list of envelopes")
     if not same:
         raise ValueError("it is not in the form in which it is written (spaces, order or numbers were changed)")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from proxyaudit.errors import NAME, InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.files import read_file, sync_folder, write_file
+from proxyaudit.limits import MOST_KEY
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
 
 PASSPHRASE = "PROXYAUDIT_KEY_PASSPHRASE"
 FEWEST, MOST = 12, 512  # characters of a passphrase: the key's file may be copied, and guessed at without end
-_MOST = 64 * 1024  # bytes of a key
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # What signs with keys that lie in clouds, which securesystemslib loads where it finds it (a quarter of a second); ours are files.
 _CLOUDS = {"boto3", "google.cloud", "azure.identity", "hvac"}
@@ -117,7 +117,7 @@ def read_public(path: Path) -> PublicKey:
     """A public key's file; ``InputError``: it cannot be read, is a private key, or is not what it says."""
     mend = "name the file NAME.pub that 'proxyaudit keys new' wrote"
     try:
-        data = read_file(path, _MOST)
+        data = read_file(path, MOST_KEY)
         document = parse_json(data)
     except (OSError, ValueError, RecursionError) as error:
         private = not isinstance(error, OSError) and b"PRIVATE KEY" in data
@@ -168,7 +168,7 @@ def read_private(path: Path) -> bytes:
     """A private key's file, still encrypted; ``InputError``: it cannot be read, is no private key, or others can read it."""
     mend = "name the file NAME.key that 'proxyaudit keys new' wrote"
     try:
-        data = read_file(path, _MOST)
+        data = read_file(path, MOST_KEY)
         if b"PRIVATE KEY" not in data:
             raise InputError("this is no private key", where=str(path), mend=mend)
         if os.name == "posix" and path.stat().st_mode & 0o077:

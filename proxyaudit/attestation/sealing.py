@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from proxyaudit.attestation.envelope import Envelope, read_envelope
 from proxyaudit.attestation.timestamps import check, request, stamped
-from proxyaudit.attestation.trust import MOST_SEAL, read_seal
+from proxyaudit.attestation.trust import read_seal
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.seal import NamedSeal, make_seal
 from proxyaudit.files import read_file, write_file
+from proxyaudit.limits import MOST_SEAL
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner

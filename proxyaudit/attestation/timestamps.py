@@ -8,8 +8,7 @@ from typing import Any
 from proxyaudit.attestation.keys import needed
 from proxyaudit.errors import InputError
 from proxyaudit.files import read_file
-
-_MOST = 256 * 1024  # bytes of an answer, or of certificates
+from proxyaudit.limits import MOST_STAMP
 
 
 def request(data: bytes) -> bytes:
@@ -57,7 +56,7 @@ def read_roots(path: Path) -> tuple[Any, ...]:
     """The certificates of a PEM or DER file; ``InputError`` if there is none."""
     x509 = needed("cryptography.x509")
     try:
-        data = read_file(path, _MOST)
+        data = read_file(path, MOST_STAMP)
         found = x509.load_pem_x509_certificates(data) if b"-----BEGIN" in data else [x509.load_der_x509_certificate(data)]
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it holds none"

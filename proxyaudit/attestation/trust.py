@@ -10,8 +10,7 @@ from proxyaudit.attestation.timestamps import read_roots
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.seal import Seal, parse_seal
 from proxyaudit.files import read_file
-
-MOST_SEAL = 2 * 2**20  # bytes
+from proxyaudit.limits import MOST_SEAL
 
 
 @dataclass(frozen=True)

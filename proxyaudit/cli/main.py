@@ -14,12 +14,15 @@ import typer
 from proxyaudit import fence
 from proxyaudit.cli import compare, console, controls, cure, gate, history, lists, mitigate, probe, prompts, report, run, scan, sign, verify
 from proxyaudit.cli.keeping import ACCESS_EXAMPLE, PURGE_EXAMPLE, access, purge
+from proxyaudit.cli.options import given
 from proxyaudit.cli.signals import as_interrupts
 from proxyaudit.errors import InputError, ProxyauditError, machine_error, safe_line
 from proxyaudit.garbage import collect_rarely
+from proxyaudit.limits import MOST_TIMES, raised
 from proxyaudit.registry import own_version
 
 INTERRUPTED = 130
+_LIMITS = "Read files so many times larger, deeper and longer than the limits allow; may stand behind the command."
 
 app = typer.Typer(
     name="proxyaudit",
@@ -35,14 +38,26 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is one line on standard error."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in given or os.environ.get("PROXYAUDIT_JSON", "").lower() in ("1", "true", "yes", "on")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words or os.environ.get("PROXYAUDIT_JSON", "").lower() in ("1", "true", "yes", "on")
     _open_standard_streams()
     if arguments is None:  # the process is the command's own
         fence.own_process = partial(_end, as_json)
         collect_rarely()
     with as_interrupts():
-        return _answered(given, as_json)
+        return _answered(words, as_json)
+
+
+def _limits_first(arguments: list[str]) -> list[str]:
+    """Arguments with the one option that all commands share before the command, wherever it was given."""
+    words, first = list(arguments), []
+    for word in arguments[: arguments.index("--")] if "--" in arguments else arguments:
+        if word.split("=")[0] == "--limits":
+            place = words.index(word)
+            count = 1 if "=" in word else 2
+            first += words[place : place + count]
+            del words[place : place + count]
+    return first + words
 
 
 def _open_standard_streams() -> None:
@@ -62,10 +77,10 @@ def _open_standard_streams() -> None:
             stream.reconfigure(errors="replace")  # where a sign is lacking another one stands for it
 
 
-def _answered(given: list[str], as_json: bool) -> int:
+def _answered(words: list[str], as_json: bool) -> int:
     """Run a command and return its exit code."""
     try:
-        code = _command()(given, prog_name="proxyaudit", standalone_mode=False)
+        code = _command()(_limits_first(words), prog_name="proxyaudit", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_left()
@@ -100,8 +115,11 @@ def _command() -> Any:
 
 @app.callback(invoke_without_command=True)
 def _root(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False,
+    limits: Annotated[float, given(_LIMITS, "FACTOR", name="--limits", env="LIMITS", min=1, max=MOST_TIMES)] = 1.0,
 ) -> None:
+    context.with_resource(raised(limits))
     if version:
         console.write_line(f"proxyaudit {own_version().get('proxyaudit', '(not installed)')}")
         raise typer.Exit

@@ -76,7 +76,8 @@ def report(
 
 
 def _card(path: Path, pack: "EvidencePack", regimes: list[str], run_folder: Path) -> str:
-    from proxyaudit.files import MOST_PAGE, read_file
+    from proxyaudit.files import read_file
+    from proxyaudit.limits import MOST_PAGE
     from proxyaudit.reporting.model_card import update_card
 
     if path.resolve().is_relative_to(run_folder.resolve()):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from proxyaudit.errors import InputError
-from proxyaudit.files import LIMITS, MOST_TABLE, at_most, natural, open_plain
+from proxyaudit.files import natural, open_plain
+from proxyaudit.limits import EXPANDED, MOST_TABLE, at_most, how_to_raise
 
 _ROWS: Final = 2**17  # of a batch
 _CSV_BYTES: Final = 2**23
-_BOMB: Final = 500  # times its own size that a file may expand to, where that is more than the limit of tables
 _SUFFIXES = (".parquet", ".pq")
 
 
@@ -24,7 +24,7 @@ class _Expanding(gzip.GzipFile):
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size if size is not None and size >= 0 else at_most(MOST_TABLE) + 1)
         if self.tell() > at_most(MOST_TABLE):
-            raise OSError(errno.EFBIG, f"it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB; set {LIMITS}=10 to raise that")
+            raise OSError(errno.EFBIG, f"it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB; {how_to_raise()}")
         return data
 
     read1 = read
@@ -87,9 +87,9 @@ class ParquetBatches:
             differing = sorted(set(names[odd]) ^ set(names[0]))[0]
             fault = f"{what}: '{files[odd].name}' and '{files[0].name}' differ in column '{differing[:60]}'"
             raise InputError(fault, where=str(folder), mend="keep files of one table in the folder")
-        if expanded > at_most(MOST_TABLE) and (not sampled or expanded > _BOMB * stored):
+        if expanded > at_most(MOST_TABLE) and (not sampled or expanded > EXPANDED * stored):
             fault = f"{what}: it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB"
-            raise InputError(fault, where=str(folder or files[0]), mend=f"give fewer rows or columns, or set {LIMITS}=10")
+            raise InputError(fault, where=str(folder or files[0]), mend=f"give fewer rows or columns; {how_to_raise()}")
         return cls(files, folder, names[0], rows)
 
     def __call__(self) -> Iterator[Any]:

@@ -15,7 +15,8 @@ import pandas as pd
 from proxyaudit.data.batches import parquet_files
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError, machine_error
-from proxyaudit.files import LIMITS, MOST_TABLE, at_most, open_plain, read_file
+from proxyaudit.files import open_plain, read_file
+from proxyaudit.limits import MOST_TABLE, at_most, how_to_raise
 
 _STATE, _SPLITS, _ABOUT = "state.json", "dataset_dict.json", "dataset_info.json"
 
@@ -121,7 +122,7 @@ def read_saved_dataset(path: Path, what: str) -> pd.DataFrame:
             raise InputError(f"{what}: '{file.name}' is no Arrow stream", where=where, mend="save the data set again") from None
         if sum(table.nbytes for table in tables) > at_most(MOST_TABLE):
             fault = f"{what}: it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB"
-            raise InputError(fault, where=where, mend=f"give fewer rows or columns, or set {LIMITS}=10")
+            raise InputError(fault, where=where, mend=f"give fewer rows or columns; {how_to_raise()}")
     try:
         frame = arrow_frame(pyarrow.concat_tables(tables))
     except (pyarrow.ArrowException, ValueError):

@@ -20,7 +20,8 @@ from proxyaudit.evidence.receipts import last_purge
 from proxyaudit.evidence.row_store import keep_row_sums, read_row_sums
 from proxyaudit.evidence.schema import brought_up, later_fields
 from proxyaudit.evidence.shapes import misshapen
-from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_PAGE, MOST_YAML, read_file, write_file
+from proxyaudit.files import read_file, write_file
+from proxyaudit.limits import MOST_ARRAYS, MOST_JSON, MOST_PAGE, MOST_YAML
 from proxyaudit.recipe.yaml import dump_yaml, parse_plain_yaml
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError
-from proxyaudit.files import MOST_ARRAYS, MOST_JSON, read_file, write_file
+from proxyaudit.files import read_file, write_file
+from proxyaudit.limits import MOST_ARRAYS, MOST_JSON
 from proxyaudit.secret import keyed, own_folder
 
 FOLDER = "row-sums"

@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.tiers import AGE
-from proxyaudit.files import MOST_ARRAYS, read_file
+from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_ARRAYS
 from proxyaudit.recipe.models import Strict
 from proxyaudit.types import Role, State
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError
-from proxyaudit.files import at_most
+from proxyaudit.limits import MOST_POLICY, at_most, how_to_raise
 from proxyaudit.names import doubt
 from proxyaudit.recipe.models import Filled, refuse
 from proxyaudit.recipe.yaml import read_yaml, validated
@@ -25,7 +25,6 @@ Verdicts = Annotated[tuple[Verdict, ...], _Listed]
 Sealed = Literal[True, False, "plan"]
 Done = Annotated[tuple[Literal["amplified", "left_alone", "suppressed"], ...], _Listed]
 _Margin = Annotated[float, Field(gt=0, lt=1, strict=True)]
-_MOST = 64 * 1024  # bytes; a policy is a page
 
 
 class PolicyMargins(Filled):
@@ -181,8 +180,9 @@ def load_policy(path: Path) -> Policy:
     """Read and check a policy file; ``InputError`` if it cannot be read, is no YAML, or is no valid policy."""
     # What cannot be looked at cannot be read either, which is told below.
     with contextlib.suppress(OSError):
-        if path.stat().st_size > at_most(_MOST):
-            raise InputError(f"the file is larger than {at_most(_MOST) // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
+        if path.stat().st_size > at_most(MOST_POLICY):
+            what, mend = f"the file is larger than {at_most(MOST_POLICY) // 1024} KiB", f"a policy is a short YAML file; {how_to_raise()}"
+            raise InputError(what, where=str(path), mend=mend)
     try:
         document = read_yaml(path)
     except InputError as error:

@@ -11,7 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, safe_line
+from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_TREES
 from proxyaudit.models.libraries import Unfit, refusing
 from proxyaudit.models.libraries.skops_files import open_skops
 from proxyaudit.types import Task
@@ -26,7 +28,6 @@ _LINEAR: Final = ("LogisticRegression", "LogisticRegressionCV", "SGDClassifier",
 _NUMBERS: Final = ("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "SGDRegressor")
 _NETWORKS: Final = ("MLPClassifier", "MLPRegressor")
 _STEPS: Final = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "PCA", "TruncatedSVD", "Normalizer")
-_MOST_BYTES: Final = 2**30
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ def read_head(path: Path, trusted: Sequence[str], *, what: str) -> Fitted:
         raise InputError(
             f"{what} is a '{path.suffix}' file; other formats than skops can run code and are not read", where=where, mend=_SAVE
         )
+    try:
+        data = read_file(path, MOST_TREES)
+    except OSError as error:
+        raise InputError(f"{what} cannot be read ({safe_line(error)})", where=where, mend="check the path and its permissions") from None
     with refusing(what, where=where, mend=_SAVE):
-        if path.stat().st_size > _MOST_BYTES:
-            raise Unfit("is larger than 1 GiB", "save a smaller pipeline")
-        return _taken(open_skops(path.read_bytes(), trustable=_TRUSTABLE, trusted=trusted, save=_SAVE))
+        return _taken(open_skops(data, trustable=_TRUSTABLE, trusted=trusted, save=_SAVE))
 
 
 def _taken(model: Any) -> Fitted:

@@ -20,6 +20,7 @@ from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_CONFIG
 from proxyaudit.recipe.circuits import SaeSpec
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -29,7 +30,6 @@ _LENS = re.compile(r"(?:blocks\.\d+|ln_final|unembed)\..+|hook_\w+")  # whatever
 _HOOK = re.compile(r"blocks\.(\d{1,3})\.(?:hook_(resid_pre|resid_post|attn_out|mlp_out)|(?:attn|mlp)\.hook_out)")  # those read here
 _MODULE = re.compile(r"(?:[a-z_]\w*\.)*(?:layers?|h|blocks)\.(\d{1,3})(\.[\w.]+)?")  # as transformers calls a layer, or a part of one
 _SCALED = "scaling_factor"  # of the outputs: versions before 6 wrote ones
-_MOST_CONFIG = 2**20
 _MEND = "take one of architecture standard, topk or jumprelu as SAELens saves it"
 
 
@@ -174,7 +174,7 @@ def _loaded(folder: str, at: str, fingerprint: str) -> SparseAutoencoder:
 
 def _config(path: Path, where: str) -> dict[str, Any]:
     try:
-        config = json.loads(read_file(path, _MOST_CONFIG))
+        config = json.loads(read_file(path, MOST_CONFIG))
     except (OSError, ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):

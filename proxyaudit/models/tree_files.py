@@ -14,6 +14,7 @@ from proxyaudit.data.precision import in_single
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.errors import InputError, safe_line
 from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_LEAVES, MOST_TREES, at_most, how_to_raise
 from proxyaudit.models.kinds.trees import TreeSpec
 from proxyaudit.models.libraries import Unfit, imported, library_of, refusing
 from proxyaudit.models.tree_nodes import MOST_CODES, Ensemble
@@ -22,8 +23,6 @@ from proxyaudit.types import NotTested
 
 _OWN = ".safetensors"  # the audit's own layout
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".npy", ".npz"})
-_MOST_BYTES = 2**30
-_MOST_LEAVES = 5_000_000  # trees times leaves of the largest one
 _MOST_VALUES = 50_000_000  # that all these leaves say: a forest's leaf has one for each class
 
 
@@ -202,9 +201,10 @@ def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
     if path.suffix.lower() in _PICKLES:
         raise InputError(f"{what} is a '{path.suffix}' file, which can run code and is not read", where=where, mend=mend)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{what} is larger than 1 GiB", where=where, mend="take a model with fewer trees")
-        data = read_file(path, _MOST_BYTES)
+        if path.stat().st_size > at_most(MOST_TREES):
+            large = f"{what} is larger than {at_most(MOST_TREES) / 2**30:,.0f} GiB"
+            raise InputError(large, where=where, mend=f"take a model with fewer trees; {how_to_raise()}")
+        data = read_file(path, MOST_TREES)
     except OSError as error:
         raise InputError(f"{what} cannot be read ({safe_line(error)})", where=where, mend="check the path and its permissions") from None
     if data[:1] == b"\x80":
@@ -212,7 +212,7 @@ def _read(spec: TreeSpec, path: Path, *, what: str) -> Ensemble:
     with refusing(what, where=where, mend=mend):
         found: Ensemble = library.read(spec, data)
         trees, leaves = len(found.trees), found.size[1]
-        if trees * leaves > _MOST_LEAVES:
+        if trees * leaves > at_most(MOST_LEAVES):
             raise Unfit(f"has {trees:,} trees of up to {leaves:,} leaves, too many for this audit", "bound the leaves or the depth")
         (values,) = {tree.value_mv.shape[1] for tree in found.trees}
         if trees * leaves * values > _MOST_VALUES:

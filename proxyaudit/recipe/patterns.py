@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.errors import InputError
-from proxyaudit.files import at_most
+from proxyaudit.limits import SPAN_EACH, SPAN_SECONDS, SPANS_SECONDS, seconds
 
-_SECONDS = 2.0  # of the processor, for one text; any pattern that is not exponential takes a thousandth of it
-_IN_ALL, _EACH = 20.0, 0.01  # for many texts, and for each of them
 _MEND = "drop repeats of repeats and alternatives that begin alike"
 
 
@@ -28,12 +26,13 @@ def check_span(name: str, pattern: str) -> None:
     """Refuse (``ValueError``) what is no pattern, and what finds places without letters; its own text shows most of these."""
     found = _compiled(name, pattern)
     try:
-        if found.match("", timeout=_SECONDS):
+        if found.match("", timeout=seconds(SPAN_SECONDS)):
             raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
-        if any(not match.group() for match in found.finditer(pattern, timeout=_SECONDS)):
+        if any(not match.group() for match in found.finditer(pattern, timeout=seconds(SPAN_SECONDS))):
             raise ValueError(f"the pattern of span '{name}' can match a place between letters, where there is no token")
     except TimeoutError:
-        raise ValueError(f"the pattern of span '{name}' needs more than {_SECONDS:g} seconds for its own text; {_MEND}") from None
+        what = f"the pattern of span '{name}' needs more than {seconds(SPAN_SECONDS):g} seconds for its own text"
+        raise ValueError(f"{what}; {_MEND}") from None
 
 
 @dataclass
@@ -49,11 +48,12 @@ class Span:
         """Where the pattern is found in a text. Raises ``InputError``: it takes too long, or finds a place between letters."""
         where, begun = f"model.spans '{self.name}'", time.process_time()
         try:
-            found = [match.span() for match in self.pattern.finditer(text, timeout=_SECONDS)]
+            found = [match.span() for match in self.pattern.finditer(text, timeout=seconds(SPAN_SECONDS))]
         except TimeoutError:
-            raise InputError(f"its pattern needs more than {_SECONDS:g} seconds for one text", where=where, mend=_MEND) from None
+            what = f"its pattern needs more than {seconds(SPAN_SECONDS):g} seconds for one text"
+            raise InputError(what, where=where, mend=_MEND) from None
         self.texts, self.seconds = self.texts + 1, self.seconds + time.process_time() - begun
-        if self.seconds > at_most(_IN_ALL) + _EACH * self.texts:
+        if self.seconds > seconds(SPANS_SECONDS) + SPAN_EACH * self.texts:
             told = f"its pattern took {self.seconds:.0f} seconds for {self.texts} texts"
             raise InputError(told, where=where, mend=_MEND)
         if any(start == end for start, end in found):

@@ -8,12 +8,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from proxyaudit.errors import InputError, did_you_mean, together
-from proxyaudit.files import LIMITS, MOST_YAML, at_most, read_file
+from proxyaudit.files import read_file
+from proxyaudit.limits import DEEPEST, MOST_BITS, MOST_VALUES, MOST_YAML, at_most, how_to_raise
 from proxyaudit.recipe.models import KindSpec
 from proxyaudit.registry import load_plugin
 
 _LINE_ENDS = ("\x85", "\u2028", "\u2029")
-_MOST_VALUES, _DEEPEST, _MOST_BITS = 100_000, 100, 64
 _Model = TypeVar("_Model", bound=BaseModel)
 # Pydantic's own words for these are about Python, not about YAML.
 _PLAIN_WORDS = {
@@ -58,8 +58,8 @@ def parse_yaml(text: str, where: str, mend: str) -> Any:
         mend = "check month and day, and write it as 2027-12-31; quote the value if it is a name"
         raise InputError(str(error.problem), where=f"{where}, line {error.line}{error.key}", mend=mend) from None
     except _TooMany:
-        what = f"it holds more than {at_most(_MOST_VALUES):,} values"
-        raise InputError(what, where=where, mend=f"write less; set {LIMITS}=10 to raise that") from None
+        what = f"it holds more than {at_most(MOST_VALUES):,} values"
+        raise InputError(what, where=where, mend=f"write less; {how_to_raise()}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
@@ -89,13 +89,13 @@ def parse_plain_yaml(data: bytes) -> Any:
 def _check_size(document: Any, where: str) -> None:
     """Refuse what aliases make larger than any recipe, or nested deeper, and numbers that nothing can count with (``InputError``)."""
     sizes: dict[int, int] = {}
-    most = at_most(_MOST_VALUES)
+    most = at_most(MOST_VALUES)
 
     def size(value: Any, depth: int) -> int:
-        if depth > _DEEPEST:
+        if depth > at_most(DEEPEST):
             raise InputError("not valid YAML: nested too deeply", where=where, mend="write it flat")
-        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            what = f"a whole number has more than {_MOST_BITS} bits"
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            what = f"a whole number has more than {MOST_BITS} bits"
             raise InputError(what, where=where, mend="write a smaller one, or put it in quotes if it is a name")
         if not isinstance(value, dict | list):
             return 1
@@ -122,9 +122,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         """One more value, at one more level."""
         self.composed, self.depth = self.composed + 1, self.depth + 1
-        if self.composed > at_most(_MOST_VALUES):
+        if self.composed > at_most(MOST_VALUES):
             raise _TooMany
-        if self.depth > _DEEPEST + 1:  # the document itself is no level
+        if self.depth > at_most(DEEPEST) + 1:  # the document itself is no level
             raise RecursionError
         node = super().compose_node(parent, index)
         self.depth -= 1

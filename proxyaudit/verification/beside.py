@@ -14,7 +14,8 @@ from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.manifest import SHA256
 from proxyaudit.evidence.receipts import plan_digest_of, read_receipt
 from proxyaudit.evidence.tiers import ACCESS_LOG, AGE, RECEIPT, SIGNED_RECEIPT, is_restricted, named_recipients
-from proxyaudit.files import MOST_TABLE, read_file
+from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_TABLE
 from proxyaudit.verification.attestation import RECEIPT_SIGNATURE, who_signed
 from proxyaudit.verification.checks import Check
 

@@ -10,7 +10,8 @@ import safetensors
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, SHA256, check_manifest
-from proxyaudit.files import MOST_ARRAYS, MOST_YAML, read_file
+from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_ARRAYS, MOST_YAML
 from proxyaudit.recipe.yaml import parse_yaml
 
 _HEADER_KEYS = {"dtype", "shape", "data_offsets"}

@@ -22,7 +22,8 @@ from proxyaudit.evidence.pack import (
     read_pack,
 )
 from proxyaudit.evidence.tiers import RECEIPT, RUN_ENCRYPTED, RUN_RESTRICTED
-from proxyaudit.files import MOST_PAGE, read_file
+from proxyaudit.files import read_file
+from proxyaudit.limits import MOST_PAGE
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown

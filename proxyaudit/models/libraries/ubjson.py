@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from proxyaudit.limits import DEEPEST_TREES, at_most
+
 _NUMBERS = {"i": ">i1", "U": ">u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}
-_DEEPEST = 64
 
 
 def parse_ubjson(data: bytes) -> Any:
@@ -56,7 +57,7 @@ class _Reader:
 
     def value(self, kind: str, depth: int) -> Any:
         """A value after its type."""
-        if depth > _DEEPEST:
+        if depth > at_most(DEEPEST_TREES):
             raise ValueError("it is nested too deeply")
         if kind in "ZTF":
             return {"Z": None, "T": True, "F": False}[kind]

@@ -29,11 +29,18 @@ class Run:
     kind: str = ""  # how its training data came about
     is_reference: bool = False  # it is there to compare with and gets no verdict
     places: Places = ()  # table and model of each repetition that was measured, where repetitions have an order of their own
+    seeds: tuple[int, ...] = ()  # numbers of the repetitions that were measured, where they are known
 
     @property
     def outputs(self) -> list[Floats]:
         """Outputs of each repetition's model, each ``(n, C)``."""
         return [m.arrays["outputs"] for m in self.measured]
+
+    @property
+    def whole(self) -> int:
+        """How many repetitions, from the first on, were measured before one failed: those after it stand at other places than theirs."""
+        seeds = self.seeds or range(len(self.measured))
+        return next((place for place, seed in enumerate(seeds) if seed != place), len(self.measured))
 
 
 def without_few(runs: Sequence[Run], clusters_n: Ints) -> tuple[Run, ...]:
@@ -129,6 +136,11 @@ class Facts:
     def trained(self) -> tuple[Run, ...]:
         """Runs whose models were trained and measured: all but the untrained reference."""
         return tuple(run for run in self.runs if run.measured and run.regime != "untrained")
+
+    def whole(self, regime: str) -> int:
+        """:attr:`Run.whole` of a regime."""
+        run = self.run(regime)
+        return 0 if run is None else run.whole
 
     def run(self, regime: str) -> Run | None:
         """The run of a regime, if there is one."""

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.models.kinds.trees import TreeSpec
 
+_LARGEST = np.finfo(np.float64).max
+
 
 @dataclass(frozen=True)
 class Nodes:
@@ -132,7 +134,8 @@ class Ensemble:
                 raise ValueError("a split asks for a column that the model does not have")
             if np.isnan(threshold).any() or not (np.abs(tree.value_mv[order]) <= np.finfo(np.float32).max).all():
                 raise ValueError("the trees hold values that are no numbers")
-            nodes.feature_gm[number, split], nodes.threshold_gm[number, split] = feature, threshold
+            # Where one side has the missing values alone libraries split at infinity, which no file of weights may hold.
+            nodes.feature_gm[number, split], nodes.threshold_gm[number, split] = feature, np.clip(threshold, -_LARGEST, _LARGEST)
             nodes.left_gm[number, split], nodes.right_gm[number, split] = place[tree.left_m[inner]], place[tree.right_m[inner]]
             nodes.value_gmv[number, : len(order)], nodes.cover_gm[number, : len(order)] = tree.value_mv[order], tree.cover_m[order]
             if tree.missing_left_m is not None:

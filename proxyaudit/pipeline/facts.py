@@ -28,7 +28,7 @@ def read_facts(prepared: Prepared, tasks: Tasks, cache: Cache, failures: Mapping
         measured = tuple(Measurement.read(cache.folder(MEASURE, task.digest)) for task in mine)
         failed, design = tuple(failures.get(regime.name, ())), prepared.repetitions.designs[regime.name]
         places = tuple(design.place(task.seed) for task in mine) if design.places else ()
-        runs.append(Run(regime.name, measured, failed, regime.kind, regime.is_reference, places))
+        runs.append(Run(regime.name, measured, failed, regime.kind, regime.is_reference, places, tuple(task.seed for task in mine)))
     return Facts(
         attributes=dataset.attributes,
         clusters_n=dataset.clusters,

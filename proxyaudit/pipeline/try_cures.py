@@ -42,8 +42,7 @@ def try_cures(run: "Runner", facts: Facts, ledger: Ledger, scope: Scope) -> Tria
     cases = cases_of(prepared.dataset, prepared.regimes, prepared.releases, facts, ledger, scope, erasable=erasable)
     first = run.cured(cases, range(1))
     # What is confirmed depends on what was screened, which is the same for any number of workers.
-    asked = {name for regime, cure in cases for name in (regime.name, cure.source) if name}
-    more = range(1, min([CONFIRMED_WITH, *map(prepared.repetitions.of, asked)]))
+    more = range(1, min([CONFIRMED_WITH, *(facts.whole(name) for regime, cure in cases for name in (regime.name, cure.source) if name)]))
     chosen = [case for case in cases if len(more) and is_chosen(*case, first, facts, ledger)]
     return Trials(run.cured(chosen, more, first), tuple(run.notes))
 
@@ -71,9 +70,10 @@ class Runner:
         self._run([task for task in tasks if not self.cache.has(CURE, task.digest)])
         found = {(one.regime, one.cure): one.measured for one in before}
         for task in tasks:
-            if task.cure is not None and self.cache.has(CURE, task.digest):
-                key = task.regime, task.cure
-                found[key] = (*found.get(key, ()), Measurement.read(self.cache.folder(CURE, task.digest)))
+            if (cure := task.cure) is None or not self.cache.has(CURE, task.digest):
+                continue
+            if len(known := found.get((task.regime, cure), ())) == task.seed:  # one that failed ends what can be compared
+                found[task.regime, cure] = (*known, Measurement.read(self.cache.folder(CURE, task.digest)))
         return tuple(Cured(regime, cure, measured) for (regime, cure), measured in found.items())
 
     def _run(self, todo: list[Task]) -> None:

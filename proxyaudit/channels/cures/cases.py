@@ -35,7 +35,8 @@ def cases_of(
 ) -> list[tuple[Regime, Cure]]:
     """A case for each cure of each protected attribute that a trained regime did not remove; ``erasable``: models can get an eraser."""
     numbers, cases = Numbers(ledger.estimates, scope), []
-    trained = [regime for regime in regimes if regime.kind in TREATED and (run := facts.run(regime.name)) is not None and run.measured]
+    # A cured model is compared with the model of the same repetition: nothing is tried where the first one failed.
+    trained = [regime for regime in regimes if regime.kind in TREATED and facts.whole(regime.name)]
     for regime in trained:
         known = _held(regime, regimes, releases, dataset)
         for attribute in dataset.protected:

@@ -12,6 +12,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.encoding import NOTED, REFUSED, CategoricalPart, Encoder, Unseen
 from proxyaudit.data.precision import in_single
 from proxyaudit.data.tables import resolve_path
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, safe_line
 from proxyaudit.files import read_file
 from proxyaudit.limits import MOST_LEAVES, MOST_TREES, at_most, how_to_raise
@@ -88,13 +89,20 @@ def with_room(recipe: Recipe, base: Path, dataset: Dataset) -> tuple[Recipe, Dat
 
 def _split(read: Sequence[Ensemble], dataset: Dataset) -> Dataset:
     """The data with numbers that lie on the same side of all splits as in the table; raises as :func:`in_single`."""
-    encoder, splits = dataset.encoder, [found.splits for found in read if found.in_double]
-    if not isinstance(encoder, Encoder) or not splits:
+    encoder = split_encoder(read, dataset.encoder)
+    if not isinstance(encoder, Encoder) or encoder is dataset.encoder:
         return dataset
-    encoder = encoder.with_splits([tuple(sorted(set().union(*own))) for own in zip(*splits, strict=True)])
     for name, column in ((part.name, part) for part in encoder.parts if not isinstance(part, CategoricalPart)):
         in_single(dataset.audit[name].to_numpy(dtype=np.float64), column.splits, name)
     return replace(dataset, encoder=encoder)
+
+
+def split_encoder(read: Sequence[Ensemble], encoder: Encoder | TextEncoder) -> Encoder | TextEncoder:
+    """The encoder that keeps numbers on their side of all splits of models whose library compares in double precision, if there are any."""
+    splits = [found.splits for found in read if found.in_double]
+    if not isinstance(encoder, Encoder) or not splits:
+        return encoder
+    return encoder.with_splits([tuple(sorted(set().union(*own))) for own in zip(*splits, strict=True)])
 
 
 def _coded(spec: TreeSpec, read: Sequence[Ensemble], dataset: Dataset, named: Sequence[tuple[str, str]]) -> tuple[Dataset, tuple[int, ...]]:

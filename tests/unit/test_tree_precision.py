@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ import pytest
 from tree_models import TRUSTED
 
 from proxyaudit.activations.capture import capture
+from proxyaudit.audits.scan.inputs import Inputs
+from proxyaudit.audits.scan.inputs import _checkpoint as scanned
 from proxyaudit.data.dataset import Dataset, load_dataset
+from proxyaudit.data.encoding import Encoder
 from proxyaudit.data.precision import in_single
 from proxyaudit.errors import InputError
 from proxyaudit.models.build import build_model
@@ -85,6 +89,23 @@ def test_outputs_are_the_librarys_own_for_numbers_that_single_precision_rounds(
     expected, rounded = (model.predict_proba(x)[:, 1] for x in (table, table.astype(np.float32).astype(np.float64)))
     assert np.abs(capture(found, dataset.encoder.transform(dataset.audit)).outputs[:, 0] - expected).max() < 1e-6
     assert kind == "cents" or np.abs(expected - rounded).max() > 1e-3  # rounding alone would tell another model
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("kind", ["decimals", "cents", "numbers past 2^24"])
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_a_scanned_file_gets_the_same_numbers(library: str, kind: str, tmp_path: Path) -> None:
+    train, audit = (rows(of, seed) for seed, of in enumerate(seen(kind)))
+    path, model = outside(library, tmp_path, train)
+    asked, dataset = ready(library, tmp_path, audit, path)
+    assert isinstance(dataset.encoder, Encoder)
+    blank = dataset.encoder.with_splits([()] * len(dataset.encoder.parts))  # of a run that knows other files
+    known: Any = SimpleNamespace(
+        recipe=asked, base=tmp_path, signatures=SimpleNamespace(document=SimpleNamespace(references=(), classes=2))
+    )
+    found, own = scanned(known, path, Inputs(dataset.audit, blank, dataset.clusters, {}))
+    expected = model.predict_proba(dataset.audit[COLUMNS].to_numpy(np.float64))[:, 1]
+    assert np.abs(capture(found, own.table()).outputs[:, 0] - expected).max() < 1e-6
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -40,7 +40,7 @@ from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import code_of, factory_path, model_code
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.models.tree_files import check_given
+from proxyaudit.models.tree_files import check_given, split_encoder
 from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
 from proxyaudit.types import NotTested
 from proxyaudit.verification.run import read_verified
@@ -264,7 +264,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
 
 def read_checkpoint(known: Known, path: Path, inputs: Inputs, references: tuple[Captured | None, ...]) -> Scanned:
     """Load a checkpoint, or another transformer's folder, into the run's model and run it on the rows; ``InputError`` if it is unfit."""
-    model, own = _folder(known, path, inputs) if path.is_dir() else (_checkpoint(known, path, inputs), inputs)
+    model, own = _folder(known, path, inputs) if path.is_dir() else _checkpoint(known, path, inputs)
     kept = [followed_output(r.outputs) for r in references if r is not None]
     document = known.signatures.document
     codes = context_codes(document.contexts, inputs.frame, np.mean(kept, axis=0) if kept else None)
@@ -283,18 +283,20 @@ def _run(model: TrainedModel, inputs: Inputs, use: Use) -> Captured:
     return capture_head(used, {first_site(used): inputs.kept[use]})
 
 
-def _checkpoint(known: Known, path: Path, inputs: Inputs) -> TrainedModel:
+def _checkpoint(known: Known, path: Path, inputs: Inputs) -> tuple[TrainedModel, Inputs]:
+    """The model of a file, and the rows as it reads them."""
     tune = None
     if isinstance(known.recipe.model, HuggingFaceSpec):
         # A head alone stands on the base model; a whole classifier brings a transformer of its own.
         tune = "full" if any(name.startswith("backbone.") for name in tensor_names(path, what=_MODEL)) else "head"
-    check_given(known.recipe, path, inputs.encoder.columns, what=_MODEL)
+    found = check_given(known.recipe, path, inputs.encoder.columns, what=_MODEL)
+    own = inputs if found is None else replace(inputs, encoder=split_encoder([found], inputs.encoder), kept={})
     # A mitigated checkpoint holds maps beside the weights.
     maps = {reference.erase for reference in known.signatures.document.references if reference.erase}
     refused: list[InputError] = []
     for erase in ((), *sorted(maps)):
         try:
-            return load_weights(_architecture(known, inputs, erase, tune), path, what=_MODEL)
+            return load_weights(_architecture(known, inputs, erase, tune), path, what=_MODEL), own
         except InputError as error:
             refused.append(error)
     if tune is not None and (path.parent / "config.json").is_file():

@@ -180,7 +180,10 @@ def test_debug_shows_the_traceback(pipeline: _Pipeline, monkeypatch: pytest.Monk
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_plan_prints_tables_and_writes_nothing(pipeline: _Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_prints_tables_and_writes_nothing(
+    pipeline: _Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyaudit.cli.speed.slowness", lambda: 1.0)
     assert cli.main(["plan", "r.yaml", "--set", "seeds=2", "--set", "name=x"]) == 0
     out = capsys.readouterr().out
     for part in (

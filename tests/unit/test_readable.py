@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def test_vocabularies_in_other_files_and_bytes_that_need_none(tmp_path: Path) ->
     assert tokenizer_of(folder)(["she"]) == [[2, 5, 3]]
     (folder / "vocab.txt").unlink()
     t.ByT5Tokenizer().save_pretrained(folder)
+    with pytest.raises(InputError, match="embeddings for"):
+        tokenizer_of(folder)(["she"])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 384}))
     assert len(tokenizer_of(folder)(["she"])[0]) == 4
 
 

@@ -89,7 +89,7 @@ def test_plugins_and_channels_are_found_without_an_import() -> None:
 
 @pytest.mark.long
 def test_a_digest_changes_with_its_files_alone(tmp_path: Path) -> None:
-    for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.txt")):
+    for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.txt"), *PACKAGE.rglob("*.yaml")):
         copy = tmp_path / path.relative_to(PACKAGE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -109,6 +109,7 @@ def test_a_digest_changes_with_its_files_alone(tmp_path: Path) -> None:
 
     assert changed_by("reporting", "words.py") == set()
     assert changed_by("estimates", "conclude.py") == {None}
+    assert changed_by("controls", "frameworks", "gdpr.yaml") == {None}
     assert changed_by("channels", "leak", "estimate.py") == {None}
     assert {"measure"} < changed_by("probes", "crossfit.py") <= {None, "measure", "encode", "cure"}
     assert changed_by("models", "training.py") >= {None, "train", "measure"}

@@ -152,7 +152,7 @@ def _squares(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
             gram, pull = (squares * weights[:, None]).T @ squares, squares.T @ missed / total
             for index, rank in enumerate(_RANKS):
                 inner = gram[:rank, :rank]
-                firm = inner + 1e-6 * np.trace(inner) * np.eye(rank)
+                firm = inner + max(1e-6 * float(np.trace(inner)), 1e-12) * np.eye(rank)  # squares of signs do not vary
                 out[index, fold, :, k] = squares[:, :rank] @ np.linalg.solve(firm, pull[:rank]) / _stiffness(problem)
     return out
 

@@ -113,3 +113,14 @@ def test_an_eigenvector_has_one_sign_whichever_way_the_library_turns_it(monkeypa
     eigh = np.linalg.eigh
     monkeypatch.setattr(np.linalg, "eigh", lambda a: (eigh(a)[0], -eigh(a)[1]))
     np.testing.assert_array_equal(leading, flexible_readers._leading(form, 4))
+
+
+def test_squares_that_do_not_vary_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units that are plus or minus one, read along themselves: all squares are one, but for rounding, which is not to be blown up."""
+    rng = stream(4, "signs")
+    z = np.sign(rng.normal(size=(200, 20)))
+    folds, weights = np.arange(200) % FOLDS, rng.random((FOLDS, 200))
+    problem = Problem(z, np.arange(200) % 2, 2, folds, np.zeros((FOLDS, 200, 2)), weights, np.zeros((200, 0)))
+    monkeypatch.setattr(flexible_readers, "_leading", lambda _, count: np.eye(20)[:, :count])
+    found = flexible_readers._squares(z, problem, np.repeat(rng.normal(size=(FOLDS, 200, 1)), 2, axis=2))
+    assert np.abs(found).max() < 1e-6

@@ -203,13 +203,11 @@ def near_share(statistic: ScoreStatistic, columns: Sequence[Singles], weights_k:
     """
     if score <= 0:
         return 1.0
-    z, rows, near_qk = statistic.factors.z_nr, neighbours.rows_q, neighbours.near_qk()
+    rows, near_qk = neighbours.rows_q, neighbours.near_qk()
     total = 0.0
     for start in range(0, len(rows), _AT_ONCE):
         own, near = rows[start : start + _AT_ONCE], near_qk[start : start + _AT_ONCE]
-        kernel = np.matmul(z[near], z[own][:, :, None])[:, :, 0]
-        if statistic.channel == "nonlinear":
-            kernel = kernel**2
+        kernel = statistic.likeness(own, near)
         for weight, column in zip(weights_k, columns, strict=True):
             total += float(weight) * float((kernel * column[near, 0] * column[own]).sum())
     return float(np.clip(total / len(rows) / score, 0.0, 1.0))

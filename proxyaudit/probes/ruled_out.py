@@ -73,11 +73,9 @@ def leaning(statistic: ScoreStatistic, observed: list[Singles], target: Target, 
 
 
 def _image(statistic: ScoreStatistic, e_n1: Singles) -> Singles:
-    """The direction that labels follow, each row's own label included: without it, it would not be one."""
-    power = 1 if statistic.channel == "linear" else 2
-    own = np.asarray(statistic.length)[:, None] ** power
-    image = statistic.directions(e_n1) + e_n1 * own / np.float32(len(e_n1))
-    return image if power == 1 else statistic.rows.residual(image)
+    """The direction that labels follow, each row's own included, and those of its cluster: without these, it would not be one."""
+    image = statistic.directions(e_n1) + statistic.of_own(e_n1) / np.float32(len(e_n1))
+    return image if statistic.channel == "linear" else statistic.rows.residual(image)
 
 
 def _single(scores_nk: Singles) -> tuple[Singles, Singles]:

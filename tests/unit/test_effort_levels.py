@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from proxyaudit.channels.closed import ASKED_ONCE
-from proxyaudit.channels.leak.closed import closed_tests, standing
+from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS
+from proxyaudit.channels.leak.closed import AGREEMENT, closed_at, closed_tests, standing
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
-from proxyaudit.probes.results import Gain
+from proxyaudit.probes.results import Agreement, Gain
 from proxyaudit.recipe.effort import EXTRAS, SETTLED, left_out, measures
 from proxyaudit.recipe.recipe import Margins
 from tests.helpers.leak_records import leak_record
@@ -41,7 +43,13 @@ def a_test(name: str = "linear", **figures: object) -> LeakTest:
 
 def closed(first: Measurement) -> frozenset[str]:
     removable = standing(first, "sex", ("early", "late"), ("late",)).removable
-    return closed_tests(first, "sex", "late", MARGINS, ROWS, removable=removable)
+    return closed_tests(first, "sex", "late", MARGINS, ROWS, removable=removable) - {AGREEMENT}
+
+
+def closed_of_neighbours(first: Measurement, agreement: Agreement | None, *, removable: bool) -> bool:
+    record = replace(SITE_LEAKS.read(first, "sex", "late"), agreement=agreement)
+    SITE_LEAKS.write(first, record, "sex", "late")
+    return AGREEMENT in closed_tests(first, "sex", "late", MARGINS, ROWS, removable=removable)
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -87,6 +95,36 @@ def test_only_a_sure_linear_leak_settles(p: float, settled: bool) -> None:
     found = standing(measured(linear=a_test(p_present=p, p_absent=1.0)), "sex", ("early", "late"), ("late",))
     assert found.settled is settled
     assert not found.removable
+
+
+@pytest.mark.parametrize("removable", [False, True])
+def test_neighbours_are_asked_again_where_they_agree_and_where_absence_may_rest_on_them(removable: bool) -> None:
+    together = Agreement(0.4, 0.01, 0.1)
+    assert together.together
+    assert not closed_of_neighbours(measured(), together, removable=removable)
+    for apart in (Agreement(0.0, 0.01, 0.1), None):
+        assert closed_of_neighbours(measured(), apart, removable=removable) is not removable
+
+
+def view(first: Measurement | None) -> Any:
+    """As much of a model as says what is asked of it."""
+    model, recipe = SimpleNamespace(verdict_sites=("late",)), SimpleNamespace(effort="standard", margins=MARGINS)
+    dataset = SimpleNamespace(attributes=(SEX,), clusters=ROWS)
+    return SimpleNamespace(first=first, decides=True, repetition=int(first is not None), model=model, recipe=recipe, dataset=dataset)
+
+
+def at(site: str, first: Measurement | None, here: Measurement) -> frozenset[str]:
+    if first is not None:
+        STANDINGS.write(first, standing(first, "sex", ("early", "late"), ("late",)), "sex")
+    return closed_at(view(first), site, here)["sex"]
+
+
+def test_of_outputs_the_linear_test_is_asked_of_every_model_and_others_as_far_as_they_may_decide() -> None:
+    surely, nothing = a_test(p_present=1e-9, p_absent=1.0), a_test("nonlinear", p_absent=1.0, p_present=0.5)
+    first = measured(linear=surely)
+    SITE_LEAKS.write(first, replace(leak_record(SEX, 0), tests={"linear": a_test(), "nonlinear": nothing}), "sex", OUTPUT_SITE)
+    assert at(OUTPUT_SITE, first, measured(linear=surely)) == {"nonlinear", AGREEMENT}
+    assert at(OUTPUT_SITE, measured(), measured()) == frozenset(), "it may yet be removed"
 
 
 def records(*tests: LeakTest) -> list[SiteRecord]:

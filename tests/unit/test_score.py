@@ -15,13 +15,31 @@ def acts_of(n, d, name="acts"):
     return rng.normal(size=(n, d)) ** 3 @ rng.normal(size=(d, d))
 
 
-def by_hand(rows, e_n, power):
-    """sum over pairs i != j of one block of e_i e_j (z_i . z_j)**power / n."""
+def likeness_by_hand(rows, block, channel):
+    """How much rows ``(n, n)`` of a block have of one another's labels."""
+    factors = rows if channel == "linear" else rows.factors
+    inner = next(one for one in factors.blocks if one.rows == block.rows)
+    z = factors.z_nr[block.rows, : inner.rank].astype(np.float64)
+    n, width = z.shape
+    if channel == "linear" or width * (width + 1) >= n:
+        return (z @ z.T) ** (1 if channel == "linear" else 2)
+    pairs = [(i, j) for i in range(width) for j in range(i, width)]
+    products = np.column_stack([z[:, i] * z[:, j] * (1.0 if i == j else np.sqrt(2)) for i, j in pairs])
+    design = np.column_stack([np.ones(n), rows.z_nr[block.rows, : block.rank]])
+    left = products - design @ np.linalg.lstsq(design, products, rcond=None)[0]
+    moments = left.T @ left / n
+    usual = np.trace(moments) / len(moments)
+    ridge = usual * max(2 * (len(moments) / n) ** 2, 1e-3)
+    return left @ np.linalg.inv(moments + ridge * np.eye(len(moments))) @ left.T * (usual + ridge)
+
+
+def by_hand(rows, e_n, channel, clusters_n=None):
+    """sum over pairs i != j of one block, and of two clusters, of e_i e_j times their likeness, over n."""
     total = 0.0
     for block in rows.blocks:
-        z = rows.z_nr[block.rows, : block.rank].astype(np.float64)
-        e = e_n[block.rows].astype(np.float64)
-        total += sum(e[i] * e[j] * (z[i] @ z[j]) ** power for i in range(len(z)) for j in range(len(z)) if i != j) / len(z)
+        kernel, e = likeness_by_hand(rows, block, channel), e_n[block.rows].astype(np.float64)
+        alone = np.arange(len(e)) if clusters_n is None else clusters_n[block.rows]
+        total += float((np.outer(e, e) * kernel)[alone[:, None] != alone].sum()) / len(e)
     return total
 
 
@@ -45,32 +63,76 @@ def centred_by_hand(rows, a_n):
 # 90 rows of 3 columns go by features, of 12 by pairs of rows.
 @pytest.mark.parametrize("d", [3, 12])
 @pytest.mark.parametrize("strata", [False, True])
+@pytest.mark.parametrize("clustered", [False, True])
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_statistic_is_the_double_loop_over_pairs(channel, strata, d):
+def test_statistic_is_the_double_loop_over_pairs(channel, clustered, strata, d):
     acts, rng = acts_of(90, d), stream(0, "labels", d)
     rows = whiten_within(acts, rng.integers(0, 2, 90))[0] if strata else whiten(acts).rows
-    a = rng.integers(0, 2, 90)
-    prepare, power = (centred_by_hand, 1) if channel == "linear" else (residual_by_hand, 2)
-    factors = rows if channel == "linear" else rows.factors
-    expected = by_hand(factors, prepare(rows, a), power)
-    assert ScoreStatistic(rows, channel).of_labels(a[:, None], 2)[0] == pytest.approx(expected, rel=2e-3, abs=2e-3)
-    values = rng.normal(size=90)
-    expected = by_hand(factors, prepare(rows, values), power)
-    assert ScoreStatistic(rows, channel).of_labels(values[:, None], 0)[0] == pytest.approx(expected, rel=2e-3, abs=2e-3)
+    clusters = rng.integers(0, 40, 90) if clustered else None
+    statistic, prepare = ScoreStatistic(rows, channel, clusters), centred_by_hand if channel == "linear" else residual_by_hand
+    for values, classes in ((rng.integers(0, 2, 90), 2), (rng.normal(size=90), 0)):
+        expected = by_hand(rows, prepare(rows, values), channel, clusters)
+        assert statistic.of_labels(values[:, None], classes)[0] == pytest.approx(expected, rel=2e-3, abs=2e-3)
 
 
-def test_features_equal_pairs(monkeypatch):
-    rows = whiten(acts_of(300, 6)).rows
-    labels = stream(0, "labels").integers(0, 2, (300, 20))
+@pytest.mark.parametrize("d", [3, 12])
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_parts_of_rows_are_those_of_the_double_loop(channel, clustered, d):
+    rows, rng = whiten(acts_of(90, d)).rows, stream(0, "labels", d)
+    clusters = rng.integers(0, 40, 90) if clustered else np.arange(90)
+    statistic = ScoreStatistic(rows, channel, clusters if clustered else None)
+    e = statistic.prepare(rng.integers(0, 2, (90, 1)).astype(np.float32))
+    kernel = likeness_by_hand(rows, rows.blocks[0], channel)
+    others = kernel * (clusters[:, None] != clusters)
+    expected = others @ e.astype(np.float64)
+    scale = np.abs(expected).max()
+    assert np.allclose(statistic.of_prepared(e).shares_n, 2 * (e * expected)[:, 0] / 90, atol=2e-3 * scale)
+    assert np.allclose(statistic.directions(e), expected / 90, atol=2e-4 * scale)
+    assert np.allclose(statistic.of_own(e), (kernel - others) @ e, atol=2e-3 * scale)
+    near = rng.integers(0, 90, (7, 5))
+    assert np.allclose(statistic.likeness(np.arange(7), near), np.take_along_axis(kernel[:7], near, axis=1), atol=2e-3 * scale)
+
+
+def test_a_leak_along_any_product_moves_the_statistic_alike():
+    """Of units of heavy tails: unwhitened, products of two of them move it many times as far as others do."""
+    rng, n = stream(0, "tails"), 6000
+    acts = rng.standard_t(5, size=(n, 5)) * np.array([1.0, 1, 1, 0.1, 10])
+    rows = whiten(acts).rows
+    x = rows.factors.z_nr
+    products = np.column_stack([x[:, i] * x[:, j] for i in range(5) for j in range(i, 5)]).astype(np.float32)
     statistic = ScoreStatistic(rows, "nonlinear")
-    assert statistic._few_features(rows.blocks[0])
-    e = statistic.prepare(labels.astype(np.float32))
-    features, directions = statistic.of_prepared(e), statistic.directions(e)
-    monkeypatch.setattr(ScoreStatistic, "_few_features", lambda *_: False)
-    other = ScoreStatistic(rows, "nonlinear")
-    assert np.allclose(features.scores_m, other.of_prepared(e).scores_m, rtol=1e-3, atol=1e-2)
-    assert np.allclose(features.shares_n, other.of_prepared(e).shares_n, rtol=1e-3, atol=1e-3)
-    assert np.allclose(directions, other.directions(e), rtol=1e-3, atol=1e-3)
+    moved = statistic.of_prepared(statistic.prepare(products)).scores_m
+    assert moved.max() < 1.3 * moved.min()
+
+
+def test_where_nothing_is_to_be_whitened_hardly_anything_is_lost(monkeypatch):
+    """Of even rows: noise of the moments must not take the place of what is told."""
+    n, d, told = 900, 20, {}
+    for whitened in (True, False):
+        monkeypatch.setattr(ScoreStatistic, "_few_features", lambda *_, of=whitened: of)
+        rng = stream(0, "even")
+        rows = whiten(rng.normal(size=(n, d))).rows
+        statistic, z = ScoreStatistic(rows, "nonlinear"), rows.factors.z_nr
+        e = statistic.prepare((z[:, :1] * z[:, 1:2]).astype(np.float32))
+        null = statistic.of_prepared(flipped(None, n, 400, rng) * e).scores_m
+        told[whitened] = statistic.of_prepared(e).scores_m[0] / null.std()
+    assert told[True] > 0.85 * told[False]
+
+
+def test_pairs_of_a_cluster_tell_nothing_of_others():
+    """Labels that are one person's: whatever their rows share, turned signs and these give the same mean, zero."""
+    rng = stream(0, "people")
+    clusters = np.repeat(np.arange(100), 6)
+    acts = rng.normal(size=(100, 5))[clusters] + 0.5 * rng.normal(size=(600, 5))
+    labels = rng.integers(0, 2, 100)[clusters]
+    for channel in CHANNELS:
+        statistic = ScoreStatistic(whiten(acts).rows, channel, clusters)
+        e = statistic.prepare(labels[:, None].astype(np.float32))
+        null = statistic.of_prepared(flipped(clusters, 600, 800, rng) * e).scores_m
+        assert abs(null.mean()) < 4.5 * null.std() / np.sqrt(800)
+        with_own = ScoreStatistic(whiten(acts).rows, channel).of_prepared(flipped(clusters, 600, 800, rng) * e).scores_m
+        assert with_own.mean() > 10 * null.std() / np.sqrt(800)
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

@@ -21,6 +21,8 @@ from proxyaudit.stats.intervals import Measured, in_every_seed
 from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT
 
 LINEAR: Final = frozenset({"linear"})
+AGREEMENT: Final = "agreement"  # of neighbours, which the same audit rows give with every model
+_STRONGER: Final = frozenset({"nonlinear", "quarters", "quarters nonlinear"})
 
 
 def standing(measured: Measurement, attribute: str, sites: Iterable[str], verdict_sites: Sequence[str]) -> Standing:
@@ -39,22 +41,34 @@ def closed_at(view: ModelView, site: str, out: Measurement) -> dict[str, frozens
     if not view.decides:
         # A reference is compared with at verdict sites; its other sites are a picture, for which one model will do.
         return {} if site in verdict or not view.repetition else {a.name: LINEAR for a in dataset.attributes}
+    inside, margins = site not in (*verdict, OUTPUT_SITE), view.recipe.margins
+    if site == OUTPUT_SITE:
+        margins = of_outputs(margins)
     found: dict[str, frozenset[str]] = {}
     for attribute in dataset.attributes:
-        if site not in verdict and standing(out, attribute.name, (), verdict).settled:
-            found[attribute.name] = frozenset({"nonlinear", "quarters", "quarters nonlinear"})
-        elif view.first is not None:
-            removable, margins = STANDINGS.read(view.first, attribute.name).removable, view.recipe.margins
-            found[attribute.name] = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
+        closed: frozenset[str] = frozenset()
+        if view.first is not None:
+            removable = STANDINGS.read(view.first, attribute.name).removable
+            closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
+        if inside and standing(out, attribute.name, (), verdict).settled:
+            closed |= _STRONGER
+        found[attribute.name] = closed
     return found
 
 
+def of_outputs(margins: Margins) -> Margins:
+    """Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one."""
+    return margins.model_copy(update={"nonlinear": margins.leak})
+
+
 def closed_tests(first: Measurement, attribute: str, site: str, margins: Margins, clusters_n: Ints, *, removable: bool) -> frozenset[str]:
-    """Tests at a site, the linear one never among them, that further models need not be asked."""
+    """Tests at a site, the linear one never among them, that further models need not be asked; whether rows belong together is one."""
     record = SITE_LEAKS.find(first, attribute, site)
     if record is None or record.silent or record.reason:
         return frozenset()
-    return frozenset(
+    apart = record.agreement is None or not record.agreement.together
+    # Absence rests on every model's neighbours; presence, on the first one's.
+    return frozenset({AGREEMENT} if apart and not removable else ()) | frozenset(
         name
         for name, test in record.tests.items()
         if name != "linear"

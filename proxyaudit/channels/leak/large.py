@@ -14,6 +14,7 @@ from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing, SiteProbe
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.one_row_each import one_row_each
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.row_blocks import LargeRows, in_blocks
@@ -59,16 +60,21 @@ def measure_large_site(
     """
     folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
     linear: dict[str, SiteRecord] = {}
-    for known, attributes in _by_known(rows.attributes).items():
+    alone = tuple(one_row_each(one, rows.clusters, probing.root) for one in rows.attributes)
+    for known, attributes in _by_known(alone).items():
         place = np.flatnonzero(np.frombuffer(known, dtype=bool))
         white = whiten_large(np.asarray(read(place), dtype=np.float32))
         if white is not None:
-            shared: dict[str, Any] = {"linear": ScoreStatistic(white.rows, "linear", memory_mb=_PRODUCT_MB)} if white.z_nr.shape[1] else {}
+            groups = rows.clusters[place]
+            together = groups if len(np.unique(groups)) < len(groups) else None
+            shared: dict[str, Any] = {}
+            if white.z_nr.shape[1]:
+                shared["linear"] = ScoreStatistic(white.rows, "linear", together, memory_mb=_PRODUCT_MB)
             linear |= {one.name: _linear(white, one, folds, rows.clusters, probing, shared) for one in attributes}
     some = fewer_rows(rows.clusters, int(rows.fewer or len(rows.clusters)), probing.root)
     acts = read(np.flatnonzero(some))
     cut = tuple(_known_on(one, some) for one in rows.attributes)
-    left = [one for one in cut if not _settles(linear.get(one.name), one, probing)]
+    left = [_known_on(one, some) for one in alone if not _settles(linear.get(one.name), one, probing)]
     few = _measure_few(acts, some, left, folds, rows.clusters, probing) if left else {}
     for attribute in cut:
         names = ["nonlinear", *(["quarters", "quarters nonlinear"] if attribute.classes == 0 else [])]

@@ -33,11 +33,12 @@ def best_question(
     Rows are those on which the number is known. Presence holds whatever was chosen, as other rows chose it; absence of one question says
     nothing of all others.
     """
-    answers = telling_question(ScoreStatistic(whiten(acts_nd[first_n]).rows, kind), bank, np.flatnonzero(first_n))
+    first, second = (None if clusters_n is None else clusters_n[some] for some in (first_n, ~first_n))
+    answers = telling_question(ScoreStatistic(whiten(acts_nd[first_n]).rows, kind, first), bank, np.flatnonzero(first_n))
     if answers is None or np.bincount(answers[~first_n], minlength=2).min() < FEWEST_ROWS:
         return None
-    statistic = ScoreStatistic(whiten(acts_nd[~first_n]).rows, kind)
-    target = Target.of_codes(answers[~first_n], 2, None if clusters_n is None else clusters_n[~first_n])
+    statistic = ScoreStatistic(whiten(acts_nd[~first_n]).rows, kind, second)
+    target = Target.of_codes(answers[~first_n], 2, second)
     return planted_test(statistic, target, margin, streams), first_order_gain(
         statistic, target, np.unique(folds_n[~first_n], return_inverse=True)[1].astype(np.int64)
     )

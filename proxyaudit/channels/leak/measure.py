@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Floats, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.closed import STANDINGS
-from proxyaudit.channels.leak.closed import closed_at, standing
+from proxyaudit.channels.leak.closed import closed_at, of_outputs, standing
 from proxyaudit.channels.leak.eraser import check_eraser
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, holds_site, merge_sites
 from proxyaudit.channels.leak.site_probe import FOUND_ALREADY, PLAINLY, Memo, ProbedArrays, Probing, SiteProbe
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.many_levels import on_fewer_rows
+from proxyaudit.data.one_row_each import one_row_each
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.probes.crossfit import assign_folds
-from proxyaudit.probes.whitening import whiten
+from proxyaudit.probes.whitening import Whitened, whiten
 from proxyaudit.recipe.effort import SETTLED, SETTLED_AT
 from proxyaudit.seeding import stream
 
@@ -53,9 +54,8 @@ def measure(view: ModelView, out: Measurement) -> None:
         probing = full if site in model.verdict_sites else profiled
         probing = replace(probing, closed=closed_at(view, site, out))
         measure_site(acts, dataset, probing, site=site, placebos=view.placebos, out=out)
-    # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
-    margins = recipe.margins.model_copy(update={"nonlinear": recipe.margins.leak})
-    strict = replace(quick, margins=margins, nonlinear=view.decides, readers=("quadratic", "trees"))
+    strict = replace(quick, margins=of_outputs(recipe.margins), nonlinear=view.decides, readers=PROFILE_READERS)
+    strict = replace(strict, unless_linear=asked_from, settled=SETTLED, closed=closed_at(view, OUTPUT_SITE, out))
     outputs = view.captured.outputs if of_number else log_odds(view.captured.outputs)
     measure_site(outputs, dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
     for attribute in dataset.attributes:
@@ -100,15 +100,18 @@ def measure_site(
 
     Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
     """
-    everything = whiten(acts_nd)
-    shared: Memo = {}
     folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
+    kept: dict[bytes, tuple[NDArray[Any], Whitened, Memo]] = {}
     for one in (one for one in rows.attributes if SITE_LEAKS.find(out, one.name, site) is None):
-        attribute = one if probing.every_row else on_fewer_rows(one, rows.clusters, probing.root)
+        asked = one if probing.every_row else on_fewer_rows(one, rows.clusters, probing.root)
+        attribute = one_row_each(asked, rows.clusters, probing.root)
         known = attribute.known
-        whole = bool(known.all())
-        acts, whitened = (acts_nd, everything) if whole else (acts_nd[known], whiten(acts_nd[known]))
-        probe = SiteProbe(acts, whitened, attribute, folds, rows.clusters, probing, shared if whole else {})
+        if (key := known.tobytes()) not in kept:
+            for other in list(kept)[1:]:  # the first one's rows are most attributes'
+                del kept[other]
+            acts = acts_nd if known.all() else acts_nd[known]
+            kept[key] = acts, whiten(acts), {}
+        probe = SiteProbe(*kept[key][:2], attribute, folds, rows.clusters, probing, kept[key][2])
         SITE_LEAKS.write(out, probe.measure(placebos.get(attribute.name)), attribute.name, site)
 
 
@@ -116,6 +119,7 @@ def read_linear_leak(
     acts_nd: NDArray[Any], rows: Dataset | ProbedArrays, attribute: Attribute, probing: Probing
 ) -> tuple[float, Floats] | None:
     """The linear leak of :func:`measure_site` and its influences ``(n,)`` alone; ``None`` where it cannot be asked."""
+    attribute = one_row_each(attribute, rows.clusters, probing.root)
     known = attribute.known
     white = whiten(acts_nd if known.all() else acts_nd[known])
     if not white.z_nr.shape[1]:

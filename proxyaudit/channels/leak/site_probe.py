@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.channels.closed import ASKED_ONCE
-from proxyaudit.channels.leak.closed import LINEAR
+from proxyaudit.channels.leak.closed import AGREEMENT, LINEAR
 from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.levels import best_question, halves
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
@@ -101,7 +101,7 @@ class SiteProbe:
         if closed >= LINEAR:
             return replace(record, tests=dict.fromkeys(closed, LeakTest(ASKED_ONCE)))
         # A verdict of absence or presence rests on sites whose non-linear channel is asked too.
-        record = replace(record, agreement=self.guards.agreement() if probing.nonlinear else None)
+        record = replace(record, agreement=self.guards.agreement() if probing.nonlinear and AGREEMENT not in closed else None)
         try:
             if self.classes:
                 score = cross_fit_classes(white.z_nr, self.labels, self.classes, self.folds)
@@ -162,7 +162,7 @@ class SiteProbe:
 
     def linear_test(self, placebos_nm: NDArray[Any] | None, score: ProbeScore) -> LeakTest:
         """The linear test, beside the ``score`` of the cross-fitted probe."""
-        statistic = self._shared("linear", lambda: ScoreStatistic(self.whitened.rows, "linear"))
+        statistic = self._shared("linear", lambda: ScoreStatistic(self.whitened.rows, "linear", self.groups))
         target = self._target(slice(None))
         test = planted_test(statistic, target, self.probing.margins.leak, self._streams("linear"), permutations=self.probing.permutations)
         placebos: list[float] = []
@@ -175,7 +175,10 @@ class SiteProbe:
     def read_linear(self) -> tuple[float, Floats] | None:
         """The linear leak and its influences on all rows."""
         found = read_leak(
-            ScoreStatistic(self.whitened.rows, "linear"), self._target(slice(None)), self.probing.margins.leak, self._streams("linear")
+            ScoreStatistic(self.whitened.rows, "linear", self.groups),
+            self._target(slice(None)),
+            self.probing.margins.leak,
+            self._streams("linear"),
         )
         return None if found is None else (found[0], self._on_all_rows(found[1], slice(None)))
 
@@ -215,7 +218,12 @@ class SiteProbe:
         """The quadratic test on at most so many rows."""
         used, margin = self._some_rows(most), self.probing.margins.nonlinear
         name = "nonlinear" if used.all() else f"nonlinear, {most} rows"
-        statistic = self._shared(name, lambda: ScoreStatistic((self.whitened if used.all() else whiten(self.acts[used])).rows, "nonlinear"))
+        groups = None if self.groups is None else self.groups[used]
+
+        def make() -> ScoreStatistic:
+            return ScoreStatistic((self.whitened if used.all() else whiten(self.acts[used])).rows, "nonlinear", groups)
+
+        statistic = self._shared(name, make)
         target = self._target(used)
         return used, statistic, target, planted_test(statistic, target, margin, streams, permutations=self.probing.permutations)
 
@@ -260,7 +268,7 @@ class SiteProbe:
         for kind, quarters in (("linear", "quarters"), ("nonlinear", "quarters nonlinear")):
             name = quarters.replace("quarters", "levels")
             margin, streams = self.probing.margins.leak if kind == "linear" else self.probing.margins.nonlinear, self._streams(name)
-            trace = level_trace(ScoreStatistic(self.whitened.rows, kind), bank, self.groups, streams("screen"))
+            trace = level_trace(ScoreStatistic(self.whitened.rows, kind, self.groups), bank, self.groups, streams("screen"))
             out[quarters] = replace(found[quarters], levels=trace)
             if trace is None or not trace.tells(margin):
                 continue
@@ -309,7 +317,8 @@ class SiteProbe:
             return None
         place = inside_n[order]
         dense = np.unique(strata.codes_n[order], return_inverse=True)[1].astype(np.int64)
-        target, statistic = self._target(place, dense), ScoreStatistic(rows, kind)
+        target = self._target(place, dense)
+        statistic = ScoreStatistic(rows, kind, target.clusters_n)
         margin = self.probing.margins.nonlinear if kind == "nonlinear" else self.probing.margins.leak
         test = planted_test(statistic, target, margin, self._streams(name), permutations=PERMUTED_WITHIN)
         return test, first_order_gain(statistic, target, self.folds[place]), place

@@ -58,7 +58,7 @@ def minutes(inputs: Inputs, sites: int) -> float:
     ways = 1 + sum(
         bool(regime.scrub or regime.quantise or regime.folder or regime.kind in ("synthetic", "release")) for regime in inputs.regimes
     )
-    passes = recipe.model.passes(ways, max(map(inputs.seeds_of, inputs.regimes)))
+    passes = recipe.model.passes(ways, max(map(inputs.seeds_of, inputs.regimes))) if recipe.model.frozen or recipe.model.given else 0
     seconds += passes * (inputs.size + len(inputs.dataset.audit)) / 1000 * _pass(inputs)
     return round(seconds / 60 / CORES, 1)
 
@@ -78,7 +78,8 @@ def _synthesis(inputs: Inputs, regime: Regime) -> float:
 
 def _training(inputs: Inputs, regime: Regime) -> float:
     spec = inputs.recipe.model
-    return inputs.size / 1000 * model_kind(spec).seconds * spec.rounds if regime.needs_training else 0.1
+    tuned = 0.0 if spec.frozen or spec.given else spec.passes(1, 1) * _pass(inputs)
+    return inputs.size / 1000 * (model_kind(spec).seconds * spec.rounds + tuned) if regime.needs_training else 0.1
 
 
 def _pass(inputs: Inputs) -> float:
@@ -104,6 +105,5 @@ def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> f
     passes += 0 if inputs.dataset.text is not None else DONORS * swapped_rows(columns := len(inputs.dataset.features)) * columns
     if regime.is_reference:
         return (sites + 1) * sum(linear) + passes / 1000 * _pass(inputs)
-    everything = inputs.recipe.effort == "everything"
-    more = _EVERYTHING if everything else _OTHERS if repetition else _FIRST
+    more = _EVERYTHING if inputs.recipe.effort == "everything" else _OTHERS if repetition else _FIRST
     return (sites + 1) * sum(one + _CELL for one in linear) + more * sum(linear) + passes / 1000 * _pass(inputs)

@@ -87,10 +87,11 @@ _MACHINE = {
     errno.EPERM: ("permission denied", "change the permissions, or name another folder"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), or use fewer --jobs"),
     errno.ENFILE: ("too many files are open on this machine", "close other programs, or use fewer --jobs"),
-    errno.ENOMEM: ("there is not enough memory", f"use fewer --jobs or rows, and {_AGAIN}"),
+    errno.ENOMEM: ("there is not enough memory", f"use fewer --jobs or rows, or a smaller model, and {_AGAIN}"),
     errno.EAGAIN: ("no more processes can be started", f"use fewer --jobs, and {_AGAIN}"),
 }
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
+_NO_ROOM = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)  # as torch puts it
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as libraries written in Rust put it
 
 
@@ -98,7 +99,7 @@ def machine_error(error: BaseException, *, full: bool = False) -> MachineError |
     """What the machine lacks, of any error that says so, in one line; else ``None``. If ``full``, only of disks and open files."""
     if isinstance(error, MachineError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_ROOM.search(str(error))):
         code: int | None = errno.ENOMEM
     else:
         written = _OS_ERROR.search(str(error))

@@ -57,7 +57,7 @@ class Estimate(_Frozen):
     low: float | None = Field(default=None, description="Lower end of the interval.")
     high: float | None = Field(default=None, description="Upper end of the interval.")
     raw: float | None = Field(default=None, description="The probe's own score before calibration; of a localised part, the prediction.")
-    level: float = Field(default=0.95, description="Two-sided confidence level of [low, high].")
+    level: float = Field(default=0.95, gt=0, lt=1, description="Two-sided confidence level of [low, high].")
     unit: str = Field(default="", description="Unit of value, low, high and margin.")
     auroc: float | None = Field(default=None, description="Cross-fitted area under the ROC curve of the probe.")
     n: int | None = Field(default=None, description="Rows that the number rests on, rounded down to twenties.")
@@ -68,7 +68,7 @@ class Estimate(_Frozen):
         description="Prediction interval at `level` for one more model trained this way, on one more table where tables are made; "
         "null where fewer than three repetitions differ.",
     )
-    margin: float | None = Field(default=None, description="Margin that the decision was taken against.")
+    margin: float | None = Field(default=None, ge=0, description="Margin that the decision was taken against.")
     bound: float | None = Field(
         default=None, description="Smallest leak that is certified absent at level .01, in every model; null where no test was inverted."
     )

@@ -10,7 +10,17 @@ from proxyaudit.registry import NOTHING_REGISTERED, load_plugin, plugin_names
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Strict: YAML's "yes" would else count as one.
-Positive = Annotated[int, Field(gt=0, strict=True)]
+Positive = Annotated[int, Field(gt=0, lt=2**31, strict=True)]  # libraries hold it in 32 bits
+# What no table needs is refused before anything is built: it would fill the machine's memory.
+Width = Annotated[int, Field(gt=0, le=65_536, strict=True)]
+Depth = Annotated[int, Field(gt=0, le=1000, strict=True)]
+MOST_WEIGHTS = 250_000_000
+
+
+def check_weights(count: int) -> None:
+    """Raise ``ValueError`` where layers would have too many weights between them."""
+    if count > MOST_WEIGHTS:
+        raise ValueError(f"these layers would have {count:,} weights; at most {MOST_WEIGHTS:,} are trained on a table")
 
 
 class Strict(BaseModel):

@@ -118,6 +118,10 @@ def test_what_a_task_does_wrong_stays_its_own_fault(tmp_path: Path) -> None:
     [
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), "permission denied [a/b]; change the permissions, or name another"),
         (MemoryError(), "there is not enough memory; use fewer --jobs or rows"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            "there is not enough memory; use fewer",
+        ),
         (OSError(errno.EIO, "Input/output error"), "input/output error; mend that, and run the same command again"),
         (OSError(errno.EFBIG, "it holds 9 MB", "x"), "it holds 9 MB [x]; use a smaller file"),
     ],

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.recipe.models import Positive, PretrainedSpec, Strict, TrainingSpec, refuse
+from proxyaudit.recipe.models import Positive, PretrainedSpec, Strict, TrainingSpec, Width, refuse
 from proxyaudit.recipe.patterns import check_span
 
 POOLINGS = ("mean", "cls", "last")
@@ -51,9 +51,9 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
     pooling: str = "mean"
     site_pooling: str = "mean"
     max_length: Annotated[int, Field(ge=2, le=8192, strict=True)] = 128
-    head_hidden: tuple[Positive, ...] = ()
+    head_hidden: Annotated[tuple[Width, ...], Field(max_length=1000)] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
-    lora_rank: Positive = 8
+    lora_rank: Width = 8
     lora_alpha: Positive = 16
 
     @model_validator(mode="before")

@@ -181,17 +181,22 @@ def lone_tables(recipe: Recipe, regimes: Sequence[Regime]) -> list[NotTested]:
 
 
 def few_steps(recipe: Recipe, size: int) -> list[NotTested]:
-    """A note where training takes so few steps that the models may hardly learn the task; ``size`` rows train each."""
+    """Notes where training takes so few steps that models may hardly learn the task (``size`` rows train each), or took place elsewhere."""
     spec = recipe.model
+    if any(regime.checkpoints for regime in recipe.regimes) and recipe.data.text is None:
+        why = "they are audited as they are, and their files name no rows; audit rows that they were trained on would flatter them"
+        elsewhere = [NotTested(what="which rows the given models were trained on", why=f"{why} (data.holdout names others)")]
+    else:
+        elsewhere = []
     epochs, batch, held_out = (getattr(spec, name, None) for name in ("epochs", "batch_size", "validation_share"))
     if not size or epochs is None or batch is None:
-        return []
+        return elsewhere
     # Of rounded rows: with a small batch the steps would count people.
     steps = int(epochs) * math.ceil(public_count(size) * (1 - float(held_out or 0.0)) / int(batch))
     mend = "if the task's AUROC stays near 0.5, raise model.epochs or lower model.batch_size: quiet outputs of such models prove nothing"
-    return (
-        [NotTested(what="whether these models learn the task", why=f"training takes {steps} steps; {mend}")] if steps < _FEW_STEPS else []
-    )
+    if steps >= _FEW_STEPS:
+        return elsewhere
+    return [*elsewhere, NotTested(what="whether these models learn the task", why=f"training takes {steps} steps; {mend}")]
 
 
 def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> int:

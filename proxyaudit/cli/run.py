@@ -184,6 +184,11 @@ def run(
         what = "the run lies there already, and was not made under this seal"
         raise InputError(what, where=str(result.folder), mend="use --fresh to make it again under the seal")
     show_audit(result.folder, pack, reused=result.reused, json=json, sentences=False)
+    from proxyaudit.estimates.not_tested import TURNED
+
+    for note in pack.evidence.not_tested:
+        if note.why.startswith(TURNED):
+            console.warn(f"proxyaudit: {note.what}: {note.why}")
     if client is not None:
         track_run(result.folder, pack, client)
     if again := pack.environment.get("made_anew") if not result.reused else None:

@@ -330,6 +330,7 @@ class Unseen:
     column: str
     share: float
     rows: int
+    cut: int | None = None  # tokens after which texts are cut, where that is what hides their rest
 
     @property
     def bars_absence(self) -> bool:
@@ -340,6 +341,9 @@ class Unseen:
         """What a reader must know."""
         shown = share_words(self.share * self.rows, self.rows)
         bars = "; absence is not claimed" if self.bars_absence else ""
+        if self.cut is not None:
+            why = f"{shown} of the texts are cut there, and the model may read on where it runs{bars}; raise model.max_length"
+            return NotTested(what=f"{self.table}: what stands after the first {self.cut} tokens", why=why)
         why = f"missing, or written as no training row writes them ({shown} of the column){bars}"
         return NotTested(what=f"{self.table}: values of column {self.column} that the model cannot see", why=why)
 

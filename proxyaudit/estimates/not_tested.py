@@ -39,6 +39,9 @@ _TOGETHER: Final = ("what several sites tell only together", "sites are read one
 _UNCONDITIONED: Final = ("leakage beyond what a label explains", "no --condition-on column was named")
 
 
+TURNED: Final = "their outputs rank the classes the other way round"  # of models that were given, most often
+
+
 def standing_notes(scope: Scope) -> tuple[NotTested, ...]:
     """What an audit of this scope leaves out whatever it finds; notes of the plan and of what was measured come after."""
     alone = (_UNCONDITIONED,) if scope.surface == "activations" and not scope.conditions else ()

@@ -125,6 +125,8 @@ def _learnt_little(numbers: Numbers, regime: str) -> str:
     by = YARDSTICKS.get(own.measure) if own is not None else None
     if own is None or own.value is None or by is None:
         return ""
+    if by.is_turned(own.value):
+        return f" Mind that these models rank the classes the other way round (AUROC {own.value:.2f}): given models may have them swapped."
     # Of nothing real the best AUROC there is; no number can be told as well as that.
     reference = real.value if real is not None and real.value is not None else 1.0 if by is AUROC else by.guessing
     if not by.is_little(own.value, reference):

@@ -12,6 +12,7 @@ from proxyaudit.types import Task
 
 UNIT_GAP: Final = "difference in mean predicted probability"
 OF_NUMBER: Final = "standard deviations of the target"
+_TURNED: Final = 0.4  # AUROC
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Yardstick:
     def cost(self) -> str:
         """The measure of what a cure costs."""
         return f"{self.measure}_cost"
+
+    def is_turned(self, value: float) -> bool:
+        """Whether outputs rank classes the other way round: no training does that, classes that were swapped do."""
+        return self.measure == "auroc" and value < _TURNED
 
     def is_little(self, value: float, beside: float | None) -> bool:
         """Whether a model learnt little: next to nothing, or less than half of what another one did."""

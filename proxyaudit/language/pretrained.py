@@ -196,9 +196,25 @@ def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str |
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
+    if options["local_files_only"] and "gguf_file" not in options:
+        _check_digits(Path(place), model)
     # Torch declares every attribute of a module as a tensor or a module.
     model.unread = tuple(sorted(told["unexpected_keys"]))  # type: ignore[assignment]
     return model
+
+
+def _check_digits(folder: Path, model: nn.Module) -> None:
+    """Refuse (``InputError``) weights that are stored as whole numbers, truth values or complex numbers: codes of a format nobody named."""
+    wanted = {name for name, value in model.state_dict().items() if value.is_floating_point()}
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                kind = str(file.get_slice(name).get_dtype())
+                if not kind.startswith(("F", "BF")) and wanted & {name, prefix + name, name.removeprefix(prefix)}:
+                    what = f"tensor '{name}' of the model is stored as {kind}, which are no weights but codes for them"
+                    mend = "save it in full precision (where its library runs: model.dequantize(), then save_pretrained)"
+                    raise InputError(what, where=str(folder), mend=mend)
 
 
 def _own_code(place: str, options: Mapping[str, Any]) -> str:

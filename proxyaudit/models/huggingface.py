@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.encoding import Unseen
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
@@ -43,6 +44,7 @@ MEND = "check the folder: config.json, safetensors weights and the tokenizer's f
 _MOST_MARKED = 2**20  # token numbers of which float32 still holds sixteenths
 _MOST_UNKNOWN = 0.9  # of the tokens of all texts that are not special ones
 _MOST_UNREAD = 0.5  # of the texts, in which no token at all is an ordinary one
+_ANY_TEXT = "a text"
 _NOTES = (
     NotTested(
         what="what single tokens carry that their pooled value does not",
@@ -177,6 +179,7 @@ class Tokenizer:
         """
         self._inner, self._width, self._patterns, self._embedded = inner, width, dict(patterns or {}), embedded
         self.special: tuple[int, ...] = tuple(sorted(inner.all_special_ids))  # of the start, the end, what is unknown, ...
+        self.longest = float(getattr(inner, "model_max_length", np.inf))  # tokens that the model reads where it runs, if that is told
         self.unknown: int | None = inner.unk_token_id  # of what the tokenizer does not know, if there is one of its own
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
@@ -206,6 +209,12 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     adapted = adapter_base(spec, place, base)
     with loading(place, "the tokenizer", mend=MEND):
         tokenizer = load_tokenizer(place, fetch_options(spec, file, adapted))
+    types = [kind for kind in tokenizer(_ANY_TEXT).get("token_type_ids") or () if kind]
+    if types and "token_type_ids" in tokenizer.model_input_names:
+        what = f"the tokenizer marks tokens as of type {types[0]} (token_type_ids), which is not handed to the model here"
+        raise InputError(
+            what, where=f"model.path '{spec.path}'", mend="save it so that a single text is of type 0, as the model was trained"
+        )
     patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
@@ -274,7 +283,11 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
             why = f"span '{name}' is not found in {without:.0%} of the audit texts, which are pooled over all of their tokens"
             notes.append(NotTested(what=f"span '{name}' in every text", why=why))
     cut = float(((table >= 0).sum(axis=1) >= encoder.width).mean())
-    if cut > 0:
+    unseen = dataset.unseen
+    if cut > 0 and recipe.model.given and encoder.width < tokenizer.longest:
+        found = Unseen("the audit rows", encoder.column, cut, len(dataset.audit), encoder.width)
+        unseen, notes = (*unseen, found), [*notes, found.note()]
+    elif cut > 0:
         why = f"model.max_length cuts them; {cut:.0%} of the audit texts reach it"
         notes.append(NotTested(what=f"what stands after the first {encoder.width} tokens of a text", why=why))
     body = _body(recipe.model, base)[1] if not recipe.model.given else None
@@ -285,13 +298,14 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     elif unread:
         why = f"its body has no place for them ({', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}), and a head is trained here"
         notes.append(NotTested(what=f"{len(unread)} tensors of the model's files", why=why))
-    if not recipe.model.hub and is_widened(Path(locate(recipe.model, base)[0])):
-        why = "weights stored in 8 bits are widened to float32 as they are read; what runs in 8 bits rounds values inside too"
+    folder, file = locate(recipe.model, base)
+    if not recipe.model.hub and (file is not None or is_widened(Path(folder))):
+        why = "weights stored in fewer bits are widened to float32 as they are read; what runs in these rounds values inside too"
         notes.append(NotTested(what="the model's arithmetic in fewer digits", why=why))
     if recipe.model.trust_remote_code:
         why = "the recipe has it executed (model.trust_remote_code); it could do anything, and its forward pass is taken as it is"
         notes.append(NotTested(what="code that comes with the model", why=why))
-    return replace(dataset, encoder=encoder, notes=tuple(notes))
+    return replace(dataset, encoder=encoder, notes=tuple(notes), unseen=unseen)
 
 
 def check_readable(tokenizer: Tokenizer, texts: Sequence[object], *, where: str) -> None:

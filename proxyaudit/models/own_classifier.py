@@ -5,7 +5,6 @@ That holds for every architecture whose classes are told by one linear layer; wh
 """
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,14 +32,14 @@ from proxyaudit.models.huggingface import (
     probe_batch,
 )
 from proxyaudit.models.kinds.huggingface import HeadSpec, HuggingFaceSpec
+from proxyaudit.models.output_names import head_order, outputs_of, places
 from proxyaudit.models.pipeline_head import Fitted, read_head
 from proxyaudit.models.pipeline_head import Layer as Affine
 from proxyaudit.models.text import Layer, TextClassifier
+from proxyaudit.names import in_short
 from proxyaudit.types import NotTested, Task
 
 _AUTO = "AutoModelForSequenceClassification"
-_UNNAMED = re.compile(r"LABEL_(\d+)")  # what transformers calls outputs that nobody named
-_YAML_WORDS = ("yes", "no", "true", "false", "on", "off", "null", "y", "n")
 _CLOSE = 1e-4  # of logits
 _KINDS: dict[str, Task] = {"multi_label_classification": "labels", "regression": "number"}
 _SAID: dict[Task, str] = {
@@ -149,7 +148,7 @@ class OwnClassifier(GivenClassifier):
         assert self._mask is not None
         # A decoder finds the last token of a text by what is no padding, so that the folder's own padding must stand there.
         value: Tensor = self.backbone(input_ids=ids.masked_fill(~self._mask, self._pad), attention_mask=self._mask.long()).logits
-        return value
+        return value.to(self.head.weight.dtype)  # a backbone in fewer digits stands under a head in single precision
 
     def blank_token(self) -> int:
         """As of any classifier of texts, but none that a decoder would take for padding, if there is another."""
@@ -253,7 +252,7 @@ def _find_head(model: nn.Module, layers: tuple[Layer, ...], place: str) -> Head:
     late = [run.name for run in runs if run.given.moment > ends and run.name != head.name]
     own = Head(
         head.name,
-        tuple(str(config.id2label[number]) for number in range(config.num_labels)),
+        outputs_of(config, place),
         tuple(f"{name}.{key}" for name in dict.fromkeys(late) for key, _ in parts[name].named_parameters(recurse=False)),
         task_of(config),
     )
@@ -296,6 +295,12 @@ def _order(own: Head, aim: Target, spec: HuggingFaceSpec, where: str) -> tuple[i
     """The output of each class or label; of a head that knows more labels those that the target names."""
     if aim.task == "number":
         return (0,)
+    if spec.labels is not None and places(own.outputs, spec.labels) not in (None, tuple(range(len(own.outputs)))):
+        raise InputError(
+            f"model.labels gives another order than the folder, whose outputs are {', '.join(map(repr, own.outputs[:6]))}",
+            where="model.labels",
+            mend="leave it out, or mend id2label in config.json",
+        )
     known = {name: place for place, name in enumerate(spec.labels or own.outputs)}
     if aim.labels is not None and len(known) == len(own.outputs) and set(aim.labels.names) <= set(known):
         return tuple(known[name] for name in aim.labels.names)
@@ -324,63 +329,17 @@ def own_notes(model: TrainedModel, spec: HuggingFaceSpec, aim: Target) -> list[N
         what = "what the pretrained transformer told before it was made a classifier"
         why = "the folder does not hold it; what training did is measured from the same architecture with initial weights"
         notes.append(NotTested(what=what, why=why))
+        if unread := [str(name) for name in getattr(model.module.backbone, "unread", ())]:
+            why = f"the architecture that config.json names has no place for them ({in_short(unread, 4)})"
+            notes.append(NotTested(what=f"{len(unread)} tensors of the model's files", why=why))
     outputs = model.module.own.outputs
     if aim.task == "number":
         why = "it is taken to predict the target in the units of the table; a bad R² would show that it does not"
         notes.append(NotTested(what="in which units the folder's head predicts", why=why))
-    elif _places(outputs, classes) is None:
+    elif places(outputs, classes) is None:
         names = spec.labels or tuple(name.removeprefix("LABEL_") for name in outputs)
         meant = ", ".join(f"{output} is {name}" for output, name in zip(outputs, names, strict=True))
         source = "the order is that of model.labels" if spec.labels else "its numbers are taken for the classes"
         why = f"the folder calls its outputs {', '.join(outputs)}; {source} ({meant})"
         notes.append(NotTested(what="whether the outputs of the folder's head are named right", why=why))
     return notes
-
-
-def head_order(outputs: Sequence[str], classes: Sequence[str], labels: Sequence[str] | None, *, where: str) -> tuple[int, ...]:
-    """For each class of the table the output of the head that stands for it.
-
-    Args:
-        outputs: What the folder calls them (``id2label``); ``LABEL_0`` and so on where nobody named them.
-        classes: Classes of the target.
-        labels: The recipe's own names of the outputs, which go before the folder's.
-        where: What messages name.
-
-    Raises:
-        InputError: another number, other names, or a recipe that says the opposite of the folder.
-    """
-    called = f"{', '.join(map(repr, outputs[:6]))}{', ...' if len(outputs) > 6 else ''}"
-    if len(outputs) != len(classes):
-        what = f"the folder's head has {len(outputs)} outputs ({called}) and the target {len(classes)} classes ({', '.join(classes[:6])})"
-        raise InputError(what, where=where, mend="take the target that the model was trained for, or join classes of the table")
-    said = f"model.labels names the class of each output in order, e.g. [{', '.join(map(_quoted, classes))}] if output 0 is {classes[0]!r}"
-    own = _places(outputs, classes)
-    if labels is not None:
-        given = _places(labels, classes)
-        if given is None:
-            what = f"model.labels ({', '.join(labels[:6])}) are not the classes of the target ({', '.join(classes[:6])})"
-            raise InputError(what, where="model.labels", mend=said)
-        if own is not None and own != given:
-            what = f"model.labels gives another order than the folder, whose outputs are {called}"
-            raise InputError(what, where="model.labels", mend="leave it out, or mend id2label in config.json")
-        return given
-    numbered = [_UNNAMED.fullmatch(name) for name in outputs]
-    if own is None and all(numbered):
-        own = _places([match[1] for match in numbered if match], classes)
-        if own is None:
-            raise InputError(f"the folder does not say what its outputs stand for ({called})", where=where, mend=said)
-    if own is None:
-        what = f"the folder's outputs are {called}, the classes of the target {', '.join(classes[:6])}"
-        raise InputError(what, where=where, mend=said)
-    return own
-
-
-def _places(names: Sequence[str], classes: Sequence[str]) -> tuple[int, ...] | None:
-    """Place of each class among names that differ in case and blanks at most; ``None`` where they are not the same."""
-    plain = [" ".join(name.split()).casefold() for name in names]
-    wanted = [" ".join(name.split()).casefold() for name in classes]
-    return tuple(plain.index(name) for name in wanted) if sorted(plain) == sorted(wanted) and len(set(plain)) == len(plain) else None
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z]\w*", name) and name.lower() not in _YAML_WORDS else f'"{name}"'

@@ -198,7 +198,7 @@ def _given(read: Sequence[Ensemble], dataset: Dataset) -> tuple[NotTested, ...]:
         notes.append(NotTested(what="whether the columns are those that the given models were trained on", why=why))
     if dataset.read.number is None and any(tuple(found.classes) != tuple(dataset.classes) for found in read):
         order = ", ".join(f"{number} is {name}" for number, name in enumerate(dataset.classes[:6]))
-        why = f"a model file does not name them; its numbers are taken for the classes of the target in their order ({order})"
+        why = f"a model file gives them numbers or no names, which are taken for the classes of the target in their order ({order})"
         notes.append(NotTested(what="whether the classes of the given models are named right", why=why))
     return tuple(notes)
 
@@ -264,10 +264,22 @@ def _numbered(classes: Sequence[str]) -> list[float]:
 
 
 def _check_classes(theirs: Sequence[str], ours: Sequence[str], what: str, where: str) -> None:
-    if not theirs or list(theirs) == list(ours) or _numbered(theirs) == list(range(len(ours))):
+    """Refuse (``InputError``) a model whose classes are others than the target's, or the same in another order.
+
+    A model that gives numbers from 0 to its classes, or no names at all, has them by value where the target's are numbers; else in the
+    order of the target.
+    """
+    if list(theirs) == list(ours):
         return
-    mend = "take the target that it was trained for" + (
-        f", or write 'target_positive: {theirs[-1][:60]}'" if set(theirs) == set(ours) else ""
-    )
-    named = [", ".join(name[:30] for name in names[:6]) for names in (theirs, ours)]
-    raise InputError(f"{what} calls its classes {named[0]}, and the target has {named[1]}", where=where, mend=mend)
+    places = [float(place) for place in range(len(ours))]
+    told, known = _numbered(theirs) if theirs else places, _numbered(ours)
+    if (known and told == known) or (told == places and (not known or (sorted(known) == known and known != sorted(places)))):
+        return
+    named = [", ".join(name[:30] for name in names[:6]) for names in (theirs or [f"{place:g}" for place in places], ours)]
+    if sorted(theirs) != sorted(ours) and (not known or sorted(told) != sorted(known)) and told != places:
+        mend = "take the target that it was trained for"
+        raise InputError(f"{what} calls its classes {named[0]}, and the target has {named[1]}", where=where, mend=mend)
+    last = theirs[-1] if sorted(theirs) == sorted(ours) else next(name for name, at in zip(ours, known, strict=True) if at == max(known))
+    mend = "write the target's classes in the table so that they sort as the model has them: 00, 01, ..., 10"
+    mend = f"write 'target_positive: {last[:60]}' under data" if len(ours) == 2 else mend
+    raise InputError(f"{what} has its classes in the order {named[0]}, and the target in the order {named[1]}", where=where, mend=mend)

@@ -114,6 +114,9 @@ def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
             key: model.get(key) for key in ("kind", "path", "head", "labels", "max_length", "site_pooling", *(["pooling"] * bool(head)))
         }
         model = {**model, "head": head} if head else model
+    elif all(entry.get("kind") == "checkpoints" for entry in entries(plan, "regimes")):
+        # How models were trained elsewhere the recipe does not know: its settings are those of models that are trained here.
+        model = {key: model.get(key) for key in ("kind", "path", "factory")}
     if model:
         yield "Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)
     for key, term in (("verdict", "Verdict sites"), ("profile", "Sites read")):

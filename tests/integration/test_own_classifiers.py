@@ -208,6 +208,85 @@ def test_a_quantised_version_and_another_architecture(folder: Path) -> None:
     assert "audit it in a recipe of its own" in refused_sites(folder)
 
 
+@pytest.mark.parametrize("digits", ["bf16", "int8"])
+def test_a_version_in_fewer_digits_runs_under_its_own_head(folder: Path, digits: str) -> None:
+    from proxyaudit.models.quantise import quantise
+
+    made = prepared(folder, "bert", ["real", {"quantise": digits, "of": "real"}])
+    regime = made.regime(f"{digits}-real")
+    whole, fewer = (capture_of(model, made.audit_inputs(regime)) for model in (made.model, quantise(made.model, digits)))
+    assert fewer.shape == whole.shape
+    assert 0 < np.abs(fewer - whole).max() < 0.2
+
+
+def capture_of(model: Any, x: np.ndarray) -> np.ndarray:
+    from proxyaudit.activations.capture import capture
+
+    return capture(model, x[:50]).outputs
+
+
+def changed(folder: Path, place: Path, **config: Any) -> Path:
+    """A copy of a classifier with other entries in its config."""
+    shutil.copytree(folder / "bert", place)
+    shutil.copy(folder / "t.csv", place.parent)
+    held = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    (place / "config.json").write_text(json.dumps(held | config), encoding="utf-8")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"id2label": {"1": "no", "2": "yes"}, "label2id": {"no": 1, "yes": 2}}, "they are numbered from 0"),
+        ({"id2label": {"0": "no", "7": "yes"}}, "they are numbered from 0"),
+        ({"label2id": {"yes": 0, "no": 1}}, "one order in id2label and another one in label2id"),
+    ],
+)
+def test_outputs_that_a_config_names_in_no_order_are_one_line(folder: Path, tmp_path: Path, config: dict[str, Any], told: str) -> None:
+    changed(folder, tmp_path / "m", **config)
+    assert told in refused(tmp_path, "m")
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.bool_])
+def test_weights_that_are_codes_are_refused(folder: Path, tmp_path: Path, kind: Any) -> None:
+    path = changed(folder, tmp_path / "m") / "model.safetensors"
+    held = load_file(path)
+    name = next(name for name in held if name.endswith("query.weight"))
+    save_file({**held, name: (held[name] * 100).astype(kind)}, path, metadata={"format": "pt"})
+    assert "no weights but codes for them" in refused(tmp_path, "m")
+    held.pop("bert.embeddings.position_ids", None)
+    save_file({**held, "bert.embeddings.position_ids": np.arange(MAX_TOKENS)[None]}, path, metadata={"format": "pt"})
+    assert prepared(tmp_path, "m").model.module.own.outputs == ("no", "yes"), "a table of places is none of them"
+
+
+def test_tensors_without_a_place_are_told(folder: Path, tmp_path: Path) -> None:
+    path = changed(folder, tmp_path / "m") / "model.safetensors"
+    save_file({**load_file(path), "query.weight_scale": np.ones(3, dtype=np.float32)}, path, metadata={"format": "pt"})
+    notes = {note["what"]: note["why"] for note in prepared(tmp_path, "m").plan.notes}
+    assert "query.weight_scale" in notes["1 tensors of the model's files"]
+
+
+def test_a_tokenizer_that_marks_types_is_refused(folder: Path, tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    place = changed(folder, tmp_path / "m")
+    held = tokenizers.Tokenizer.from_file(str(place / "tokenizer.json"))
+    held.post_processor = tokenizers.processors.TemplateProcessing(single="$A:1", pair="$A:0 $B:1", special_tokens=[])
+    held.save(str(place / "tokenizer.json"))
+    told = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+    told["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (place / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
+    assert "marks tokens as of type 1" in refused(tmp_path, "m")
+
+
+@pytest.mark.parametrize("tokens", [3, MAX_TOKENS])
+def test_where_texts_are_cut_that_the_model_reads_whole_absence_is_not_claimed(folder: Path, tokens: int) -> None:
+    """A deployed model reads on: what stands behind the cut is not shown to be absent."""
+    made = prepared(folder, "bert", max_length=tokens)
+    assert bool(made.plan.no_absence) == (tokens == 3)
+    told = [note["why"] for note in made.plan.notes if note["what"].endswith(f"the first {tokens} tokens")]
+    assert any("absence is not claimed; raise model.max_length" in why for why in told) == (tokens == 3)
+
+
 def refused_sites(folder: Path) -> str:
     document = recipe("bert", [{"name": "v1", "path": "bert"}, {"name": "other", "path": "three"}])
     document["sites"] = {"profile": "all"}

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.channels.outputs.learnt import learnt_notes
+from proxyaudit.channels.outputs.learnt import _words, learnt_notes
 from proxyaudit.cli.console import NOTES, plan_tables
 from proxyaudit.cli.main import main
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.not_tested import learnt_question
+from proxyaudit.estimates.not_tested import TURNED, learnt_question
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.estimates.task import AUROC
+from proxyaudit.estimates.task import AUROC, R_SQUARED
 from proxyaudit.recipe.overrides import apply_override
 from proxyaudit.recipe.recipe import Recipe, load_recipe, parse_recipe
 from proxyaudit.regimes import few_steps
@@ -66,6 +66,17 @@ def test_a_model_that_learnt_little_is_told_with_what_a_linear_one_learns(
     assert not words or words in notes[0].why
 
 
+@pytest.mark.parametrize(("value", "turned"), [(0.09, True), (0.39, True), (0.47, False), (0.9, False)])
+def test_classes_that_are_swapped_are_told_as_that_and_not_as_little_learning(value: float, turned: bool) -> None:
+    assert AUROC.is_turned(value) is turned
+    assert not R_SQUARED.is_turned(value)
+    told = _words(AUROC, value, 0.9, "high")
+    assert told.startswith(TURNED) is turned
+    assert ("data: {target_positive: high}" in told) is turned
+    assert ("epochs" in told) is not turned
+    assert "compare the order of their classes" in _words(AUROC, 0.1, 0.9)
+
+
 def test_few_steps_are_told_beforehand() -> None:
     def asked(**model: Any) -> Recipe:
         return parse_recipe({**DOCUMENT, "model": {"kind": "mlp", **model}})
@@ -75,6 +86,9 @@ def test_few_steps_are_told_beforehand() -> None:
     assert few_steps(asked(epochs=20, batch_size=64), 2000) == []
     assert few_steps(asked(epochs=1), 0) == [], "nothing is trained here"
     assert few_steps(parse_recipe({**DOCUMENT, "model": {"kind": "random_forest"}}), 2000) == []
+    given = {**DOCUMENT, "regimes": [{"name": "vendor", "checkpoints": ["a.json"]}], "model": {"kind": "xgboost"}, "seeds": 1}
+    given["data"] = {**given["data"], "encode": "none"}
+    assert [note.what for note in few_steps(parse_recipe(given), 0)] == ["which rows the given models were trained on"]
 
 
 def test_near_guessing_is_below_what_anybody_would_call_learnt() -> None:

@@ -295,3 +295,33 @@ def test_what_leaves_say_has_a_bound_too(widths: tuple[int, ...], said: str, tmp
     monkeypatch.setattr("proxyaudit.models.libraries.xgboost.read", lambda spec, data: Ensemble(trees, np.zeros(widths[0]), 4, None))
     (tmp_path / "a.json").write_bytes(b"{}")
     assert said in refused(recipe("xgboost", tmp_path, "a.json"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "told"),
+    [
+        (
+            [str(k) for k in range(12)],
+            sorted(str(k) for k in range(12)),
+            "in the order 0, 1, 2, 3, 4, 5, and the target in the order 0, 1, 10",
+        ),
+        ([], sorted(str(k) for k in range(12)), "sort as the model has them"),
+        (["0", "1"], ["1", "0"], "write 'target_positive: 1'"),
+        ([], ["1", "0"], "write 'target_positive: 1'"),
+        (["False", "True"], ["True", "False"], "write 'target_positive: True'"),
+        (["-1", "9", "19"], ["-1", "19", "9"], "sort as the model has them"),
+        (["no", "yes"], ["yes", "no"], "write 'target_positive: yes'"),
+        (["a", "b"], ["c", "d"], "calls its classes a, b, and the target has c, d"),
+        (["1", "2"], ["a", "b"], "calls its classes"),
+    ],
+)
+def test_classes_in_another_order_are_refused(theirs: list[str], ours: list[str], told: str) -> None:
+    """What a model calls 2 was taken for the target's 10, which stands before it as text."""
+    with pytest.raises(InputError, match=told):
+        _check_classes(theirs, ours, "the model", "m")
+
+
+@pytest.mark.parametrize("theirs", [[], ["0", "1", "2"], ["0.0", "1.0", "2.0"]])
+@pytest.mark.parametrize("ours", [["0", "1", "2"], ["1", "2", "3"], ["high", "low", "no"]])
+def test_classes_that_are_numbered_in_the_targets_order_are_taken(theirs: list[str], ours: list[str]) -> None:
+    _check_classes(theirs, ours, "the model", "m")

@@ -8,7 +8,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.estimates.facts import Facts
-from proxyaudit.estimates.not_tested import learnt_question
+from proxyaudit.estimates.not_tested import TURNED, learnt_question
 from proxyaudit.estimates.task import Yardstick, yardstick
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
@@ -24,10 +24,14 @@ def learnt_notes(facts: Facts, dataset: Dataset) -> list[NotTested]:
         return []
     by, linear = yardstick(facts.task), _linear_score(facts, dataset)
     few = {name: value for name, value in own.items() if by.is_little(value, linear if linear is not None and linear >= by.worth else None)}
-    return [NotTested(what=learnt_question(name), why=_words(by, value, linear)) for name, value in few.items()]
+    first = facts.classes[0] if len(facts.classes) == 2 and facts.task == "classes" else ""
+    return [NotTested(what=learnt_question(name), why=_words(by, value, linear, first)) for name, value in few.items()]
 
 
-def _words(by: Yardstick, value: float, linear: float | None) -> str:
+def _words(by: Yardstick, value: float, linear: float | None, first: str = "") -> str:
+    if by.is_turned(value):
+        mend = f"write data: {{target_positive: {first}}}" if first else "compare the order of their classes with the target's"
+        return f"{TURNED} (AUROC {value:.2f}); where models were given, {mend}"
     said = f"they learnt little of the task ({by.word} {value:.2f}"
     if by.measure == "r2" and value < _OTHER_UNITS:
         return f"{said}): their predictions may be in other units; for those of the target itself write model: {{predicts: units}}"

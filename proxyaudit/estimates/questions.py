@@ -14,6 +14,7 @@ from proxyaudit.registry import load_plugin, plugin_names
 Part = Literal["encoding", "use", "recoverable", "reported"]
 
 GROUP = "channels"
+LINEAR_READER = "linear probe"
 READERS = ("quadratic", "mlp", "trees", "neighbours")  # stronger readers, as they stand in evidence
 # What every verdict rests on, whatever else is registered: an installation that lacks one of these would call removed what nobody asked.
 FLOOR: Mapping[str, Part] = {

@@ -8,7 +8,7 @@ from typing import Any, Final
 from proxyaudit.channels.proxies.record import label
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES
 from proxyaudit.estimates.not_tested import learnt_question, overlap_question, standing_notes
-from proxyaudit.estimates.questions import FLOOR, all_questions
+from proxyaudit.estimates.questions import FLOOR, LINEAR_READER, all_questions
 from proxyaudit.estimates.scope import Scope, entries, listed, mapping, names
 from proxyaudit.estimates.states import deciding
 from proxyaudit.estimates.task import YARDSTICKS
@@ -34,7 +34,8 @@ def field_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
             yield f"evidence.json: {e.id} is of a regime that plan.json does not have ({e.regime[:40]!r})"
         if e.reference_for is not None and (e.reference_for not in known or e.regime not in REFERENCES):
             yield f"evidence.json: {e.id} belongs to no regime of plan.json ({e.reference_for[:40]!r})"
-        if e.shown_by is not None and not (e.id in decides and e.shown_by in questions[e.channel].readers and "nonlinear" in e.measure):
+        has = e.id in decides and e.shown_by in questions[e.channel].readers and ("nonlinear" in e.measure) != (e.shown_by == LINEAR_READER)
+        if e.shown_by is not None and not has:
             yield f"evidence.json: {e.id} is shown by a reader that its check does not have ({e.shown_by[:40]!r})"
         subjects = _subjects(pack.plan, scope, e) if e.id in decides else columns if e.channel in _OF_COLUMNS else None
         # A release that lacks the attribute is told as that, of no single column.

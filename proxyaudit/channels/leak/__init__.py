@@ -4,7 +4,7 @@ from typing import Any
 
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
-from proxyaudit.estimates.questions import READERS
+from proxyaudit.estimates.questions import LINEAR_READER, READERS
 
 _LEAKS = {
     "leak": "",
@@ -23,6 +23,8 @@ _INSIDE = (
 _TERMS = (("Leak inside", _INSIDE),)
 _MARGINS = ("leak", "nonlinear")
 _READ: dict[str, Any] = {"of_activations": True, "readers": READERS}
+_PROBED: dict[str, Any] = {"of_activations": True, "readers": (LINEAR_READER,)}
+_EVERY = (LINEAR_READER, *READERS)
 _LINEAR_ASKS = "Can a linear reader get the attribute out at a verdict site?"
 _NONLINEAR_ASKS = "Can a stronger reader get out more than the linear one?"
 _ELSEWHERE_ASKS = "Is it at another place in the model?"
@@ -32,9 +34,9 @@ CHANNEL = Channel(
     "leak",
     10,
     (
-        Question("linear", "encoding", ("leak",), "Linear leak", _LINEAR_ASKS, measures=_LEAKS, terms=_TERMS, of_activations=True),
+        Question("linear", "encoding", ("leak",), "Linear leak", _LINEAR_ASKS, measures=_LEAKS, terms=_TERMS, **_PROBED),
         Question("nonlinear", "encoding", ("nonlinear", "leak"), "Non-linear leak", _NONLINEAR_ASKS, measures=_NONLINEAR, **_READ),
-        Question("elsewhere", "recoverable", _MARGINS, "Elsewhere", _ELSEWHERE_ASKS, measures=_LEAKS, may_lack=True, readers=READERS),
+        Question("elsewhere", "recoverable", _MARGINS, "Elsewhere", _ELSEWHERE_ASKS, measures=_LEAKS, may_lack=True, readers=_EVERY),
         Question("beyond", "recoverable", _MARGINS, "Beyond what is known", _BEYOND_ASKS, measures=_LEAKS, place=1, **_READ),
         Question("effort", of_activations=True),
     ),

@@ -10,6 +10,7 @@ from proxyaudit.channels.closed import ASKED_ONCE
 from proxyaudit.channels.leak.record import TRACE, LeakTest, SiteRecord
 from proxyaudit.data.public_counts import share_words
 from proxyaudit.estimates.ledger import Draft
+from proxyaudit.estimates.questions import LINEAR_READER
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.components import Spread
 from proxyaudit.stats.intervals import FEWEST_FOR_NEXT, Interval, Measured, crossed_interval, in_every_seed, over_seeds, p_above, p_below
@@ -17,6 +18,7 @@ from proxyaudit.stats.laws import normal_quantile, normal_tail, t_quantile
 from proxyaudit.stats.p_values import FOUND, PRESENT_AT, permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
+_DOUBTFUL = 1e-3  # p-value of presence from which on Holm's correction may turn it
 TOGETHER = "rows seem to belong together: name the group (one person's, household's or series' rows count as one, not as many)"
 LEVELS = "single values of it show a trace (one value, a narrow range, even or odd): ask that as a yes-or-no column of its own"
 RESTS_ON_NEIGHBOURS = 0.45  # share of a score from which on it may be that of rows of one person; of a plain leak it is .15 to .4
@@ -52,7 +54,7 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     for why in (_left_out(found, base.margin, records[0].n), *hints):
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
-    draft = _with_readers(draft, found, clusters_n, places) if found[0].bins is not None else draft
+    draft = _with_readers(draft, found, clusters_n, places) if found[0].bins is not None else _with_probe(draft, found, clusters_n, places)
     counted = [record.agreement.counted for record in records if record.agreement is not None and record.agreement.together]
     return _ungrouped(draft, found, max(counted)) if counted else draft
 
@@ -172,6 +174,23 @@ def _with_readers(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints, pla
         objections.append("bins of a single unit show a trace, so absence is not claimed")
     draft = _either_way(draft, best)
     return replace(draft, can_be_absent=False, reason=objections[0]) if objections and draft.can_be_absent else draft
+
+
+def _with_probe(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints, places: Places) -> Draft:
+    """Let the cross-fitted linear probe show presence where the score does not surely: of what few rows hold it is moved less than most.
+
+    What the probe gains on rows that it did not see is a lower bound of the leak. It never speaks against absence.
+    """
+    known = [(one.gain, one.influence_n) for test in tests for one in test.probe]
+    singles = [
+        Measured(np.array([gain]), influence_n, clusters_n) for gain, influence_n in known if gain is not None and influence_n is not None
+    ]
+    by_score = draft.present_p if draft.null_rejected and draft.present_p is not None else 1.0
+    excluded = draft.bound is not None and draft.margin is not None and draft.bound <= draft.margin
+    if len(singles) < len(tests) or by_score <= _DOUBTFUL or excluded:
+        return draft
+    p = in_every_seed(singles, draft.margin)
+    return _either_way(draft, (p, LINEAR_READER, over_seeds(singles, places))) if 2 * p <= PRESENT_AT else draft
 
 
 def _either_way(draft: Draft, best: tuple[float, str, Measured] | None) -> Draft:

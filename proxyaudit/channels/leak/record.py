@@ -30,6 +30,7 @@ class LeakTest(PlantedTest):
     bins: BinnedTrace | None = None
     near: float | None = None  # share of the score that pairs of near neighbours hold, where rows seem to belong together
     readers: tuple[Gain, ...] = ()
+    probe: tuple[Gain, ...] = ()  # of the linear test, what the cross-fitted probe gains on unseen rows
     levels: LevelTrace | None = None  # of a number, what single values show beyond this test; None where they were not asked
 
     @property

@@ -14,6 +14,7 @@ from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.levels import best_question, halves
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
 from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
+from proxyaudit.estimates.questions import LINEAR_READER
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, cross_fit_classes, cross_fit_values
@@ -170,7 +171,8 @@ class SiteProbe:
             placebos = [test.reading.leak_of(float(one)) for one in statistic.of_labels(placebos_nm, self.classes, target.weights)]
         reader = {"raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc}
         negative, near = self._negative(statistic, target, test), self.guards.near(statistic, target, test.score)
-        return self._test(test, slice(None), placebos=tuple(placebos), negative=negative, near=near, **reader)
+        probe = Gain(LINEAR_READER, score.leak, self._on_all_rows(score.influence_n, slice(None)))
+        return self._test(test, slice(None), placebos=tuple(placebos), negative=negative, near=near, probe=(probe,), **reader)
 
     def read_linear(self) -> tuple[float, Floats] | None:
         """The linear leak and its influences on all rows."""

@@ -2,7 +2,7 @@
 
 from proxyaudit.channels.outputs.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
-from proxyaudit.estimates.questions import READERS
+from proxyaudit.estimates.questions import LINEAR_READER, READERS
 
 _TERMS = (
     ("Output gap", "Difference between groups in the mean predicted probability; largest pair of groups."),
@@ -16,7 +16,9 @@ _MEASURES |= {
 }
 
 _SHOWS = "shows in the outputs"
-_EXPRESSED = Question("expressed", "use", ("gap", "leak"), "Outputs", _ASKS, _SHOWS, measures=_MEASURES, terms=_TERMS, readers=READERS)
+_EXPRESSED = Question(
+    "expressed", "use", ("gap", "leak"), "Outputs", _ASKS, _SHOWS, measures=_MEASURES, terms=_TERMS, readers=(LINEAR_READER, *READERS)
+)
 _MEASURE, _MARGINS = "proxyaudit.channels.outputs.measure:measure", {"gap": "output gap"}
 CHANNEL = Channel(
     "outputs", 20, (_EXPRESSED, Question("task"), Question("selection", word="Selection")), estimate, measure=_MEASURE, margins=_MARGINS

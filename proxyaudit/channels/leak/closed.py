@@ -48,7 +48,8 @@ def closed_at(view: ModelView, site: str, out: Measurement) -> dict[str, frozens
     for attribute in dataset.attributes:
         closed: frozenset[str] = frozenset()
         if view.first is not None:
-            removable = STANDINGS.read(view.first, attribute.name).removable
+            # Of what is inside, too, it is said that nothing of it shows in the outputs: absence there always counts.
+            removable = site == OUTPUT_SITE or STANDINGS.read(view.first, attribute.name).removable
             closed = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
         if inside and standing(out, attribute.name, (), verdict).settled:
             closed |= _STRONGER

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-UNEVEN: Final = 1.4
+UNEVEN: Final = 1.2
 """What a plan promises beside the machine that its constants are of: others were found to take up to 2.2 times as long."""
 
 

@@ -24,7 +24,7 @@ from proxyaudit.stats.directions import Block, Rows
 
 MEMORY_MB = 1024
 _ROWS_AT_ONCE = 8192
-_MOST_PAIRS = 20_000_000  # of rows of one cluster; of more only each row's own part is left out
+_MOST_PAIRS = 5_000_000  # of rows of one cluster; of more only each row's own part is left out
 _NUMBERS_AT_ONCE = 10_000_000
 _RIDGE, _LEAST_RIDGE = 2.0, 1e-3  # of the mean variance of products: times the squared ratio of products to rows, and at least
 
@@ -155,7 +155,7 @@ class ScoreStatistic:
         assert self.clusters is not None
         n = block.rows.stop - block.rows.start
         one, other = _pairs(self.clusters[block.rows])
-        if not 0 < len(one) <= _MOST_PAIRS:
+        if not len(one):
             return None
         values = self._likeness(block, one, other[:, None])[:, 0].astype(np.float32)
         found = sparse.csr_matrix((values, (one, other)), shape=(n, n))
@@ -229,18 +229,17 @@ class ScoreStatistic:
 
 
 def _pairs(clusters_n: Ints) -> tuple[Ints, Ints]:
-    """All pairs of rows of one cluster, each once."""
+    """All pairs of rows of one cluster, each once; none where they would be too many."""
     order = np.argsort(clusters_n, kind="stable")
     starts = np.flatnonzero(np.diff(clusters_n[order], prepend=clusters_n[order[0]] - 1))
     sizes = np.diff(starts, append=len(order))
-    parts = []
-    for size in np.unique(sizes[sizes > 1]):
-        if (size - 1) * size // 2 * int((sizes == size).sum()) > _MOST_PAIRS:
-            return np.zeros(_MOST_PAIRS + 1, dtype=np.int64), np.zeros(_MOST_PAIRS + 1, dtype=np.int64)
+    parts = [np.zeros((2, 0), dtype=np.int64)]
+    for size in np.unique(sizes[sizes > 1]) if (sizes * (sizes - 1) // 2).sum() <= _MOST_PAIRS else ():
         members = order[starts[sizes == size][:, None] + np.arange(size)]
         one, other = np.triu_indices(size, 1)
         parts.append(np.stack([members[:, one].ravel(), members[:, other].ravel()]))
-    return tuple(np.concatenate(parts, axis=1)) if parts else (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    one, other = np.concatenate(parts, axis=1)
+    return one, other
 
 
 def _whitened_products(z_nk: torch.Tensor, linear_nr: torch.Tensor) -> torch.Tensor:

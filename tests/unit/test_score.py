@@ -250,3 +250,11 @@ def test_a_class_of_another_covariance_does_not_shift_the_statistic_but_the_naiv
 def test_unknown_channel_is_refused():
     with pytest.raises(ValueError, match="sideways"):
         ScoreStatistic(whiten(acts_of(20, 2)).rows, "sideways")
+
+
+def test_where_clusters_have_too_many_pairs_own_labels_alone_are_left_out(monkeypatch):
+    monkeypatch.setattr("proxyaudit.probes.score._MOST_PAIRS", 10)
+    rows, clusters = whiten(acts_of(90, 3)).rows, np.arange(90) // 3
+    e = standardise(rows, stream(0, "labels").integers(0, 2, (90, 4)).astype(np.float32))
+    alone, together = ScoreStatistic(rows, "linear"), ScoreStatistic(rows, "linear", clusters)
+    assert np.array_equal(alone.of_prepared(e).scores_m, together.of_prepared(e).scores_m)

@@ -15,7 +15,7 @@ from released_packs import PLAIN_FILES, edit, sign_again
 
 from proxyaudit.cli.main import main
 from proxyaudit.digests import code_digest
-from proxyaudit.estimates.questions import READERS, all_questions
+from proxyaudit.estimates.questions import LINEAR_READER, READERS, all_questions
 from proxyaudit.estimates.states import figures_fit, passes
 from proxyaudit.evidence.manifest import replace_files
 from proxyaudit.probes import flexible
@@ -198,7 +198,7 @@ def test_each_control_has_one_exact_set_of_figures(kind: str, channel: str, figu
 def test_readers_of_evidence_are_those_that_are_run() -> None:
     assert READERS == flexible.READERS
     assert all_questions()["nonlinear"].readers == READERS
-    assert all_questions()["linear"].readers == ()
+    assert all_questions()["linear"].readers == (LINEAR_READER,)
     assert "bound" in Estimate.model_fields
 
 

@@ -22,12 +22,12 @@ N = 400
 SEX = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)
 
 
-def drafted(gains: list[float], *, p: float = 0.02, spread: float = 0.001, **figures: object) -> Draft:
+def drafted(gains: list[float], *, p: float = 0.02, spread: float = 0.001, probed: bool = True, **figures: object) -> Draft:
     influence = np.where(np.arange(N) % 2, spread, -spread) / np.sqrt(N)
     linear = replace(leak_record(SEX, 0).tests["linear"], p_present=p, p_absent=1.0, bound=0.3, raw=0.03, **figures)
     tests: list[LeakTest] = [replace(linear, probe=(Gain(LINEAR_READER, gain, influence),)) for gain in gains]
     records: list[SiteRecord] = [replace(leak_record(SEX, 0), tests={"linear": test}) for test in tests]
-    return planted_draft(Draft("linear", "sex", "real", margin=0.02), records, "linear", np.arange(N))
+    return planted_draft(Draft("linear", "sex", "real", margin=0.02), records, "linear", np.arange(N), probed=probed)
 
 
 def test_a_probe_that_surely_gains_more_than_the_margin_in_every_model_shows_presence() -> None:
@@ -47,6 +47,7 @@ def test_a_probe_that_surely_gains_more_than_the_margin_in_every_model_shows_pre
         ([0.03, 0.03], {"spread": 0.02}),  # not surely
         ([0.03, 0.03], {"p": 1e-6, "score": 1e6}),  # the score shows it, and how much it is
         ([-0.01, 0.03], {}),
+        ([0.03, 0.03], {"probed": False}),  # of a reference, which decides nothing
     ],
 )
 def test_else_what_the_score_says_stands(gains: list[float], more: dict[str, float]) -> None:

@@ -79,7 +79,7 @@ def estimate(facts: Facts) -> Drafts:
 def _of_inputs(facts: Facts, attribute: Attribute) -> Draft:
     method = METHODS["linear"]
     base = Draft("linear", attribute.name, "inputs", INPUT_SITE, margin=facts.margins.leak, unit=unit_of(attribute), method=method)
-    draft = planted_draft(base, [SITE_LEAKS.read(facts.inputs, attribute.name, INPUT_SITE)], "linear", facts.clusters_n)
+    draft = planted_draft(base, [SITE_LEAKS.read(facts.inputs, attribute.name, INPUT_SITE)], "linear", facts.clusters_n, probed=False)
     return replace(draft, measure="leak", decides=False, n=int(attribute.known.sum()))
 
 
@@ -140,7 +140,8 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
     base = replace(base, measure=measure, site=site, method=METHODS[test], subject=facts.beyond if channel == "beyond" else None)
     if outputs:
         base = replace(base, measure=f"output_{measure}", site=None, method=f"{METHODS[test]}; on the log-odds of the outputs")
-    draft = planted_draft(base, records[run.regime, attribute.name, site], test, facts.clusters_n, run.places)
+    found = records[run.regime, attribute.name, site]
+    draft = planted_draft(base, found, test, facts.clusters_n, run.places, probed=not run.is_reference)
     doubt = facts.doubts.get(attribute.name, POOLED if attribute.pools_levels else None)
     if test == "nonlinear" and not outputs and doubt is not None:
         draft = replace(draft, can_be_absent=False, reason=doubt, remedy="merge" if doubt == POOLED else None)

@@ -24,11 +24,14 @@ LEVELS = "single values of it show a trace (one value, a narrow range, even or o
 RESTS_ON_NEIGHBOURS = 0.45  # share of a score from which on it may be that of rows of one person; of a plain leak it is .15 to .4
 
 
-def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, clusters_n: Ints, places: Places = ()) -> Draft:
+def planted_draft(
+    base: Draft, records: Sequence[SiteRecord], test: str, clusters_n: Ints, places: Places = (), *, probed: bool = True
+) -> Draft:
     """Fill a draft from one planted test of each model.
 
     Presence: above the plants at the margin in every model, beyond the permutations, and helpful on rows that the reader did not
-    see. Absence: below the plants in every model, the plants themselves found, and no stronger reader with a trace.
+    see. Absence: below the plants in every model, the plants themselves found, and no stronger reader with a trace. Of numbers that decide
+    nothing the linear probe is not asked (``probed``).
     """
     if not records:
         return replace(base, reason="the training or capture of this regime failed")
@@ -39,7 +42,7 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     if 0 < len(asked) < len(found) == len(records) and not any(record.reason for record in records):
         kept = [place for place, record in enumerate(records) if record.tests[test].reason != ASKED_ONCE]
         where = tuple(places[place] for place in kept) if places else ()
-        draft = planted_draft(base, [records[place] for place in kept], test, clusters_n, where)
+        draft = planted_draft(base, [records[place] for place in kept], test, clusters_n, where, probed=False)
         draft = replace(draft, can_be_absent=False, reason=ASKED_ONCE)
         return replace(draft, null_rejected=False, null_reason=ASKED_ONCE)
     missing = [why for why in (*(record.reason for record in records), *(one.reason for one in found)) if why]
@@ -54,7 +57,10 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     for why in (_left_out(found, base.margin, records[0].n), *hints):
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
-    draft = _with_readers(draft, found, clusters_n, places) if found[0].bins is not None else _with_probe(draft, found, clusters_n, places)
+    if found[0].bins is not None:
+        draft = _with_readers(draft, found, clusters_n, places)
+    elif probed:
+        draft = _with_probe(draft, found, clusters_n, places)
     counted = [record.agreement.counted for record in records if record.agreement is not None and record.agreement.together]
     return _ungrouped(draft, found, max(counted)) if counted else draft
 

@@ -26,6 +26,7 @@ MEMORY_MB = 1024
 _ROWS_AT_ONCE = 8192
 _MOST_PAIRS = 5_000_000  # of rows of one cluster; of more only each row's own part is left out
 _NUMBERS_AT_ONCE = 10_000_000
+_NOTHING = 1e-12  # mean variance of products, of the order of one, below which they are rounding
 _RIDGE, _LEAST_RIDGE = 2.0, 1e-3  # of the mean variance of products: times the squared ratio of products to rows, and at least
 
 
@@ -265,6 +266,8 @@ def _whitened_products(z_nk: torch.Tensor, linear_nr: torch.Tensor) -> torch.Ten
 
     moments = torch.stack([left.T @ left for left in (rest(*part) for part in parts)]).sum(0) / n
     usual = float(moments.diagonal().mean())
+    if usual <= _NOTHING:  # units of two values: their products are linear, and nothing is left to be whitened
+        return torch.zeros((len(moments), n), dtype=torch.float32)
     ridge = max(_RIDGE * (len(moments) / n) ** 2, _LEAST_RIDGE) * usual
     factor = torch.linalg.cholesky(moments + ridge * torch.eye(len(moments), dtype=torch.float64)) / (usual + ridge) ** 0.5
     out = torch.empty((len(moments), n), dtype=torch.float32)

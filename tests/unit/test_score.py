@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from proxyaudit.api import probe
 from proxyaudit.probes.score import ScoreStatistic, flipped, permuted, standardise
 from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream
@@ -258,3 +259,28 @@ def test_where_clusters_have_too_many_pairs_own_labels_alone_are_left_out(monkey
     e = standardise(rows, stream(0, "labels").integers(0, 2, (90, 4)).astype(np.float32))
     alone, together = ScoreStatistic(rows, "linear"), ScoreStatistic(rows, "linear", clusters)
     assert np.array_equal(alone.of_prepared(e).scores_m, together.of_prepared(e).scores_m)
+
+
+EVEN = np.where(np.arange(400) % 2, 1.0, -1.0)
+FEW_VALUES = {
+    "one even unit of two values": EVEN[:, None],
+    "one uneven unit": (np.arange(400) % 3 == 0)[:, None] * 0.7,
+    "levels": np.eye(4)[np.arange(400) % 4],
+    "the same unit twice": np.stack([EVEN, EVEN], axis=1),
+}
+
+
+@pytest.mark.parametrize("name", FEW_VALUES)
+def test_where_no_product_is_left_beside_what_is_linear_the_statistic_is_nothing(name):
+    """Second moments of nothing have no factors: a site of one unit that is plus or minus one ended in an error."""
+    statistic = ScoreStatistic(whiten(FEW_VALUES[name]).rows, "nonlinear")
+    labels = stream(0, "labels").integers(0, 2, (400, 5))
+    assert np.abs(statistic.of_labels(labels, 2)).max() < 1e-6
+    assert np.abs(statistic.directions(statistic.prepare(labels.astype(np.float32)))).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", FEW_VALUES)
+def test_a_probe_of_such_a_site_ends_in_words(name):
+    labels = {"attribute": np.where(stream(1, "labels").integers(0, 2, 400), "a", "b")}
+    evidence = probe({"model": {"site": FEW_VALUES[name]}}, labels, attributes="attribute", seed=0, jobs=1).pack.evidence
+    assert evidence.findings[0].verdict in ("removed", "inconclusive")

@@ -16,7 +16,7 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.asked_directions import Directions, asked_directions
-from proxyaudit.probes.planting import Planter, Streams, Target
+from proxyaudit.probes.planting import Planter, Plants, Streams, Target
 from proxyaudit.probes.results import PlantedTest
 from proxyaudit.probes.ruled_out import LEANINGS, leaning, ruled_out_at
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
@@ -140,6 +140,7 @@ class Inversion:
         self.observed = prepared
         self.directions = asked_directions(planter, prepared, streams, many=many)
         self.reading: Reading | None = None
+        self.along = planter.planting(self.directions.scores)
         self.known = _Known(self._solved, linear=planter.channel == "linear")
         self.asked = bool(self.directions.names)
         if not self.asked:
@@ -167,6 +168,7 @@ class Inversion:
             more = leaning(self.planter.statistic, self.observed, self.planter.target, self.directions[which])
             names = (*self.directions.names, *(self.directions.names[index] for index in which for _ in LEANINGS))
             self.directions = Directions(np.concatenate([self.directions.scores, more], axis=-1), names)
+            self.along = self.planter.planting(self.directions.scores, self.along)
             self.screened.clear()
 
     def _laws_of_all(self, leak: float) -> tuple[ScoreLaw, Floats]:
@@ -209,13 +211,14 @@ class Inversion:
 
     def _solved(self, which: Ints, leaks: Floats) -> _Solved:
         """Laws of plants, whether they carry their leak, what they do carry, and how surely labels rule them out."""
-        plants = self.planter.plant(self.directions[which], leaks, self._even(which))
+        plants = self._planted(which, leaks)
         law, match = self.planter.law_of(plants, self.observed, self.score)
         names = np.array(self.directions.names)[which]
         return law, plants.carried, plants.leaks_p, ruled_out_at(match, self.planter.law, names)
 
-    def _even(self, which: Ints) -> NDArray[np.bool_]:
-        return np.asarray(np.array(self.directions.names)[which] == "isotropic")
+    def _planted(self, which: Ints, leaks: Floats) -> Plants:
+        """Plants along directions, of whose curves what was found before is kept."""
+        return self.planter.plant_some(self.along, which, leaks, np.array(self.directions.names)[which] == "isotropic")
 
     def _screen(self, leak: float, side: int, score: float | None = None, bars: int = len(BARS)) -> list[int]:
         """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""
@@ -280,7 +283,7 @@ class Inversion:
         asked = np.flatnonzero((p > 0) & (p >= _WORTH_DRAWING * p.max()))
         if not len(asked):
             return np.zeros(len(which))  # no direction carries so much
-        plants = self.planter.plant(self.directions[which[asked]], np.full(len(asked), leak), self._even(which[asked]))
+        plants = self._planted(which[asked], np.full(len(asked), leak))
         rng = self.streams("draws" if side < 0 else "draws from above")
         hits, drawn = np.zeros(len(asked)), np.zeros(len(asked))
         going, batch = np.flatnonzero(plants.carried), _FIRST_DRAWS
@@ -316,6 +319,8 @@ class Inversion:
         once, twice = (1 - float(missed[np.searchsorted(at, times * margin)]) for times in (1, 2))
         limit = None if missed[-1] > 1 - _FOUND_IN else smallest_excluded(at, missed, 1 - _FOUND_IN)
         own = self.own_reading()
+        # Where nearly all is told no leak may be left that agrees with both ends: they are what the reading lies beside.
+        low, high = min(low, high), max(low, high)
         value = float(np.clip(own.leak_of(self.score), low, high))
         reading = Reading.of(self.even)
         return PlantedTest(

@@ -16,7 +16,7 @@ from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, 
 from proxyaudit.stats.directions import standardised
 from proxyaudit.stats.plant_solver import is_carried
 from proxyaudit.stats.score_law import ScoreLaw
-from proxyaudit.stats.spike_in import Plant, Prior, plant_values, planted_probabilities
+from proxyaudit.stats.spike_in import Plant, Planting, Prior, plant_values
 
 Streams = Callable[[str], np.random.Generator]
 
@@ -182,27 +182,36 @@ class Planter:
         return self.rows.residual(image) if self.channel == "nonlinear" else image
 
     def plant(self, scores: Singles, leaks_p: Floats, even_p: NDArray[np.bool_] | None = None) -> Plants:
-        """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak.
+        """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak."""
+        return self.plant_some(self.planting(scores), np.arange(scores.shape[-1]), leaks_p, even_p)
+
+    def planting(self, scores: Singles, before: Planting | Singles | None = None) -> Planting | Singles:
+        """What directions are planted along, the first of which may be known from ``before``: of numbers, their scores themselves."""
+        return scores if self.target.prior is None else Planting(scores, self.target.prior, before if isinstance(before, Planting) else None)
+
+    def plant_some(self, along: Planting | Singles, which: Ints, leaks_p: Floats, even_p: NDArray[np.bool_] | None = None) -> Plants:
+        """Plants along some directions of many, each with its own leak.
 
         Even ones stand for all others: nothing else can carry what is left of their leak where part of it is linear.
         """
-        if self.target.prior is None:
+        if not isinstance(along, Planting):
+            scores = along[:, which]
             values = [scores * np.sqrt(leaks_p).astype(np.float32)]
             return Plants(leaks_p, leaks_p, self._beyond(values), values, scores_np=scores)
-        plants, asked = self._drawn(scores, self.target.prior, leaks_p, leaks_p), leaks_p.copy()
+        plants, asked = self._drawn(along, which, leaks_p, leaks_p), leaks_p.copy()
         for _ in range(0 if even_p is None or self.channel != "nonlinear" else _RAISED):
             short = np.flatnonzero(np.asarray(even_p) & ~plants.carried & (plants.leaks_p > 0))
             asked[short] *= leaks_p[short] / plants.leaks_p[short]
             short = short[asked[short] < _STRONGEST]
             if not len(short):
                 break
-            plants.put(self._drawn(scores[..., short], self.target.prior, asked[short], leaks_p[short], mostly=1.0), short)
+            plants.put(self._drawn(along, which[short], asked[short], leaks_p[short], mostly=1.0), short)
         return plants
 
-    def _drawn(self, scores: Singles, prior: Prior, asked_p: Floats, wanted_p: Floats, *, mostly: float = _MOSTLY) -> Plants:
+    def _drawn(self, along: Planting, which: Ints, asked_p: Floats, wanted_p: Floats, *, mostly: float = _MOSTLY) -> Plants:
         """Plants of labels that tell as much as is asked, of which what is wanted may be a part."""
-        p, found = planted_probabilities(scores, prior, asked_p)
-        known = np.exp(prior.log_nk).astype(np.float32)
+        p, found = along.probabilities(which, asked_p)
+        known = np.exp(along.prior.log_nk).astype(np.float32)
         excess = [(p[k] - known[:, k : k + 1]) / np.float32(self.spread(k)) for k in self.target.columns]
         beyond = self._beyond(excess)
         if self.channel == "nonlinear":

@@ -108,7 +108,7 @@ class ScoreStatistic:
         for start in range(0, e.shape[1], width):
             part = e[:, start : start + width]
             product = z.T @ part
-            left_out = torch.einsum("nm,nm->m", part, self._of_own(block, part))
+            left_out = (part * self._of_own(block, part)).sum(0)
             scores[start : start + width] = (((product**2).sum(0) - left_out) / n).double().numpy()
         first = e[:, :1]
         share = 2 * (first * (z @ (z.T @ first) - self._of_own(block, first)))[:, 0] / n
@@ -118,7 +118,7 @@ class ScoreStatistic:
         n, left_out = len(e), self._of_own(block, e)
         forms, image = self._by_features(block, e) if self._few_features(block) else self._by_pairs(block, e)
         share = 2 * (e[:, 0] * (image - left_out[:, 0])) / n
-        return ((forms - torch.einsum("nm,nm->m", e, left_out)) / n).double().numpy(), share.double().numpy()
+        return ((forms - (e * left_out).sum(0)) / n).double().numpy(), share.double().numpy()
 
     def _few_features(self, block: Block) -> bool:
         """Whether products of columns are fewer than rows, and fit into memory."""
@@ -196,7 +196,7 @@ class ScoreStatistic:
         forms, image = e.new_zeros(e.shape[1]), e.new_zeros(len(e))
         for part, kernel in self._kernels(block):
             product = kernel @ e
-            forms += torch.einsum("nm,nm->m", product, e[part])
+            forms += (product * e[part]).sum(0)
             image[part] = product[:, 0]
         return forms, image
 

@@ -1,60 +1,34 @@
-"""Slopes and intercepts of planted labels, for many directions and leaks at once.
+"""Slopes and shifts of planted labels, for many directions and leaks at once.
 
-A direction gives each row one score, and what a plant along it leaks hangs on how these scores are distributed alone. So a plant is
-solved first on a few dozen nodes, means of runs of sorted scores that grow from single rows at both ends towards the middle; two or
-three steps on all rows then make it exact.
+How a leak grows with the slope along a direction is followed on nodes, from a slope that tells nothing upwards, once for all leaks that are
+asked along it. Each leak is read off that curve; two or three steps on all rows then make it exact.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.stats.plant_equations import BinaryPlants, Runs, SeveralPlants
 
 LEAK_TOLERANCE = 1e-3  # relative
 _LARGEST_SLOPE = 64.0
-_LARGEST_STEP = 2.0
-_UNSATURATED = 4.0  # log-odds
-_MOST_STEPS = 120
-_MOST_CORRECTIONS = 6
+_MOST_CORRECTIONS = 12
 _MOST_STUCK = 15
 _NEAR_LEAK = 0.05  # of a leak: rates off by that much move it too little to mislead a step
 _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
-_GROWTH, _LONGEST = 0.08, 1 / 64  # of runs: per row from the nearer end, and of all rows at most
-_NEARLY = 0.02
-_LEAST_LEAK, _HALVINGS = 1e-4, 8  # in the search for the largest leak that a direction carries
 _AT_ONCE = 100_000  # probabilities of several classes that are solved together: more of them leave the processor's cache
 _FEWEST_ROWS = 1000  # below that all rows cost no more than nodes
-
-
-@dataclass
-class Solved:
-    """Plants of P directions: their probabilities, the leak they carry, and the slope and shifts of intercepts that give it."""
-
-    p: Singles  # of two classes ``(n, P)`` of the second, else ``(P, K, n)``
-    leaks_p: Floats  # the largest there is where none reaches the wanted one, zero where the rates were never met
-    slopes_p: Floats
-    shifts: Floats  # ``(B, P)`` of two classes, else ``(P, K, B)``
-
-    carried_p: Bools | None = None  # of a rough solution: elsewhere it is the most there is, which needs no correction
-
-    def put(self, other: "Solved", at: Ints, to: Ints) -> None:
-        """Take over the leaks, slopes and shifts of some columns of another solution."""
-        self.leaks_p[to], self.slopes_p[to] = other.leaks_p[at], other.slopes_p[at]
-        if self.p.ndim == 2:
-            self.shifts[:, to] = other.shifts[:, at]
-        else:
-            self.shifts[to] = other.shifts[at]
-
-    def of(self, part: slice) -> "Solved":
-        """Some columns of a rough solution of several classes."""
-        carried = None if self.carried_p is None else self.carried_p[part]
-        return Solved(self.p, self.leaks_p[part], self.slopes_p[part], self.shifts[part], carried)
+_FIRST_SLOPE, _MOST_POINTS = 0.02, 64  # of a curve: a leak of some 1e-4
+_RATIO, _RATIO_ON_ROWS, _LEAST_RATIO = 1.4, 2.0, 1.15  # of slopes that follow each other
+_MOST_SETTLING, _SETTLED = 8, 1e-3  # steps at one slope until rates hold, and by how much
+_NEARLY = 0.01  # of a leak
+_NOTHING = 1e-7  # a leak that is rounding
+_LARGEST_FOLLOWED = 8.0  # log-odds that shifts follow the slope by at once
 
 
 def is_carried(found_p: Floats, leaks_p: Floats) -> NDArray[np.bool_]:
@@ -62,278 +36,169 @@ def is_carried(found_p: Floats, leaks_p: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.abs(found_p - leaks_p) < 2 * LEAK_TOLERANCE * leaks_p)
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Runs that the sorted rows of each stratum are cut into, short at both ends and longer towards the middle."""
+@dataclass
+class _Solved:
+    """Slopes and shifts ``(P, ...)`` of plants, the leak they carry, and whether the direction can carry what is wanted."""
 
-    rows_n: Ints  # one stratum after another
-    edges: tuple[int, ...]  # where a stratum begins there, and the end
-    starts_m: Ints
-    sizes_m: Ints
-    strata_m: Ints | None
+    slopes: Floats
+    shifts: Floats
+    leaks: Floats
+    carried: Bools
+    powers: Floats  # of the slope, that leaks grow with there
+    p: Singles | None = None  # probabilities, of the second of two classes ``(P, n)``, else ``(P, K, n)``
 
-    @staticmethod
-    def of(n: int, strata_n: Ints | None) -> "Runs":
-        """The runs of ``n`` rows."""
-        rows = np.arange(n) if strata_n is None else np.argsort(strata_n, kind="stable")
-        counts = np.array([n]) if strata_n is None else np.bincount(strata_n)
-        edges = (0, *(int(edge) for edge in np.cumsum(counts)))
-        each = [_starts(int(count)) for count in counts]
-        starts = np.concatenate([first + edge for first, edge in zip(each, edges, strict=False)])
-        strata = None if strata_n is None else np.repeat(np.arange(len(counts)), [len(first) for first in each])
-        return Runs(rows, edges, starts, np.diff(starts, append=n), strata)
-
-    def nodes(self, scores_np: Singles) -> Singles:
-        """Mean scores ``(m, P)`` of the runs of each column."""
-        # A copy, which is sorted in place.
-        ordered = np.array((scores_np if self.strata_m is None else scores_np[self.rows_n]).T, order="C")
-        for start, stop in pairwise(self.edges):
-            ordered[:, start:stop].sort(axis=1)
-        means = np.add.reduceat(ordered, self.starts_m, axis=1, dtype=np.float64) / self.sizes_m
-        return np.ascontiguousarray(means.T, dtype=np.float32)
+    def of(self, some: Any) -> "_Solved":
+        """Some of them."""
+        p = None if self.p is None else self.p[some]
+        return _Solved(self.slopes[some], self.shifts[some], self.leaks[some], self.carried[some], self.powers[some], p)
 
 
-@lru_cache
-def _starts(n: int) -> Ints:
-    starts, at, longest = [], 0, max(1, int(n * _LONGEST))
-    while at < n:
-        starts.append(at)
-        at += int(min(max(_GROWTH * min(at, n - at), 1), longest))
-    return np.array(starts, dtype=np.int64)
+class _Curves:
+    """How the leaks along D directions grow with the slope, as far as anybody asked."""
 
+    def __init__(self, plants: BinaryPlants | SeveralPlants, scores_of: Callable[[Ints], Singles], count: int, ratio: float, step: int):
+        self.plants, self.scores_of, self.step = plants, scores_of, step
+        self.points, self.ratio, self.largest = np.zeros(count, dtype=np.int64), np.full(count, ratio), ratio
+        self.slopes, self.leaks = np.zeros((count, _MOST_POINTS)), np.full((count, _MOST_POINTS), -np.inf)
+        self.shifts, self.drifts = np.zeros((count, _MOST_POINTS, *plants.shape)), np.zeros((count, *plants.shape))
+        self.ended = np.zeros(count, dtype=bool)
 
-class BinaryPlants:
-    """Plants of a two-class attribute, all columns at once in single precision: slope and shifts are found together.
+    def take_over(self, before: "_Curves") -> None:
+        """What is known of the first directions."""
+        for name in ("points", "ratio", "slopes", "leaks", "shifts", "drifts", "ended"):
+            known = getattr(before, name)
+            getattr(self, name)[: len(known)] = known
 
-    Rows count as ``means`` says, a row of weights for each stratum.
-    """
+    def at(self, which: Ints, leaks: Floats) -> _Solved:
+        """Where leaks lie on the curves of their directions; where one is nowhere, the largest that there is."""
+        self._extend(which, leaks)
+        rising = np.maximum.accumulate(self.leaks[which], axis=1)
+        top, pairs = rising[:, -1], np.arange(len(which))
+        carried = leaks <= top * (1 + LEAK_TOLERANCE)
+        high = np.where(carried, (rising < np.minimum(leaks, top)[:, None]).sum(axis=1), np.argmax(rising >= top[:, None], axis=1))
+        low = np.maximum(high - 1, 0)
+        slope_low, slope_high = self.slopes[which, low], self.slopes[which, high]
+        leak_low, leak_high = np.maximum(rising[pairs, low], _NOTHING), np.maximum(rising[pairs, high], _NOTHING)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            powers = np.log(leak_high / leak_low) / np.log(slope_high / slope_low)
+        powers = np.where(np.isfinite(powers) & (high > 0), np.clip(powers, 0.2, 3.0), 2.0)
+        wanted = np.where(carried, np.minimum(leaks, np.maximum(top, _NOTHING)), leak_high)
+        slopes = np.clip(slope_high * (wanted / leak_high) ** (1 / powers), np.where(high > 0, slope_low, 0.0), slope_high)
+        share = np.where(high > 0, (slopes - slope_low) / np.where(high > 0, slope_high - slope_low, 1.0), 0.0)
+        share = share.reshape(-1, *(1 for _ in self.plants.shape))
+        first = (high == 0).reshape(share.shape)
+        # Before the first point shifts grow as leaks do.
+        shifts_high, early = self.shifts[which, high], (wanted / leak_high).reshape(share.shape)
+        shifts = np.where(first, shifts_high * early, self.shifts[which, low] * (1 - share) + shifts_high * share)
+        return _Solved(slopes, shifts, np.maximum(top, 0.0), carried, powers)
 
-    def __init__(self, log_odds: Singles, rates_b: Floats, means: Any, weight_b: Floats, strata_n: Ints | None = None) -> None:
-        self.offset, self.wanted, self.means, self.weight_b, self.strata = log_odds, rates_b[:, None], means, weight_b, strata_n
-        p = 1 / (1 + np.exp(-log_odds.astype(np.float64)))
-        # Weights that give both classes half of the mass.
-        self.one, self.zero = (0.5 / p).astype(np.float32), (0.5 / (1 - p)).astype(np.float32)
-        shares = np.asarray(means.astype(np.float64) @ (0.5 / self.one).astype(np.float64), dtype=np.float64)
-        self.beside = self.wanted - shares
+    def _extend(self, which: Ints, leaks: Floats) -> None:
+        wanted = np.zeros(len(self.points))
+        np.maximum.at(wanted, which, leaks)
+        asked = np.unique(which)
+        for start in range(0, len(asked), self.step):
+            going = asked[start : start + self.step]
+            while len(going := going[~self.ended[going] & (self.leaks[going].max(axis=1) < wanted[going])]):
+                self._climb(going)
 
-    @staticmethod
-    def of_rows(log_nk: Floats, strata_n: Ints | None) -> "BinaryPlants":
-        """Every row alike, within strata if there are any."""
-        means, weight_b = _means_of_strata(np.ones(len(log_nk)), strata_n)
-        log_odds = (log_nk[:, 1] - log_nk[:, 0]).astype(np.float32)[:, None]
-        rates = np.asarray(means.astype(np.float64) @ np.exp(log_nk[:, 1:]))[:, 0]
-        return BinaryPlants(log_odds, rates, means, weight_b, strata_n)
-
-    def on_nodes(self, runs: Runs) -> "BinaryPlants":
-        """The same on nodes that stand for runs of rows."""
-        means, weight_b = _means_of_strata(runs.sizes_m, runs.strata_m)
-        return BinaryPlants(self.offset[runs.rows_n[runs.starts_m]], self.wanted[:, 0], means, weight_b, runs.strata_m)
-
-    def solve(self, scores_np: Singles, leaks_p: Floats, start: Solved | None = None) -> Solved:
-        """Plants along scores, each with its own leak, from where another solution left slopes and shifts, if one is given."""
-        count, open_p = len(leaks_p), np.arange(len(leaks_p))
-        search = _Search(leaks_p, np.abs(scores_np).max(axis=0) if start is None else None, start)
-        shift = np.zeros((len(self.wanted), count)) if start is None else start.shifts.copy()
-        p = np.empty((len(scores_np), count), dtype=np.float32)
-        p[:] = 0.5 / self.one
-        out = Solved(p, np.zeros(count), search.slope.copy(), shift.copy())
-        for _ in range(_MOST_STEPS if start is None else _MOST_CORRECTIONS):
-            score = scores_np if len(open_p) == count else scores_np[:, open_p]
-            part, leak, miss, steep = self._at(score, search.slope[open_p], shift[:, open_p])
-            off = (np.abs(miss) / np.minimum(self.wanted, 1 - self.wanted)).max(axis=0)
-            done, nearer = _nearer(leak, off, leaks_p[open_p], out.leaks_p[open_p], start, open_p)
-            at = open_p[nearer]
-            out.p[:, at], out.leaks_p[at] = part[:, nearer], leak[nearer]
-            before = search.slope[open_p]
-            out.slopes_p[at], out.shifts[:, at] = before[nearer], shift[:, at]
-            going = search.step(open_p, leak, off) & ~done
-            change = miss / np.maximum(steep[0], 1e-9) - steep[1] / np.maximum(steep[0], 1e-9) * (search.slope[open_p] - before)
-            shift[:, open_p] += np.clip(change, -_LARGEST_STEP, _LARGEST_STEP)
-            open_p = open_p[going]
+    def _climb(self, going: Ints) -> None:
+        """One more point of some curves; where rates cannot be held, a shorter step is tried next."""
+        points = self.points[going]
+        before = np.where(points > 0, self.slopes[going, points - 1], 0.0)
+        slopes = np.where(points > 0, before * self.ratio[going], _FIRST_SLOPE)
+        further = (slopes - before).reshape(-1, *(1 for _ in self.plants.shape))
+        known = np.where((points > 0).reshape(further.shape), self.shifts[going, points - 1], 0.0)
+        shifts = known + np.clip(self.drifts[going] * further, -_LARGEST_FOLLOWED, _LARGEST_FOLLOWED)
+        leaks, drifts, met = np.full(len(going), -np.inf), np.zeros_like(shifts), np.zeros(len(going), dtype=bool)
+        open_p, scores = np.arange(len(going)), self.scores_of(going)
+        for _ in range(_MOST_SETTLING):
+            asked = self.plants.columns(scores, open_p)
+            p, leak, off, state = self.plants.at(asked, slopes[open_p], shifts[open_p])
+            change, drifts[open_p] = self.plants.moves(asked, p, state, np.ones(len(open_p), dtype=bool))
+            shifts[open_p] += change
+            leaks[open_p], met[open_p] = leak, off < np.minimum(_SETTLED, np.maximum(_NEAR_LEAK * leak, _RATE_TOLERANCE))
+            open_p = open_p[~met[open_p]]
             if not len(open_p):
                 break
-        return out
-
-    def _at(self, score: Singles, slope: Floats, shift: Floats) -> tuple[Singles, Floats, Floats, tuple[Floats, Floats]]:
-        """Probabilities, leak, how far rates are off in each stratum, and how they move with its shift and with the slope."""
-        spread = shift.astype(np.float32)
-        logits = score * slope.astype(np.float32)
-        logits += self.offset
-        logits += spread[:1] if self.strata is None else spread[self.strata]
-        np.clip(logits, -60, 60, out=logits)
-        odds = np.exp(-logits)
-        p = np.asarray(1 / (1 + odds), dtype=np.float32)
-        logits -= self.offset
-        np.multiply(odds, np.exp(self.offset), out=odds)
-        one, zero = p * self.one, (1 - p) * self.zero
-        loss = zero * logits + (one + zero) * np.log1p(odds)
-        leak = np.asarray(1 - self.weight_b @ np.asarray(self.means @ loss, dtype=np.float64) / np.log(2.0))
-        width = p * (1 - p)
-        steep = np.asarray(self.means @ width, dtype=np.float64), np.asarray(self.means @ (width * score), dtype=np.float64)
-        # Of what is left beside the prior: sums of the probabilities of a common class are off by more than a rare one's rate may be.
-        return p, leak, self.beside - np.asarray(self.means @ (p - 0.5 / self.one), dtype=np.float64), steep
+        good, at = going[met], points[met]
+        self.slopes[good, at], self.leaks[good, at] = slopes[met], np.where(leaks[met] > _NOTHING, leaks[met], 0.0)
+        self.shifts[good, at], self.drifts[good], self.points[good] = shifts[met], drifts[met], at + 1
+        self.ratio[good] = np.minimum(self.ratio[good] ** 2, self.largest)
+        self.ended[good] = (slopes[met] >= _LARGEST_SLOPE) | (at + 1 == _MOST_POINTS)
+        self.ratio[going[~met]] **= 0.5
+        self.ended[going[~met]] = (points[~met] == 0) | (self.ratio[going[~met]] < _LEAST_RATIO)
 
 
-class SeveralPlants:
-    """Plants of several classes, some columns at once; rows come last, since a short last axis is not vectorised.
+class PlantSolver:
+    """Plants along D directions, and what was found of each of them so far.
 
-    The class that Newton's steps leave out, the first, takes the rounding of all the others: it must be the commonest.
+    Two classes have scores ``(n, D)`` of the second; of several, ``(n, K, D)``, the commonest class comes first.
     """
 
-    def __init__(self, log_kn: Singles, strata_n: Ints | None = None, sizes_n: Ints | None = None) -> None:
-        self.classes, self.n = log_kn.shape
-        self.strata, self.log_kn, self.sizes = strata_n, log_kn, sizes_n
-        weighed = strata_n is not None or sizes_n is not None
-        self.means = _means_of_strata(np.ones(self.n) if sizes_n is None else sizes_n, strata_n)[0] if weighed else None
-        self.prior_kn = np.exp(log_kn)
-        self.inverse_kn = 1 / self.prior_kn
-        if sizes_n is not None:
-            self.inverse_kn = self.inverse_kn * (sizes_n / sizes_n.mean()).astype(np.float32)
-        self.wanted = self._rates(self.prior_kn[None])[0]
+    def __init__(self, log_nk: Floats, strata_n: Ints | None, scores: Singles, before: "PlantSolver | None" = None) -> None:
+        self.scores, self.strata, self.before = scores, strata_n, before
+        self.n, self.classes, count = len(scores), log_nk.shape[1], scores.shape[-1]
+        self.plants: BinaryPlants | SeveralPlants
+        if scores.ndim == 2:
+            self.plants, self.flat, self.step = BinaryPlants.of_rows(log_nk, strata_n), np.ones(count, dtype=bool), count
+        else:
+            self.plants = SeveralPlants(np.ascontiguousarray(log_nk.T, dtype=np.float32), strata_n)
+            self.single, self.pattern, self.flat = _single_scores(scores)
+            self.step = max(8, _AT_ONCE // (self.classes * self.n))
+        self.flat = self.flat & (self.n >= _FEWEST_ROWS)
+        self.on_rows = _Curves(self.plants, self._rows, count, _RATIO_ON_ROWS, self.step)
+        if before is not None:
+            self.on_rows.take_over(before.on_rows)
 
-    def on_nodes(self, runs: Runs) -> "SeveralPlants":
-        """The same on nodes that stand for runs of rows."""
-        return SeveralPlants(np.ascontiguousarray(self.log_kn[:, runs.rows_n[runs.starts_m]]), runs.strata_m, runs.sizes_m)
+    def _rows(self, which: Ints) -> Singles:
+        part = self.scores[..., which]
+        return np.ascontiguousarray(part if part.ndim == 2 else part.transpose(2, 1, 0), dtype=np.float32)
 
-    def solve(self, scores_pkn: Singles, leaks_p: Floats, start: Solved | None = None) -> Solved:
-        """Plants along scores, each with its own leak, from where another solution left slopes and shifts, if one is given."""
-        count, open_p = len(leaks_p), np.arange(len(leaks_p))
-        search = _Search(leaks_p, np.abs(scores_pkn).max(axis=(1, 2)) if start is None else None, start)
-        shift = np.zeros((count, *self.wanted.shape)) if start is None else start.shifts.copy()
-        p = np.repeat(self.prior_kn[None], count, axis=0)
-        out = Solved(p, np.zeros(count), search.slope.copy(), shift.copy())
-        for _ in range(_MOST_STEPS if start is None else _MOST_CORRECTIONS):
-            scores = scores_pkn if len(open_p) == count else scores_pkn[open_p]
-            part, leak = self._at(scores, search.slope[open_p], shift[open_p])
-            means = self._rates(part)
-            off = (np.abs(means - self.wanted) / self.wanted).max(axis=(1, 2))
-            done, nearer = _nearer(leak, off, leaks_p[open_p], out.leaks_p[open_p], start, open_p)
-            at = open_p[nearer]
-            out.p[at], out.leaks_p[at] = part[nearer], leak[nearer]
-            before = search.slope[open_p]
-            out.slopes_p[at], out.shifts[at] = before[nearer], shift[at]
-            going = search.step(open_p, leak, off) & ~done
-            if not going.any():
-                break
-            moved = self._drift(part, scores) * (search.slope[open_p] - before)[:, None, None]
-            shift[open_p, 1:] += self._step(part, means, moved)
-            open_p = open_p[going]
-        return out
+    @cached_property
+    def on_nodes(self) -> _Curves:
+        """Curves of directions that give each row one score."""
+        runs = Runs.of(self.n, self.strata)
+        nodes = runs.nodes(self.scores if self.scores.ndim == 2 else self.single)
+        if self.scores.ndim == 3:
+            nodes = np.ascontiguousarray((nodes[:, None] * self.pattern).transpose(2, 1, 0), dtype=np.float32)
+        plants = self.plants.on_nodes(runs)
+        curves = _Curves(plants, lambda which: plants.columns(nodes, which), self.scores.shape[-1], _RATIO, self.scores.shape[-1])
+        if self.before is not None and self.flat.any():
+            curves.take_over(self.before.on_nodes)
+        return curves
 
-    def _rates(self, values_pkn: Singles) -> Floats:
-        """Means ``(P, K, B)`` within strata."""
-        if self.means is None:
-            # In double precision: single sums of nearly equal numbers are off by more than the rates may be.
-            return np.asarray((np.add.reduce(values_pkn, axis=2, dtype=np.float64) / self.n)[..., None])
-        means = self.means @ np.ascontiguousarray(values_pkn.reshape(-1, self.n).T)
-        return np.asarray(means.T, dtype=np.float64).reshape(*values_pkn.shape[:2], -1)
+    def solve(self, which: Ints, leaks_p: Floats) -> tuple[Singles, Floats]:
+        """Probabilities, of the second of two classes ``(n, P)``, else ``(K, n, P)``, and the leaks that they carry.
 
-    def _at(self, scores: Singles, slope: Floats, shift: Floats) -> tuple[Singles, Floats]:
-        spread = shift.astype(np.float32)
-        p = scores * slope.astype(np.float32)[:, None, None]
-        p += self.log_kn
-        p += spread if self.strata is None else spread[:, :, self.strata]
-        p -= p.max(axis=1, keepdims=True)
-        np.exp(p, out=p)
-        p /= p.sum(axis=1, keepdims=True)
-        mass = p * self.inverse_kn
-        shifted = mass / mass.sum(axis=1, keepdims=True)
-        np.log2(np.maximum(shifted, np.float32(1e-30), out=shifted), out=shifted)
-        told = np.array([m.ravel() @ s.ravel() for m, s in zip(mass, shifted, strict=True)], dtype=np.float64) / (self.classes * self.n)
-        return p, 1 + told / float(np.log2(self.classes))
+        That is the wanted one, or the largest there is, zero where rates were never met.
+        """
+        shape = (self.n, len(which)) if self.scores.ndim == 2 else (self.classes, self.n, len(which))
+        p, leaks = np.empty(shape, dtype=np.float32), np.zeros(len(which))
+        again, some = np.flatnonzero(~self.flat[which]), np.flatnonzero(self.flat[which])
+        if len(some):
+            start = self.on_nodes.at(which[some], leaks_p[some])
+            on = np.flatnonzero(start.carried)
+            nodes = self.on_nodes.scores_of(which[some[on]])
+            found = _corrected(self.on_nodes.plants, nodes, leaks_p[some[on]], start.of(on))
+            start.slopes[on], start.shifts[on] = found.slopes, found.shifts
+            self._exact(which, leaks_p, some, start, p, leaks)
+            # What is off by less lies where a curve is flat: all rows would give no more.
+            again = np.concatenate([again, some[start.carried & (leaks[some] < (1 - _NEARLY) * leaks_p[some])]])
+        if len(again):
+            self._exact(which, leaks_p, again, self.on_rows.at(which[again], leaks_p[again]), p, leaks)
+        return p, leaks
 
-    def _drift(self, p: Singles, scores: Singles) -> Floats:
-        """How fast rates ``(P, K, B)`` move with the slope."""
-        mean = np.einsum("pkn,pkn->pn", p, scores)
-        return self._rates(p * (scores - mean[:, None]))
-
-    def _step(self, p: Singles, means: Floats, moved: Floats) -> Floats:
-        """Newton's step ``(P, K - 1, B)`` on the rates of each stratum, the first class staying where it is; else proportional."""
-        free = p[:, 1:]
-        parts = [free] if self.strata is None else [free[:, :, self.strata == b] for b in range(means.shape[2])]
-        counted = [part / np.float32(max(part.shape[2], 1)) for part in parts] if self.sizes is None else self._counted(free)
-        blocks = [-(one @ part.transpose(0, 2, 1)) for one, part in zip(counted, parts, strict=True)]
-        jacobian = (blocks[0][None] if len(blocks) == 1 else np.stack(blocks)).astype(np.float64)
-        diagonal = np.arange(self.classes - 1)
-        jacobian[..., diagonal, diagonal] += means[:, 1:].transpose(2, 0, 1) + 1e-9
-        wanted = (self.wanted - means - moved)[:, 1:]
-        step = np.linalg.solve(jacobian, wanted.transpose(2, 0, 1)[..., None])[..., 0].transpose(1, 2, 0)
-        near = np.abs(step).max(axis=1, keepdims=True) < _LARGEST_STEP
-        if near.all():
-            return np.asarray(step)
-        ratio = np.log(self.wanted / np.maximum(means, 1e-30))
-        return np.where(near, step, np.clip(ratio[:, 1:] - ratio[:, :1], -50, 50))
-
-    def _counted(self, free: Singles) -> list[Singles]:
-        """Probabilities of nodes by the share of their stratum that each stands for, stratum by stratum."""
-        assert self.sizes is not None
-        where = [slice(None)] if self.strata is None else [self.strata == b for b in range(int(self.strata.max()) + 1)]
-        return [free[:, :, some] * (self.sizes[some] / self.sizes[some].sum()).astype(np.float32) for some in where]
+    def _exact(self, which: Ints, leaks_p: Floats, some: Ints, start: _Solved, p: Singles, leaks: Floats) -> None:
+        """Make plants exact on all rows."""
+        for begin in range(0, len(some), self.step):
+            part = slice(begin, begin + self.step)
+            found = _corrected(self.plants, self._rows(which[some[part]]), leaks_p[some[part]], start.of(part))
+            assert found.p is not None
+            p[..., some[part]] = found.p.T if found.p.ndim == 2 else found.p.transpose(1, 2, 0)
+            leaks[some[part]] = found.leaks
 
 
-def _rough(on_nodes: BinaryPlants | SeveralPlants, nodes: Singles, leaks_p: Floats) -> Solved:
-    """Plants on nodes: of the wanted leak, or near the largest that there is, which is searched for."""
-    found = on_nodes.solve(nodes, leaks_p)
-    short = np.flatnonzero(~is_carried(found.leaks_p, leaks_p))
-    low, high = np.maximum(found.leaks_p[short], _LEAST_LEAK), leaks_p[short].copy()
-    for _ in range(_HALVINGS):
-        going = np.flatnonzero(high > (1 + _NEARLY) * low)
-        if not len(going):
-            break
-        middle, columns = np.sqrt(low * high)[going], short[going]
-        some = on_nodes.solve(nodes[:, columns] if nodes.ndim == 2 else nodes[columns], middle)
-        met = is_carried(some.leaks_p, middle)
-        low[going], high[going] = np.where(met, middle, low[going]), np.where(met, high[going], middle)
-        found.put(some, np.flatnonzero(met), columns[met])
-    found.carried_p = is_carried(found.leaks_p, leaks_p)
-    return found
-
-
-def solve_binary(plants: BinaryPlants, scores_np: Singles, leaks_p: Floats) -> tuple[Singles, Floats]:
-    """Probabilities ``(n, P)`` of the second class and the leaks that they carry."""
-    if len(scores_np) < _FEWEST_ROWS:
-        found = plants.solve(scores_np, leaks_p)
-        return found.p, found.leaks_p
-    runs = Runs.of(len(scores_np), plants.strata)
-    rough = _rough(plants.on_nodes(runs), runs.nodes(scores_np), leaks_p)
-    found = plants.solve(scores_np, leaks_p, start=rough)
-    assert rough.carried_p is not None
-    if len(again := np.flatnonzero(rough.carried_p & ~is_carried(found.leaks_p, leaks_p))):
-        whole = plants.solve(np.ascontiguousarray(scores_np[:, again]), leaks_p[again])
-        found.p[:, again], found.leaks_p[again] = whole.p, whole.leaks_p
-    return found.p, found.leaks_p
-
-
-def solve_several(log_nk: Floats, strata_n: Ints | None, scores_nkp: Singles, leaks_p: Floats) -> tuple[Singles, Floats]:
-    """Probabilities ``(K, n, P)`` of the classes and the leaks that they carry; the commonest class comes first."""
-    n, classes, count = scores_nkp.shape
-    plants = SeveralPlants(np.ascontiguousarray(log_nk.T, dtype=np.float32), strata_n)
-    p, leaks = np.empty((classes, n, count), dtype=np.float32), np.zeros(count)
-    single_np, pattern_kp, flat = _single_scores(scores_nkp)
-    flat &= n >= _FEWEST_ROWS
-
-    def on_rows(which: Ints, start: Solved | None = None) -> None:
-        step = max(8, _AT_ONCE // (classes * n))
-        for part in (slice(at, at + step) for at in range(0, len(which), step)):
-            begun = None if start is None else start.of(part)
-            rows_last = np.ascontiguousarray(scores_nkp[..., which[part]].transpose(2, 1, 0), dtype=np.float32)
-            found = plants.solve(rows_last, leaks_p[which[part]], start=begun)
-            p[..., which[part]], leaks[which[part]] = found.p.transpose(1, 2, 0), found.leaks_p
-
-    again, some = np.flatnonzero(~flat), np.flatnonzero(flat)
-    if len(some):
-        runs = Runs.of(n, strata_n)
-        nodes = runs.nodes(single_np[:, some])
-        on_nodes = np.ascontiguousarray((nodes[:, None] * pattern_kp[:, some]).transpose(2, 1, 0), dtype=np.float32)
-        rough = _rough(plants.on_nodes(runs), on_nodes, leaks_p[some])
-        on_rows(some, rough)
-        assert rough.carried_p is not None
-        again = np.concatenate([again, some[rough.carried_p & ~is_carried(leaks[some], leaks_p[some])]])
-    on_rows(again)
-    return p, leaks
-
-
-def _single_scores(scores_nkp: Singles) -> tuple[Singles, Singles, NDArray[np.bool_]]:
+def _single_scores(scores_nkp: Singles) -> tuple[Singles, Singles, Bools]:
     """One score ``(n, P)`` and its multiples ``(K, P)`` by class, and which directions are no more than that."""
     sizes = np.einsum("nkp,nkp->kp", scores_nkp, scores_nkp)
     largest = np.argmax(sizes, axis=0)
@@ -343,26 +208,34 @@ def _single_scores(scores_nkp: Singles) -> tuple[Singles, Singles, NDArray[np.bo
     return single, pattern, np.asarray((sizes - pattern**2 * most).max(axis=0) < 1e-4 * most)
 
 
-def _nearer(leak: Floats, off: Floats, wanted: Floats, before: Floats, start: Solved | None, open_p: Ints) -> tuple[Bools, Bools]:
-    """Which plants are exact, and which are so or carry more of what is wanted than before, at rates that hold."""
-    even = off < _RATE_TOLERANCE
-    done = even & (np.abs(leak - wanted) < LEAK_TOLERANCE * wanted)
-    if start is not None and start.carried_p is not None:
-        done = done | ~start.carried_p[open_p]
-    return done, done | (even & (leak < wanted) & (leak > before))
+def _corrected(plants: BinaryPlants | SeveralPlants, scores: Singles, leaks_p: Floats, start: _Solved) -> _Solved:
+    """Plants that begin where a curve says; what no slope carries is taken as it is there."""
+    open_p, search, shifts = np.arange(len(leaks_p)), _Search(leaks_p, start), start.shifts.copy()
+    out = _Solved(start.slopes.copy(), shifts.copy(), np.zeros(len(leaks_p)), start.carried, start.powers, plants.start(len(leaks_p)))
+    assert out.p is not None
+    for _ in range(_MOST_CORRECTIONS if len(leaks_p) else 0):
+        asked, before = plants.columns(scores, open_p), search.slope[open_p]
+        part, leak, off, state = plants.at(asked, before, shifts[open_p])
+        even = off < _RATE_TOLERANCE
+        done = (even & (np.abs(leak - leaks_p[open_p]) < LEAK_TOLERANCE * leaks_p[open_p])) | ~start.carried[open_p]
+        nearer = done | (even & (leak < leaks_p[open_p]) & (leak > out.leaks[open_p]))
+        at = open_p[nearer]
+        out.p[at], out.leaks[at], out.slopes[at], out.shifts[at] = part[nearer], leak[nearer], before[nearer], shifts[at]
+        going = search.step(open_p, leak, off) & ~done
+        if not going.any():
+            break
+        change, drift = plants.moves(asked, part, state, going)
+        further = (search.slope[open_p] - before)[going].reshape(-1, *(1 for _ in plants.shape))
+        open_p = open_p[going]
+        shifts[open_p] += change + np.clip(drift * further, -_LARGEST_FOLLOWED, _LARGEST_FOLLOWED)
+    return out
 
 
 class _Search:
     """Slopes ``(P,)`` on their way to the wanted leaks: bracketed power laws."""
 
-    def __init__(self, leaks_p: Floats, longest_p: Floats | None, start: Solved | None) -> None:
-        """Begin where another solution ended, or where the largest score of each column does not yet saturate it."""
-        self.wanted = leaks_p
-        if longest_p is None:
-            assert start is not None
-            self.slope = start.slopes_p.copy()
-        else:
-            self.slope = np.minimum(np.sqrt(8 * np.log(2.0) * leaks_p), _UNSATURATED / np.maximum(longest_p, 1e-12))
+    def __init__(self, leaks_p: Floats, start: _Solved) -> None:
+        self.wanted, self.slope, self.powers = leaks_p, start.slopes.copy(), start.powers
         self.low, self.high = np.zeros(len(leaks_p)), np.full(len(leaks_p), np.inf)
         self.last_slope, self.last_leak = np.full((2, len(leaks_p)), np.nan)
         self.stuck = np.zeros(len(leaks_p), dtype=np.int64)  # steps since the rates were last near
@@ -378,7 +251,7 @@ class _Search:
         with np.errstate(divide="ignore", invalid="ignore"):
             power = np.log(found / last_leak) / np.log(slope / last_slope)
         # A small leak grows with the square of the slope, a large one more slowly: the power is read off the last two points.
-        power = np.where(np.isfinite(power), np.minimum(np.maximum(power, 0.2), 3.0), 2.0)
+        power = np.where(np.isfinite(power), np.minimum(np.maximum(power, 0.2), 3.0), self.powers[at])
         self.last_slope[at], self.last_leak[at] = np.where(near, slope, last_slope), np.where(near, found, last_leak)
         guess = slope * np.exp(np.minimum(np.maximum(np.log(wanted / found) / power, -2.0), 2.0))
         bounded = np.isfinite(high)
@@ -387,14 +260,3 @@ class _Search:
         self.slope[at] = np.where(near, np.where((guess > low) & (guess < high), guess, middle), slope)
         stuck = self.stuck[at] = np.where(near, 0, self.stuck[at] + 1)
         return np.asarray((stuck < _MOST_STUCK) & (slope <= 8 * _LARGEST_SLOPE) & (low <= _LARGEST_SLOPE) & ~(high - low < 1e-9 * most))
-
-
-def _means_of_strata(sizes_n: NDArray[Any], strata_n: Ints | None) -> tuple[Any, Floats]:
-    """What rows ``(n, P)``, each standing for so many, are multiplied by to give means of strata ``(B, P)``; the share of each stratum."""
-    where = np.zeros(len(sizes_n), dtype=np.int64) if strata_n is None else strata_n
-    counts = np.bincount(where, weights=sizes_n)
-    share = sizes_n / counts[where]
-    if strata_n is None:
-        return share.astype(np.float32)[None], counts / counts.sum()
-    # Sparse products sum one by one: single precision would not do.
-    return sparse.csr_matrix((share, (where, np.arange(len(sizes_n)))), shape=(len(counts), len(sizes_n))), counts / counts.sum()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.seeding import stream
-from proxyaudit.stats.plant_solver import LEAK_TOLERANCE, BinaryPlants, is_carried, solve_binary, solve_several
+from proxyaudit.stats.plant_solver import LEAK_TOLERANCE, PlantSolver, is_carried
 
 
 @dataclass(frozen=True)
@@ -71,29 +71,42 @@ class Plant:
         return codes
 
 
-def planted_probabilities(scores: NDArray[np.floating], prior: Prior, leaks_p: Floats) -> tuple[Singles, Floats]:
-    """Probabilities ``(K, n, P)`` of labels along many directions, each solved for its own leak, and the leak that they carry.
+class Planting:
+    """Labels along many directions, and what was found of each direction so far, so that no curve is followed twice.
 
-    That is the wanted one, or the largest there is where the direction cannot carry so much (:func:`is_carried`).
-    Scores have unit variance: ``(n, P)`` for the second of two classes, ``(n, K, P)`` for several.
+    Scores have unit variance: ``(n, D)`` for the second of two classes, ``(n, K, D)`` for several. The first may be those of ``before``.
     """
-    leaks = np.asarray(leaks_p, dtype=np.float64)
-    if prior.classes == 2:
-        plants = BinaryPlants.of_rows(prior.log_nk, prior.strata_n)
-        p, found = solve_binary(plants, np.ascontiguousarray(scores, dtype=np.float32), leaks)
-        return np.stack([1 - p, p]), found
-    # The class that Newton's steps leave out takes the rounding of all the others: it must be the commonest, not a rare one.
-    order = np.argsort(-prior.rates_k, kind="stable")
-    found = np.zeros(len(leaks))
-    reachable = np.flatnonzero(leaks < (1 + LEAK_TOLERANCE) * _most_told(scores, prior))
-    asked = np.asarray(scores if len(reachable) == len(leaks) else scores[..., reachable], dtype=np.float32)[:, order]
-    part, found[reachable] = solve_several(prior.log_nk[:, order], prior.strata_n, asked, leaks[reachable])
-    part = part[np.argsort(order)]
-    if len(reachable) == len(leaks):
-        return part, found
-    p = np.repeat(np.exp(prior.log_nk).T[..., None].astype(np.float32), len(leaks), axis=2)
-    p[..., reachable] = part
-    return p, found
+
+    def __init__(self, scores: NDArray[np.floating], prior: Prior, before: "Planting | None" = None) -> None:
+        self.prior, several = prior, prior.classes > 2
+        # The class that Newton's steps leave out takes the rounding of all the others: it must be the commonest, not a rare one.
+        self.order = np.argsort(-prior.rates_k, kind="stable") if several else np.arange(2)
+        asked = np.asarray(scores[:, self.order] if several else scores, dtype=np.float32)
+        self.solver = PlantSolver(prior.log_nk[:, self.order], prior.strata_n, asked, None if before is None else before.solver)
+        self.most = _most_told(scores, prior) if several else np.ones(scores.shape[-1])
+
+    def probabilities(self, which: Ints, leaks_p: Floats) -> tuple[Singles, Floats]:
+        """Probabilities ``(K, n, P)`` of labels along some directions, each solved for its own leak, and the leak that they carry.
+
+        That is the wanted one, or the largest there is where the direction cannot carry so much (:func:`is_carried`).
+        """
+        leaks = np.asarray(leaks_p, dtype=np.float64)
+        if self.prior.classes == 2:
+            p, found = self.solver.solve(which, leaks)
+            return np.stack([1 - p, p]), found
+        reachable = np.flatnonzero(leaks < (1 + LEAK_TOLERANCE) * self.most[which])
+        part, carried = self.solver.solve(which[reachable], leaks[reachable])
+        part = part[np.argsort(self.order)]
+        if len(reachable) == len(leaks):
+            return part, carried
+        p, found = np.repeat(np.exp(self.prior.log_nk).T[..., None].astype(np.float32), len(leaks), axis=2), np.zeros(len(leaks))
+        p[..., reachable], found[reachable] = part, carried
+        return p, found
+
+
+def planted_probabilities(scores: NDArray[np.floating], prior: Prior, leaks_p: Floats) -> tuple[Singles, Floats]:
+    """:meth:`Planting.probabilities` of directions of which each is asked once."""
+    return Planting(scores, prior).probabilities(np.arange(scores.shape[-1]), leaks_p)
 
 
 def _most_told(scores_nkp: NDArray[np.floating], prior: Prior) -> Floats:

@@ -73,6 +73,10 @@ class Cure:
         """Whether the table must hold the attribute."""
         return self.way in ("resampled", "repaired")
 
+    def is_part_of(self, other: Cure) -> bool:
+        """Whether the other one does the same to more columns."""
+        return (self.way, self.attribute) == (other.way, other.attribute) and set(self.columns) < set(other.columns)
+
     def as_read(self, frame: pd.DataFrame, altered: pd.DataFrame) -> pd.DataFrame:
         """Other rows as the model meets them that was trained on ``altered``: it never sees what was dropped, only the one value there."""
         if self.way != "dropped" or not len(altered):

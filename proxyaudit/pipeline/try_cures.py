@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from proxyaudit.cache import CURE, ENCODE, SYNTHESIZE, TRAIN, Cache, Task
-from proxyaudit.channels.cures.cases import cases_of, is_chosen
+from proxyaudit.channels.cures.cases import Case, cases_of, is_chosen, is_part, is_worth_parts
 from proxyaudit.data.cures import RULES, SCRUBBED, Cure
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.facts import Cured, Facts
@@ -35,13 +35,13 @@ class Trials:
 
 def try_cures(run: "Runner", facts: Facts, ledger: Ledger, scope: Scope) -> Trials:
     """Try cures for every protected attribute that a trained regime did not remove; of texts where the transformer stays as it is."""
-    prepared = run.prepared
-    if not prepared.recipe.tries_cures:
+    if not (prepared := run.prepared).recipe.tries_cures:
         return Trials()
     erasable = can_erase(prepared.recipe.model) and prepared.dataset.text is None
     cases = cases_of(prepared.dataset, prepared.regimes, prepared.releases, facts, ledger, scope, erasable=erasable)
-    first = run.cured(cases, range(1))
-    # What is confirmed depends on what was screened, which is the same for any number of workers.
+    # What is tried after others, or confirmed, depends on these alone, which are the same for any number of workers.
+    first = run.cured([case for case in cases if not is_part(case, cases)], range(1))
+    first = run.cured([case for case in cases if is_part(case, cases) and is_worth_parts(*case, first, facts, ledger)], range(1), first)
     more = range(1, min([CONFIRMED_WITH, *(facts.whole(name) for regime, cure in cases for name in (regime.name, cure.source) if name)]))
     chosen = [case for case in cases if len(more) and is_chosen(*case, first, facts, ledger)]
     return Trials(run.cured(chosen, more, first), tuple(run.notes))
@@ -62,7 +62,7 @@ class Runner:
     def __post_init__(self) -> None:
         self.notes: list[NotTested] = []
 
-    def cured(self, cases: Sequence[tuple[Regime, Cure]], seeds: Iterable[int], before: Sequence[Cured] = ()) -> tuple[Cured, ...]:
+    def cured(self, cases: Sequence[Case], seeds: Iterable[int], before: Sequence[Cured] = ()) -> tuple[Cured, ...]:
         """``before`` and what these repetitions add to it; a cure that fails in its first repetition is noted and left out."""
         tasks = [self._task(regime, cure, seed) for regime, cure in cases for seed in seeds]
         for task in tasks if self.fresh else ():

@@ -27,7 +27,7 @@ PERMUTATIONS = 999
 BOUND_LEVEL = 0.01
 _TAIL = 0.025  # of the interval, on either side
 _FOUND_IN = 0.95  # share of plants that a detection limit speaks of
-_QUADRATIC_PERMUTATIONS = 249  # each may cost as much as rows have pairs
+_QUADRATIC_PERMUTATIONS = 249  # each may cost as much as rows have pairs; a reading needs the mean and spread of the null alone
 _KEPT = (4, 2, 1, 1)  # directions that are read in full, beside an even one and the attribute's own, at each bar
 _STRENGTHS = 10
 _ALIKE = 1.4  # leaks that are nearer to each other are screened once
@@ -62,7 +62,7 @@ def read_leak(statistic: ScoreStatistic, target: Target, margin: float, streams:
 
     ``None`` where it cannot be asked.
     """
-    found = _posed(statistic, target, margin, streams, 0, PERMUTATIONS, many=False)
+    found = _posed(statistic, target, margin, streams, 0, _QUADRATIC_PERMUTATIONS, many=False)
     if isinstance(found, str):
         return None
     inversion, shares = found

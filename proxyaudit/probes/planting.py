@@ -187,7 +187,8 @@ class Planter:
 
     def planting(self, scores: Singles, before: Planting | Singles | None = None) -> Planting | Singles:
         """What directions are planted along, the first of which may be known from ``before``: of numbers, their scores themselves."""
-        return scores if self.target.prior is None else Planting(scores, self.target.prior, before if isinstance(before, Planting) else None)
+        known = before if isinstance(before, Planting) else None
+        return scores if self.target.prior is None else Planting(scores, self.target.prior, known)
 
     def plant_some(self, along: Planting | Singles, which: Ints, leaks_p: Floats, even_p: NDArray[np.bool_] | None = None) -> Plants:
         """Plants along some directions of many, each with its own leak.

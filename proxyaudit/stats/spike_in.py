@@ -82,7 +82,8 @@ class Planting:
         # The class that Newton's steps leave out takes the rounding of all the others: it must be the commonest, not a rare one.
         self.order = np.argsort(-prior.rates_k, kind="stable") if several else np.arange(2)
         asked = np.asarray(scores[:, self.order] if several else scores, dtype=np.float32)
-        self.solver = PlantSolver(prior.log_nk[:, self.order], prior.strata_n, asked, None if before is None else before.solver)
+        known = None if before is None else before.solver
+        self.solver: PlantSolver = PlantSolver(prior.log_nk[:, self.order], prior.strata_n, asked, known)
         self.most = _most_told(scores, prior) if several else np.ones(scores.shape[-1])
 
     def probabilities(self, which: Ints, leaks_p: Floats) -> tuple[Singles, Floats]:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from proxyaudit.channels.cures.estimate import best_of, tried
+from proxyaudit.channels.cures.estimate import Tried, best_of, tried
 from proxyaudit.data.cures import Cure, cures_of
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.facts import Cured, Facts
@@ -16,10 +16,12 @@ from proxyaudit.estimates.scope import Scope
 from proxyaudit.regimes import Regime
 from proxyaudit.types import Estimate
 
-_TRIALS: Final = 9  # for each verdict: five cures with one model, two of them with two more; a mixture and an eraser come on top
+Case = tuple[Regime, Cure]
+_TRIALS: Final = 7  # for each verdict: four or five cures with one model, one of them with two more; a mixture and an eraser come on top
 _OF_TEXTS: Final = 6  # two cures, with three models each
 _REAL: Final = ""  # no regime has this name
 _LEAST_SHARE: Final = 0.05  # of the strongest carrier's product: what carries less is not worth treating
+_SMALLER: Final = 0.1  # of the margin of a gap: by how much less a cure is not worth more models
 TREATED: Final = ("real", "synthetic", "release", "mixed")
 
 
@@ -32,7 +34,7 @@ def cases_of(
     scope: Scope,
     *,
     erasable: bool,
-) -> list[tuple[Regime, Cure]]:
+) -> list[Case]:
     """A case for each cure of each protected attribute that a trained regime did not remove; ``erasable``: models can get an eraser."""
     numbers, cases = Numbers(ledger.estimates, scope), []
     # A cured model is compared with the model of the same repetition: nothing is tried where the first one failed.
@@ -86,10 +88,26 @@ def _cleanest(regime: Regime, others: Sequence[Regime], estimates: Iterable[Esti
     return min(smaller, key=lambda name: (sizes[name], name), default="")
 
 
+def is_part(case: Case, cases: Iterable[Case]) -> bool:
+    """Whether a cure drops some of the columns that another one of its regime drops."""
+    return any(regime.name == case[0].name and case[1].is_part_of(cure) for regime, cure in cases)
+
+
+def is_worth_parts(regime: Regime, cure: Cure, first: Sequence[Cured], facts: Facts, ledger: Ledger) -> bool:
+    """Whether dropping columns together left a smaller gap than before, so that some of them may do."""
+    whole = [one for one in first if one.regime == regime.name and cure.is_part_of(one.cure)]
+    return any(_is_smaller(one, facts) for one in tried(facts, ledger, whole))
+
+
 def is_chosen(regime: Regime, cure: Cure, first: Sequence[Cured], facts: Facts, ledger: Ledger) -> bool:
-    """Whether a cure is the best that was screened for its attribute and regime, or the best affordable one."""
+    """Whether a cure is the best that was screened for its attribute and regime, or the best affordable one, and left a smaller gap."""
     beside = [one for one in first if (one.regime, one.cure.attribute) == (regime.name, cure.attribute)]
-    return cure.name in best_of(tried(facts, ledger, beside))
+    found = tried(facts, ledger, beside)
+    return cure.name in best_of(found) and any(_is_smaller(one, facts) for one in found if one.name == cure.name)
+
+
+def _is_smaller(one: Tried, facts: Facts) -> bool:
+    return one.before - one.left > _SMALLER * facts.margins.gap
 
 
 def carriers_of(dataset: Dataset, estimates: Iterable[Estimate], attribute: str, regime: str) -> tuple[str, ...]:

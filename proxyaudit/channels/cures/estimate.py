@@ -34,6 +34,11 @@ class Tried:
     cost: Measured
 
     @property
+    def before(self) -> float:
+        """Size of the gap before."""
+        return abs(self.gap.value - self.gap_change.value)
+
+    @property
     def left(self) -> float:
         """Size of the gap that is left."""
         return abs(self.gap.value)

@@ -64,6 +64,11 @@ class Cure:
         return f"{self.way}-{what}" if what else self.way
 
     @property
+    def drawn_for(self) -> str:
+        """The attribute that its random draws hang on: a mixture is the same one for all, and so are its figures."""
+        return "" if self.way == "mixed" else self.attribute
+
+    @property
     def alters_rows(self) -> bool:
         """Whether it gives rows that can be written as a release."""
         return self.way != ERASED

@@ -27,7 +27,7 @@ def altered_rows(task: Task, cure: Cure, prepared: Prepared, cache: Cache) -> pd
     """The training rows of a repetition as its cure alters them, with all columns that the tables they come from share."""
     rows = _rows(task, prepared, cache)
     others = _rows(replace(task, regime=cure.source, needs=task.beside), prepared, cache) if cure.source else None
-    rng = stream(prepared.recipe.seed, "cure", task.regime, cure.attribute, cure.name, task.seed)
+    rng = stream(prepared.recipe.seed, "cure", task.regime, cure.drawn_for, cure.name, task.seed)
     return cure.alter(rows, prepared.dataset.target_codes(rows), rng, others)
 
 

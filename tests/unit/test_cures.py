@@ -231,3 +231,12 @@ def test_some_of_the_columns_are_dropped_after_all_of_them():
     every = [few, part, more, other, (COPULA, Cure("dropped", "race", ("a", "b")))]
     # Two columns are all there is in one kind of training, whatever another one has.
     assert [case for case in every if is_part(case, every)] == [part]
+
+
+def test_a_mixture_is_the_same_one_for_every_attribute():
+    mixtures, others = (
+        [Cure("mixed", name, source="real").drawn_for for name in ("sex", "race")],
+        [Cure("resampled", n).drawn_for for n in "ab"],
+    )
+    assert mixtures[0] == mixtures[1]
+    assert others == ["a", "b"]

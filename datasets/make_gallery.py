@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from proxyaudit.pipeline import run_audit
+from proxyaudit.pipeline.run import run_audit
 from proxyaudit.verification.run import verify_folder
 
 ROOT = Path(__file__).resolve().parents[1]

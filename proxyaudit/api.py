@@ -83,7 +83,7 @@ def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = N
     """Run the audit of a recipe file, or reuse it where complete. Raises ``InputError``: the recipe or a file it names cannot be used."""
     from proxyaudit.cache import Cache, cache_folder
     from proxyaudit.keeping.room import make_room
-    from proxyaudit.pipeline import run_audit
+    from proxyaudit.pipeline.run import run_audit
 
     try:
         return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)

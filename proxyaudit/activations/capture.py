@@ -15,8 +15,9 @@ from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
 from proxyaudit.files import write_file
-from proxyaudit.models.base import TrainedModel, as_tensor, columns_of, inference, pooled, row_batches
+from proxyaudit.models.base import TrainedModel, as_tensor, inference, pooled, row_batches
 from proxyaudit.models.hooks import tapped
+from proxyaudit.models.places import columns_of
 from proxyaudit.models.text import placed
 
 BATCH_ROWS = 4096

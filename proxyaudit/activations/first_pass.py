@@ -1,6 +1,6 @@
 """One real forward pass of a model of texts before any work: short and full texts, alone and in a batch, all sites and the outputs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.fence import limited_time
 from proxyaudit.models.base import TrainedModel, as_tensor, inference
+from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.own_classifier import own_notes
 from proxyaudit.models.text import placed
 from proxyaudit.recipe.models import KindSpec
+from proxyaudit.regimes import Regime
 from proxyaudit.types import NotTested
 
 CLOSE = 1e-4  # of logits, and of a site's values as a share of the largest of them (of numbers above one)
@@ -75,29 +77,43 @@ def _refuse_apart(apart: float, close: float, place: str, where: str) -> None:
         raise InputError(what, where=where, mend=mend)
 
 
-def check_texts(
-    spec: KindSpec, dataset: Dataset, base: Path, model: TrainedModel, others: Mapping[str, tuple[str, Callable[[], TrainedModel]]]
+def check_models(
+    spec: KindSpec, dataset: Dataset, base: Path, model: TrainedModel, regimes: Sequence[Regime], make: Callable[[Regime], TrainedModel]
 ) -> list[NotTested]:
-    """Run every model of texts once before any work, and say what is taken as given of models that are.
+    """Run every model of texts once and load every checkpoint before any work, and say what is taken as given of models that are.
 
     Args:
         spec: The recipe's model.
-        dataset: Texts, read by that model's tokenizer.
+        dataset: Of texts, read by that model's tokenizer.
         base: Folder that paths are relative to.
         model: The model, before it is trained.
-        others: Folder of each regime that names one of its own, and what makes its model.
+        regimes: All of them, some with a folder, sites to erase or checkpoints of their own.
+        make: The model of a regime, before it is trained.
 
     Raises:
-        InputError: a pass fails; a folder's tokens or places are others than those of the recipe's model.
+        InputError: a pass fails; a folder's tokens or places are others than those of the recipe's model; a checkpoint does not fit.
     """
+    notes = _check_texts(spec, dataset, base, model, regimes, make)
+    for regime in regimes:
+        holder = make(regime) if regime.erase else model
+        for path in regime.checkpoints:
+            load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
+    return notes
+
+
+def _check_texts(
+    spec: KindSpec, dataset: Dataset, base: Path, model: TrainedModel, regimes: Sequence[Regime], make: Callable[[Regime], TrainedModel]
+) -> list[NotTested]:
     if not (isinstance(spec, HuggingFaceSpec) and isinstance(dataset.encoder, TextEncoder)):
         return []
     x, notes = dataset.encoder.transform(dataset.audit), own_notes(model, spec, dataset.read)
     with limited_time(spec.outside):
         check_first_pass(model, x, where=f"model '{spec.path}'")
     mend = "audit it in a recipe of its own, then 'proxyaudit compare' the two runs"
-    for name, (folder, make) in others.items():
-        found, own, where = make(), spec.at(folder), f"regime '{name}'"
+    for regime in regimes:
+        if regime.folder is None or regime.quantise:
+            continue
+        found, own, where = make(regime), spec.at(regime.folder), f"regime '{regime.name}'"
         tokens = replace(dataset.encoder, tokenize=make_tokenizer(own, base)).transform(dataset.audit)
         if not np.array_equal(tokens, x):
             raise InputError("its tokenizer splits the texts otherwise than that of model.path", where=where, mend=mend)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from proxyaudit.activations.capture import BATCH_ROWS, check_table, run_probabilities
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, columns_of, inference, pooled
+from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, pooled
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import tail_of, tapped
+from proxyaudit.models.places import columns_of
 
 _REPLAY_ROWS = 16384
 _TOKEN_CACHE_FLOATS = 2**27  # tokens of a three-dimensional site that a replayer keeps: 512 MiB at most

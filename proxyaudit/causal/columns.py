@@ -65,5 +65,8 @@ def pair_codes(first_n: Ints, second_n: Ints) -> tuple[Ints, Ints]:
     (array([1, 0, 2]), array([0, 0, 2]))
     """
     width = int(second_n.max()) + 1 if len(second_n) else 1
-    cells, codes = np.unique(first_n * width + second_n, return_inverse=True)
-    return codes.astype(np.int64), np.asarray(cells // width, dtype=np.int64)
+    numbers = first_n * width + second_n
+    cells = np.flatnonzero(np.bincount(numbers))  # counted, since there are few of them: sorting all rows takes longer
+    dense = np.zeros(int(cells[-1]) + 1 if len(cells) else 0, dtype=np.int64)
+    dense[cells] = np.arange(len(cells))
+    return dense[numbers], np.asarray(cells // width, dtype=np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError, balanced_mean, share_of
+from proxyaudit.probes.folds import FEWEST_ROWS, TooFewRowsError, balanced_mean, share_of
 from proxyaudit.stats.p_values import permutation_p, tail_probability
 
 _STRENGTHS = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 1e12])

@@ -21,8 +21,16 @@ Forward = Callable[[Singles], tuple[Floats, NDArray[np.floating]]]
 """Outputs ``(m, C)`` and activations ``(m, d)`` at the site, of encoded rows ``(m, p)``."""
 
 DONORS = 4
+MOST_SWAPPED_ROWS, FEWEST_SWAPPED_ROWS = 4000, 200
+_FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model for all columns of one model
 FEWEST_DONORS = 30  # rows of each group that give their value; below it nothing is said of the groups
 SAME_OUTPUT = 1e-3  # the site's activations alone must give the outputs again to this
+
+
+def swapped_rows(units: int, *, slow: bool = False) -> int:
+    """Rows that each of so many columns and pairs is swapped on, with so many donors each."""
+    affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (DONORS * max(units, 1))
+    return max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from proxyaudit.adam import Adam
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.probes.crossfit import balanced, balanced_mean, share_of
+from proxyaudit.probes.folds import balanced, balanced_mean, share_of
 
 Codes = NDArray[Any]
 STEPS = (10, 20, 40)  # looked at after these; a head on the frozen block (no step) is looked at first

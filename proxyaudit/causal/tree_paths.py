@@ -20,7 +20,8 @@ from proxyaudit.causal.attribution import Along, contrast
 from proxyaudit.causal.proxy_use import Attribution
 from proxyaudit.models.base import TrainedModel, as_tensor, inference
 from proxyaudit.models.hooks import tapped
-from proxyaudit.models.trees import MARGINS, TreeEnsemble
+from proxyaudit.models.kinds.trees import MARGINS
+from proxyaudit.models.trees import TreeEnsemble
 
 _PROBE_ROWS = 2
 

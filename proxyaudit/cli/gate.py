@@ -41,11 +41,10 @@ def gate(
 ) -> int:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
     from proxyaudit.attestation.trust import Trust, read_trust
-    from proxyaudit.gating import gate as decide
-    from proxyaudit.gating.attest import policy_digest
+    from proxyaudit.gating.decide import gate as decide
     from proxyaudit.gating.junit import junit as junit_xml
     from proxyaudit.gating.junit import refused_junit
-    from proxyaudit.gating.policy import Policy, load_policy
+    from proxyaudit.gating.policy import Policy, load_policy, policy_digest
     from proxyaudit.verification.run import read_verified
 
     folder, trust = policy.parent if policy is not None else Path(), read_trust(signed_by or (), tsa_root)

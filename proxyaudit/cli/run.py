@@ -123,8 +123,7 @@ def plan(
 def _sealing(path: Path, policy: Path | None, key: Path | None) -> Callable[[dict[str, Any]], list[Path]]:
     """What writes the seal of a plan; ``InputError`` where its file is taken, or policy or key are not what they must be."""
     from proxyaudit.attestation.sealing import check_free, write_seal
-    from proxyaudit.gating.attest import policy_digest
-    from proxyaudit.gating.policy import load_policy
+    from proxyaudit.gating.policy import load_policy, policy_digest
 
     check_free(path)
     digest = None if policy is None else policy_digest(policy, load_policy(policy))
@@ -172,7 +171,7 @@ def run(
     named, client = None if seal is None else _named(seal, tsa_root), _client(mlflow)
     with kept_results(cache), quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.evidence.pack import read_pack
-        from proxyaudit.pipeline import run_audit
+        from proxyaudit.pipeline.run import run_audit
 
         elsewhere = "" if backend == "loky" else f"tasks run in the processes of {backend}, which have their own"
         more: dict[str, Any] = {} if named is None else {"beside": partial(_compared, named)}

@@ -84,9 +84,9 @@ def _of_run(run: Path, policy: Path | None, told: list[str]) -> tuple[Path, list
     from proxyaudit.attestation.statements import make_statements
     from proxyaudit.evidence.manifest import read_manifest
     from proxyaudit.evidence.pack import find_run
-    from proxyaudit.gating import gate as decide
-    from proxyaudit.gating.attest import policy_digest, test_result
-    from proxyaudit.gating.policy import Policy, load_policy
+    from proxyaudit.gating.attest import test_result
+    from proxyaudit.gating.decide import gate as decide
+    from proxyaudit.gating.policy import Policy, load_policy, policy_digest
     from proxyaudit.verification.run import read_verified
 
     folder, base, notes = find_run(run), policy.parent if policy is not None else Path(), list[str]()

@@ -119,10 +119,10 @@ def parse_numbers(text: Column, *, settled: bool = False) -> Column | None:
     settles, quick = _plain_numbers(text, settled=settled)
     if settles:
         return quick
-    numbers = pd.to_numeric(text, errors="coerce")
-    if numbers.isna().sum() != text.isna().sum():
+    levels = pd.Series(known.unique())
+    if pd.to_numeric(levels, errors="coerce").isna().any():
         return None
-    levels = pd.Series(known.unique()).astype(str).str.strip()
+    levels = levels.astype(str).str.strip()
     if levels.str.match(_LEADING_ZERO).any() or (not settled and may_have_dots_between_thousands(levels)):
         return None
     # pandas' own parser is off by the last bit at times; Python's, behind astype, is not.
@@ -242,8 +242,9 @@ def _truth_spellings(chosen: Mapping[str, str]) -> dict[str, str]:
 def one_spelling(text: Column, spellings: Mapping[str, str]) -> Column:
     """Labels as ``spellings`` writes them; categories that it lacks share a spelling of their own."""
     levels = text.dropna().unique()
-    own = spellings_of(text)
-    changed = {level: new for level in levels if (new := spellings.get(_plain(level), own[_plain(level)])) != level}
+    own = {} if all(_plain(level) in spellings for level in levels) else spellings_of(text)
+    known = {**own, **spellings}
+    changed = {level: known[_plain(level)] for level in levels if known[_plain(level)] != level}
     return text.map(lambda level: changed.get(level, level)) if changed else text
 
 
@@ -300,12 +301,14 @@ def infer_kind(column: Column, *, where: str) -> ColumnKind:
     if column.dtype.kind == "M":
         return ColumnKind(name, "numeric", date=True)
     text = column if numeric else labels(column, where=where)
-    numbers = column if numeric else parse_numbers(text)
+    # Whether they are numbers or dates is told by the distinct ones; of a column of few words that is much less to look at.
+    levels = pd.Series(text.dropna().unique(), dtype=text.dtype)
+    numbers = column if numeric else None if parse_numbers(levels) is None else parse_numbers(text)
     if numbers is not None:
         _refuse_infinite(numbers, where)
         wide = numbers.dtype.kind in "iu" and bool((numbers.abs() > EXACT_INTEGER).any())
         return ColumnKind(name, "categorical" if wide else "numeric", truth=set(numbers.dropna().unique()) == {0, 1})
-    if _days(text) is not None:
+    if _days(levels) is not None:
         return ColumnKind(name, "numeric", date=True)
     return ColumnKind(name, "categorical", spellings=spellings_of(text))
 

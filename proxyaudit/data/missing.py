@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from proxyaudit.data.columns import parse_numbers
+from proxyaudit.data.columns import Column, parse_numbers
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.public_counts import count_words
 from proxyaudit.errors import InputError
@@ -41,13 +41,21 @@ def check_text(frame: pd.DataFrame, faults: Faults) -> None:
         column = frame.iloc[:, place]
         if column.dtype.kind not in "OU" and not isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
             continue
-        values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+        values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else _distinct(column)
         bad = next((v for v in values if isinstance(v, str) and ("\0" in v or (not v.isascii() and _HALF.search(v)))), None)
         if bad is not None:
             code = "U+0000" if "\0" in bad else "half of a letter, U+D800 to U+DFFF"
             with faults.gathering(str(name)):
                 what = f"column '{name}' holds a character that is no text ({code})"
                 raise InputError(what, where=faults.where, mend="take it out of every value, or write the value otherwise")
+
+
+def _distinct(column: Column) -> Any:
+    """A column's values in their order, each once where that can be told."""
+    try:
+        return column.unique()
+    except TypeError:  # nested values: refused when the column is used
+        return column
 
 
 def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.DataFrame, list[Word]]:

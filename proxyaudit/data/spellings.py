@@ -27,7 +27,8 @@ def spelling_notes(
             if raw is not None and raw.notna().any() and pd.to_numeric(raw, errors="coerce").isna().any() and as_truth(raw) is not None:
                 notes.append(NotTested(what=f"{what}: spellings of column {kind.name} apart", why="true and false were read as 1 and 0"))
             continue
-        changed = raw[raw.notna() & (raw != one_spelling(raw, kind.spellings))]
+        united = one_spelling(raw, kind.spellings)
+        changed = raw[raw.notna() & (raw != united)] if united is not raw else raw.iloc[:0]
         if not len(changed):
             continue
         counts = changed.value_counts()

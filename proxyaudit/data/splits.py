@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
@@ -94,9 +92,21 @@ def _common_apart(hashes_n: NDArray[np.uint64]) -> Ints:
 
 def connected(n: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
     """Dense numbers of ``n`` rows, the same for rows that pairs connect, however far."""
-    one, other = (np.concatenate([np.arange(n), *side]) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    if not pairs:
+        return np.arange(n)
+    if len(pairs) == 1 and _is_star(n, *pairs[0]):
+        return np.unique(pairs[0][1], return_inverse=True)[1].astype(np.int64)
+    from scipy.sparse import coo_matrix  # slow to load, and needed by few tables
+    from scipy.sparse.csgraph import connected_components
+
+    one, other = (np.concatenate([np.arange(n), *side]) for side in zip(*pairs, strict=True))
     graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _is_star(n: int, one_m: Ints, other_m: Ints) -> bool:
+    """Whether every row is paired with the first of those that it belongs to, as :func:`alike` says it."""
+    return np.array_equal(one_m, np.arange(n)) and np.array_equal(other_m[other_m], other_m)
 
 
 def alike(numbers_n: NDArray[Any]) -> tuple[Ints, Ints]:
@@ -161,6 +171,8 @@ def redraw_rows(frame: pd.DataFrame, columns: list[str], distinct: int, rng: np.
     The tree is that of largest mutual information (Chow & Liu 1968). Pairs that nearly tell rows apart are no part of it: their
     dependence may be the copying itself. Rows come in an order that does not depend on the file's; ``distinct`` of them are distinct.
     """
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree  # slow to load, and needed by few tables
+
     codes = {name: pd.factorize(labels(frame[name]).fillna(""))[0].astype(np.int64) for name in columns}
     n, p = len(frame), len(columns)
     weights = np.zeros((p, p))  # 0 for no edge

@@ -1,12 +1,15 @@
 """The policy of a gate: strict YAML, every mistake one line that says where and how to mend it."""
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.limits import MOST_POLICY, at_most, how_to_raise
 from proxyaudit.names import doubt
 from proxyaudit.recipe.models import Filled, refuse
@@ -198,3 +201,14 @@ def parse_policy(document: Any, *, where: str = "policy") -> Policy:
         what = "the policy is empty" if document is None else "the policy is not a mapping of keys to values"
         raise InputError(what, where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
     return validated(Policy, document, where=where, mend="correct this key ('proxyaudit gate --help' shows a policy)")
+
+
+def policy_digest(path: Path | None, policy: Policy) -> str:
+    """SHA-256 of a policy's file, as ``sha256sum`` prints it; of the default policy that of its canonical JSON."""
+    return file_digest(path) if path is not None else hashlib.sha256(canonical_json(asked(policy))).hexdigest()
+
+
+def asked(policy: Policy) -> dict[str, object]:
+    """A policy as it was understood, as JSON."""
+    found: dict[str, object] = policy.model_dump(mode="json", exclude_none=True)
+    return found

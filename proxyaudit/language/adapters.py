@@ -9,16 +9,19 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
-from torch import nn
 
 from proxyaudit.data.tables import is_inside
 from proxyaudit.errors import InputError
 from proxyaudit.files import read_file
+from proxyaudit.later import Later
+
+if TYPE_CHECKING:
+    from torch import nn
+
+torch = Later("torch")  # slow to load, and needless where an adapter is only found
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MERGE: Final = "or merge it into its base (merge_and_unload), and save that"
@@ -81,7 +84,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return found
 
 
-def load_adapted(auto: str, folder: Path, load: Callable[..., nn.Module]) -> nn.Module:
+def load_adapted(auto: str, folder: Path, load: "Callable[..., nn.Module]") -> "nn.Module":
     """A base with the adapter of ``folder`` merged in, as the class ``auto``.
 
     ``load`` loads the base: it takes a class, options and the names of tensors that the adapter brings. Raises ``InputError``: the adapter
@@ -132,8 +135,9 @@ def _settings(said: Mapping[str, Any], where: str) -> Any:
     return peft.LoraConfig(**{key: said[key] for key in _TAKEN if said.get(key) is not None}, lora_dropout=0.0)
 
 
-def _merged(model: nn.Module, config: Any, folder: Path) -> Any:
+def _merged(model: "nn.Module", config: Any, folder: Path) -> Any:
     import peft
+    from safetensors.torch import load_file
 
     with warnings.catch_warnings():
         # GPT-2's layers hold their weights turned: peft sees that, does what is right and says so.

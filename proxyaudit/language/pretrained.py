@@ -8,11 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
-from torch import nn
 
 from proxyaudit.data.shards import INDEX, read_shards
 from proxyaudit.data.tables import is_inside
@@ -21,7 +19,13 @@ from proxyaudit.errors import InputError
 from proxyaudit.fence import limited_time, network_words
 from proxyaudit.files import read_file
 from proxyaudit.language.adapters import find_base, is_adapter, load_adapted
+from proxyaudit.later import Later
 from proxyaudit.recipe.models import PretrainedSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+torch = Later("torch")  # slow to load, and needless where files are only looked for
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
@@ -203,7 +207,7 @@ def load_body(auto: str, place: str, options: Mapping[str, Any], *, spare: str |
     return model
 
 
-def _check_digits(folder: Path, model: nn.Module) -> None:
+def _check_digits(folder: Path, model: "nn.Module") -> None:
     """Refuse (``InputError``) weights that are stored as whole numbers, truth values or complex numbers: codes of a format nobody named."""
     wanted = {name for name, value in model.state_dict().items() if value.is_floating_point()}
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
@@ -231,9 +235,11 @@ def _is_wrapped(folder: Path) -> bool:
     return bool(names) and all(re.match(WRAPPERS, name) for name in names)
 
 
-def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
+def layer_list(model: "nn.Module", where: str) -> "tuple[str, list[nn.Module]]":
     """A transformer's layers: the longest list of one class in no other such list, and its name. Raises ``InputError``: there is none."""
-    lists = {n: list(p.children()) for n, p in model.named_modules() if isinstance(p, nn.ModuleList) and len({type(c) for c in p}) == 1}
+    lists = {
+        n: list(p.children()) for n, p in model.named_modules() if isinstance(p, torch.nn.ModuleList) and len({type(c) for c in p}) == 1
+    }
     outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists if other != n)}
     if not outer:
         raise InputError("no list of layers was found in the model", where=where, mend="use a transformer whose layers are a ModuleList")

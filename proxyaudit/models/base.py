@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,24 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
+from proxyaudit.models.places import Tap, columns_of
 from proxyaudit.models.sae import SparseAutoencoder
 from proxyaudit.types import Task
-
-
-@dataclass(frozen=True)
-class Tap:
-    """Where in a module a site is read and written.
-
-    ``tail`` is how the rest of the forward pass can be run from the site's value alone: ``method`` (the module has ``tail(site, value)``),
-    ``head`` (the tapped submodule's output is the model's output), ``none`` (only a whole forward pass will do).
-    """
-
-    module: str  # dotted name of the submodule
-    side: Literal["input", "output"]  # whether the site is the submodule's output or the tensor handed to it
-    tail: Literal["method", "head", "none"] = "none"
-    in_tuple: bool = False  # whether the submodule returns a tuple whose first member is the site
-    span: tuple[int, int] | None = None  # units of the tensor that are the site; all of them if ``None``
-    aside: bool = False  # nothing in the model follows from it: it can be read, and exchanging or erasing it would do nothing
 
 
 @dataclass(frozen=True)
@@ -189,11 +174,6 @@ def log_odds(logits: Tensor, output: int, task: Task = "classes") -> Tensor:
         return logits[:, output]
     others = torch.cat([logits[:, :output], logits[:, output + 1 :]], dim=1)
     return logits[:, output] - torch.logsumexp(others, dim=1)
-
-
-def columns_of(n_classes: int, task: Task = "classes") -> int:
-    """Return the number C of output columns: 1 for two classes or a number, K otherwise."""
-    return 1 if n_classes == 2 and task != "labels" else n_classes
 
 
 def predictions(logits: Tensor, task: Task = "classes") -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
+from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, copy_module, inference
 from proxyaudit.models.hooks import Run, SiteHook, recorded, tapped
+from proxyaudit.models.places import Tap
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.models.trees import TreeEnsemble
 from proxyaudit.types import PENULTIMATE

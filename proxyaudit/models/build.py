@@ -8,13 +8,20 @@ from proxyaudit.fence import limited_time
 from proxyaudit.models.base import TabularModule, TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
 from proxyaudit.models.kinds import model_kind
-from proxyaudit.models.sites import Candidates, probe_sites, select_sites
+from proxyaudit.models.places import Candidates, Outline, select_sites
+from proxyaudit.models.sites import probe_sites
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.models.text_parts import find_saes
 from proxyaudit.recipe.models import KindSpec
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import Task
+
+
+def outline_of(model: TrainedModel) -> Outline:
+    """What a plan says of a model that was made."""
+    finest = len(model.module.fine_taps()) if isinstance(model.module, TabularModule) else len(model.sites)
+    return Outline(model.sites, model.verdict_sites, tuple(model.unprofiled), model.unread, finest)
 
 
 def build_model(
@@ -52,12 +59,6 @@ def build_model(
     if erase:
         install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
-    if any(candidates.taps[name].aside for name in verdict):
-        acting = [name for name, tap in candidates.taps.items() if not tap.aside]
-        what = (
-            f"nothing in the model follows from site '{next(n for n in verdict if candidates.taps[n].aside)}', so it can be profiled only"
-        )
-        raise InputError(what, where="sites.verdict", mend=f"take one of {', '.join(acting)}")
     # Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only.
     if isinstance(module, TextClassifier) and (len(verdict) > 1 or not module.is_vector(verdict[0])):
         mend = f"name one of {', '.join(filter(module.is_vector, module.site_taps()))}; other sites can be profiled"

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 
 from proxyaudit.arrays import Floats
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import Tap, TrainedModel, copy_module, inference
+from proxyaudit.models.base import TrainedModel, copy_module, inference
 from proxyaudit.models.hooks import SiteHook
-from proxyaudit.models.kinds.trees import TreeSpec
-from proxyaudit.models.sites import Candidates, nearest_sites
-from proxyaudit.recipe.models import KindSpec
+from proxyaudit.models.places import Candidates, Tap, nearest_sites
 
 _MAPS = "_proxyaudit_maps"
 _PROBE_ROWS = 2
@@ -81,11 +79,6 @@ def with_map(model: TrainedModel, site: str, weight_dd: Floats, bias_d: Floats, 
     old_bias.copy_(weight @ old_bias + bias)
     old_weight.copy_(weight @ old_weight)
     return replace(model, module=module)
-
-
-def can_erase(spec: KindSpec) -> bool:
-    """Whether erasing inside a kind of model is worth a trial: the margins of trees are what their output is made of, and nothing more."""
-    return not isinstance(spec, TreeSpec)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TabularModule, Tap, TrainedModel
+from proxyaudit.models.base import TabularModule, TrainedModel
+from proxyaudit.models.places import Tap
 
 Handle = Callable[[str, Tensor], Tensor | None]
 

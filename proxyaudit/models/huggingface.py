@@ -31,9 +31,10 @@ from proxyaudit.language.pretrained import (
     locate,
     model_files,
 )
-from proxyaudit.models.base import columns_of, copy_module, inference
+from proxyaudit.models.base import copy_module, inference
 from proxyaudit.models.hooks import recorded
 from proxyaudit.models.kinds.huggingface import POOLINGS, HeadSpec, HuggingFaceSpec
+from proxyaudit.models.places import columns_of
 from proxyaudit.models.text import SPAN_STEPS, Layer, TextClassifier, pool
 from proxyaudit.names import in_short
 from proxyaudit.recipe.patterns import Span, compile_spans

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, gradients, inference, predictions
+from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, gradients, inference, predictions
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import Handle, Run, recorded, tail_of, tapped
+from proxyaudit.models.places import Tap
 
 _READ_ROWS, _PATCHED_ROWS, _GRADIENT_ROWS = 4096, 16384, 1024
 _PROBE_ROWS = 11  # as in sites.py: a leading dimension of 11 is the batch

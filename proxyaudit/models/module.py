@@ -11,11 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
@@ -26,17 +24,22 @@ from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.recipe.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+
 _MODULE = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*")
 _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_outputs", "out_features"})
 
 
-def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
+def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) -> "nn.Module":
     """Execute the factory's file and call the factory; nothing is written beside the file.
 
     It is called as ``make(n_inputs)`` if it takes a positional argument, else as ``make()``, and as ``make(n_inputs, n_classes)`` if it
     requires two or its second is named ``n_classes``. Weights come from the global generators, which the caller seeds (``base.seeded``).
     Raises ``InputError``: the file is outside the recipe's folder or cannot be executed, or no torch module is returned.
     """
+    import torch  # here, since whoever only asks for the files of a recipe's code does not need it
+
     name = spec.factory.rpartition(":")[2]
     where = f"model.factory '{spec.factory}'"
     path = factory_path(spec, base)
@@ -48,7 +51,7 @@ def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) 
         made = _call(factory, n_inputs, n_classes, where)
     finally:
         torch.set_default_dtype(dtype)
-    if not isinstance(made, nn.Module):
+    if not isinstance(made, torch.nn.Module):
         raise InputError(f"'{name}' returned a {type(made).__name__}", where=where, mend="return a torch.nn.Module")
     return made.to("cpu").eval()
 

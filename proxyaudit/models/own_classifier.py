@@ -37,6 +37,7 @@ from proxyaudit.models.pipeline_head import Fitted, read_head
 from proxyaudit.models.pipeline_head import Layer as Affine
 from proxyaudit.models.text import Layer, TextClassifier
 from proxyaudit.names import in_short
+from proxyaudit.recipe.models import KindSpec
 from proxyaudit.types import NotTested, Task
 
 _AUTO = "AutoModelForSequenceClassification"
@@ -268,13 +269,16 @@ def _find_head(model: nn.Module, layers: tuple[Layer, ...], place: str) -> Head:
     return own
 
 
-def settled(model: TrainedModel, spec: HuggingFaceSpec, aim: Target, *, initial: int | None = None) -> TrainedModel:
-    """The classifier with its outputs in the order of the table's classes or labels; with a seed ``initial`` of initial weights.
+def settled(model: TrainedModel, spec: KindSpec, aim: Target, *, initial: int | None = None) -> TrainedModel:
+    """A given classifier with its outputs in the order of the table's classes or labels; with a seed ``initial`` of initial weights.
 
-    Raises ``InputError``: the head predicts something else than the target is, or its outputs are not the table's classes.
+    Another model stays as it is. Raises ``InputError``: the head predicts something else than the target is, or its outputs are not the
+    table's classes.
     """
-    module, where = model.module, f"model '{spec.path}'"
-    assert isinstance(module, GivenClassifier)
+    module = model.module
+    if not (isinstance(module, GivenClassifier) and isinstance(spec, HuggingFaceSpec)):
+        return model
+    where = f"model '{spec.path}'"
     if module.own.task != aim.task:
         mend = f"it is audited where {_WANTED[module.own.task]}"
         if (module.own.task, aim.task) == ("classes", "labels"):

@@ -1,13 +1,9 @@
-"""Which places of a module can be sites, and which of them a recipe's globs name.
+"""Which places of a user's module can be sites.
 
 The places of a user's module are found by probing forward passes: a site is a submodule that runs exactly once and
 returns one float tensor (n, d) or (n, t, d), or ``penultimate``, the input of the last ``nn.Linear`` that runs.
 """
 
-import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -15,64 +11,14 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 from proxyaudit.fence import network_words
-from proxyaudit.models.base import Tap, inference, seeded, to_logits
+from proxyaudit.models.base import inference, seeded, to_logits
 from proxyaudit.models.hooks import Run, recorded
-from proxyaudit.recipe.recipe import SitesSpec
+from proxyaudit.models.places import Candidates, Tap
 from proxyaudit.types import PENULTIMATE, Task
 
 # A prime, so that a leading dimension that equals it is the batch and hardly ever a width or a token count.
 _PROBE_ROWS = 11
 _OUTPUT = "is the model's output, not a hidden place"
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Places that can be sites, and why others cannot. A block is a module with weights and what follows it up to the next."""
-
-    taps: dict[str, Tap]  # where each candidate is read, by name, in forward order
-    aliases: dict[str, str] = field(default_factory=dict)  # other names: of a module whose output is the penultimate site's very tensor
-    refused: dict[str, str] = field(default_factory=dict)  # reason by module name for what cannot be a site
-    blocks: tuple[tuple[str, ...], ...] = ()  # names of the modules of each block, in forward order
-
-    def unprofiled(self, sites: Sequence[str]) -> tuple[str, ...]:
-        """First module of each block that has no site among ``sites``."""
-        seen = {self.taps[name].module for name in sites if self.taps[name].side == "output"} | set(sites)
-        seen |= {alias for alias, site in self.aliases.items() if site in sites}
-        left = [block for block in self.blocks if not any(f"{place}.".startswith(f"{name}.") for name in block for place in seen)]
-        if left and PENULTIMATE in sites and left[-1] == self.blocks[-1] and PENULTIMATE not in self.aliases.values():
-            left.pop()  # nothing but functions lies between the last block and the input of the head
-        return tuple(block[0] for block in left)
-
-
-def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(Profiled, verdict) sites, in forward order; verdict sites are profiled too. Raises ``InputError``: a glob matches nothing."""
-    verdict = _match(sites.verdict, candidates, every, where="sites.verdict")
-    profiled = _match(sites.profile, candidates, every, where="sites.profile")
-    order = list(candidates.taps)
-    return tuple(sorted(verdict | profiled, key=order.index)), tuple(sorted(verdict, key=order.index))
-
-
-def _match(globs: Iterable[str], candidates: Candidates, every: tuple[str, ...], *, where: str) -> set[str]:
-    found: set[str] = set()
-    words = {"all": every, "everything": ("*",)}
-    for glob in [g for word in globs for g in words.get(word, (word,))]:
-        names = {name for name in candidates.taps if fnmatchcase(name, glob)}
-        names |= {site for alias, site in candidates.aliases.items() if fnmatchcase(alias, glob)}
-        if not names:
-            because = next((f" ('{name}' {why})" for name, why in candidates.refused.items() if fnmatchcase(name, glob)), "")
-            mend = nearest_sites(glob, candidates.taps, candidates.aliases)
-            raise InputError(f"site '{glob}' matches nothing{because}", where=where, mend=mend)
-        found |= names
-    if not found:
-        raise InputError("no site is named", where=where, mend="write 'penultimate', 'all', 'everything' or names of sites")
-    return found
-
-
-def nearest_sites(name: str, taps: Iterable[str], aliases: Iterable[str]) -> str:
-    """How to mend the name of a site that is none."""
-    known = [*taps, *aliases]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:5]
-    return f"nearest sites: {', '.join(near) or 'none'}"
 
 
 def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str, task: Task = "classes") -> Candidates:

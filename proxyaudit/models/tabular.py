@@ -7,10 +7,9 @@ from typing import cast
 import rtdl_revisiting_models as rtdl
 from torch import Tensor, nn
 
-from proxyaudit.models.base import TabularModule, Tap, columns_of
-from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
-from proxyaudit.models.kinds.mlp import MlpSpec
-from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.models.base import TabularModule
+from proxyaudit.models.kinds import ft_transformer, mlp, resnet
+from proxyaudit.models.places import Tap, columns_of
 from proxyaudit.types import PENULTIMATE
 
 # Attention holds heads x tokens x tokens floats a row; this many floats at most are held at once (64 MiB).
@@ -20,9 +19,9 @@ _ATTENTION_FLOATS = 2**24
 class Mlp(TabularModule):
     """Linear-ReLU(-Dropout) blocks ``hidden1``.. and a linear ``head``; a site is a block's output after the ReLU."""
 
-    def __init__(self, spec: MlpSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
+    def __init__(self, spec: mlp.MlpSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
         super().__init__()
-        self.n_hidden = len(spec.hidden)
+        self.n_hidden, self.places = len(spec.hidden), mlp.places(spec, n_classes)
         width = n_inputs
         for i, next_width in enumerate(spec.hidden, start=1):
             self.add_module(f"hidden{i}", nn.Sequential(nn.Linear(width, next_width), nn.ReLU()))
@@ -46,12 +45,11 @@ class Mlp(TabularModule):
 
     def site_taps(self) -> dict[str, Tap]:
         """Sites in forward order; the last block is the penultimate site."""
-        taps = {f"hidden{i}": Tap(f"hidden{i}", "output", "method") for i in range(1, self.n_hidden)}
-        return {**taps, PENULTIMATE: Tap("head", "input", "method")}
+        return dict(self.places.taps)
 
     def site_aliases(self) -> dict[str, str]:
         """Other names of sites."""
-        return {f"hidden{self.n_hidden}": PENULTIMATE}
+        return dict(self.places.aliases)
 
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """The last linear layer and its ReLU."""
@@ -62,10 +60,11 @@ class Mlp(TabularModule):
 class TabularResnet(TabularModule):
     """Tabular ResNet; a site is the residual stream after a block, the penultimate one the input of the last linear."""
 
-    def __init__(self, spec: ResnetSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
+    def __init__(self, spec: resnet.ResnetSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
         super().__init__()
         sizes = {"d_in": n_inputs, "d_out": columns_of(n_classes), "n_blocks": spec.blocks, "d_block": spec.width}
         self.net = rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=spec.dropout, dropout2=0.0)
+        self.places = resnet.places(spec, n_classes)
         # rtdl adds the branch to the stream outside any module; these make the sums hookable.
         self.streams = nn.ModuleList([nn.Identity() for _ in range(spec.blocks)])
 
@@ -86,8 +85,7 @@ class TabularResnet(TabularModule):
 
     def site_taps(self) -> dict[str, Tap]:
         """Sites in forward order."""
-        taps = {f"block{i + 1}": Tap(f"streams.{i}", "output", "method") for i in range(len(self.streams))}
-        return {**taps, PENULTIMATE: Tap("net.output.linear", "input", "method")}
+        return dict(self.places.taps)
 
     def branch_taps(self) -> dict[str, Tap]:
         """What each block adds to the stream."""
@@ -102,13 +100,14 @@ class TabularResnet(TabularModule):
 class FtTransformer(TabularModule):
     """FT-Transformer over the encoded table as continuous features; a block's site is its token sequence."""
 
-    def __init__(self, spec: FtTransformerSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
+    def __init__(self, spec: ft_transformer.FtTransformerSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
         super().__init__()
         sizes = {"n_cont_features": n_inputs, "d_out": columns_of(n_classes), "n_blocks": spec.blocks, "d_block": spec.width}
         dropout = {"attention_dropout": spec.dropout, "ffn_dropout": spec.dropout, "residual_dropout": 0.0}
         reglu = 4 / 3  # the paper's factor
         own = {"cat_cardinalities": [], "attention_n_heads": spec.heads, "ffn_d_hidden_multiplier": reglu}
         self.net = rtdl.FTTransformer(**sizes, **dropout, **own)
+        self.places = ft_transformer.places(spec, n_classes)
         self.batch_limit = max(16, _ATTENTION_FLOATS // (spec.heads * (n_inputs + 1) ** 2))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,8 +129,7 @@ class FtTransformer(TabularModule):
 
     def site_taps(self) -> dict[str, Tap]:
         """Sites in forward order."""
-        taps = {f"block{i + 1}": Tap(f"net.backbone.blocks.{i}.output", "output", "method") for i in range(len(self.net.backbone.blocks))}
-        return {**taps, PENULTIMATE: Tap("net.backbone.output.linear", "input", "method")}
+        return dict(self.places.taps)
 
     def branch_taps(self) -> dict[str, Tap]:
         """What the attention and the feed-forward part of each block add."""

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TabularModule, Tap
+from proxyaudit.models.base import TabularModule
 from proxyaudit.models.kinds.huggingface import MOST_SPANS, HuggingFaceSpec
+from proxyaudit.models.places import Tap
 from proxyaudit.names import in_short
 from proxyaudit.types import PENULTIMATE
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import Tap, TrainedModel, as_tensor, gradients, inference, predictions
+from proxyaudit.models.base import TrainedModel, as_tensor, gradients, inference, predictions
 from proxyaudit.models.hooks import Handle, SiteHook
+from proxyaudit.models.places import Tap, nearest_sites
 from proxyaudit.models.sae import SparseAutoencoder, load_sae
-from proxyaudit.models.sites import nearest_sites
 from proxyaudit.models.text import TextClassifier, placed
 from proxyaudit.recipe.circuits import SaeSpec
 

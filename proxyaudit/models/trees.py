@@ -18,15 +18,13 @@ from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Singles
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TabularModule, Tap, columns_of, inference, probabilities
-from proxyaudit.models.kinds.trees import TreeSpec
+from proxyaudit.models.base import TabularModule, inference, probabilities
+from proxyaudit.models.kinds.trees import SKETCH, TreeSpec, places, shape_of, summed
+from proxyaudit.models.places import Tap
 from proxyaudit.models.tree_files import check_task, read_trees
 from proxyaudit.models.tree_nodes import PARTS, Ensemble, Nodes
 from proxyaudit.models.tree_walk import Walk
-from proxyaudit.types import PENULTIMATE
 
-MARGINS, FIRST_HALF, LEAVES = "margins", "margins.first_half", "leaves"
-_SKETCH = 128  # units of the site ``leaves``, or as many as there are leaves
 _AT_ONCE = 16  # trees whose part of the matrix is made at once
 _EQUAL = 1e-6  # largest difference of a probability from the library's own
 _OF_NUMBER = 10.0  # as much more of a number, as a share of it
@@ -47,7 +45,7 @@ class LeafSketch(nn.Module):
 
     def __init__(self, trees: int, nodes: int) -> None:
         super().__init__()
-        self.size = trees, nodes, min(_SKETCH, trees * nodes)
+        self.size = trees, nodes, min(SKETCH, trees * nodes)
         self.register_buffer("key", torch.randint(2**31, ()))
 
     def forward(self, reached: Tensor) -> Tensor:
@@ -155,13 +153,10 @@ class TreeEnsemble(TabularModule):
     def __init__(self, spec: TreeSpec, *, n_inputs: int, n_classes: int) -> None:
         super().__init__()
         self.spec = spec
-        # Of a number there are no votes: what the trees say adds up to it.
-        self.is_number, votes = n_classes == 1, spec.votes and n_classes > 1
-        columns = n_classes - 1 if votes else columns_of(n_classes)
-        outputs, (trees, leaves) = columns if spec.joint else 1, spec.size
-        self.trees = Trees(Nodes.empty(trees * columns // outputs, 2 * leaves - 1, outputs, spec.words), n_inputs)
+        self.is_number, self.places = n_classes == 1, places(spec, n_classes)
+        columns, votes = summed(spec, n_classes)
+        self.trees = Trees(Nodes.empty(*shape_of(spec, n_classes), spec.words), n_inputs)
         self.head = MarginSum(columns, votes=votes)
-        self.first_units = max(trees // 2, 1) * columns
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -246,13 +241,12 @@ class TreeEnsemble(TabularModule):
         return cast(Tensor, self.head(value))
 
     def site_taps(self) -> dict[str, Tap]:
-        """Leaves, beside the path to the output, the margins of the first half of the iterations or trees, and all margins."""
-        leaves = Tap("trees.sketch", "output", aside=True)
-        return {LEAVES: leaves, FIRST_HALF: Tap("head", "input", span=(0, self.first_units)), MARGINS: Tap("head", "input", "method")}
+        """Sites in forward order."""
+        return dict(self.places.taps)
 
     def site_aliases(self) -> dict[str, str]:
-        """The margins are what the output is made of."""
-        return {PENULTIMATE: MARGINS}
+        """Other names of sites."""
+        return dict(self.places.aliases)
 
     def is_vector(self, site: str) -> bool:
         """Every site is one vector a row."""

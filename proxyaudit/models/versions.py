@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import metadata
 
-from proxyaudit.models.text import device_name
 from proxyaudit.registry import own_version
 
 _PACKAGES = ("captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
@@ -20,7 +19,11 @@ def versions(*more: str, text: bool = False) -> dict[str, str]:
         version = _version_on(tuple(sys.path), metadata.version, package)
         if version is not None:
             found[package] = version
-    device = device_name() if text else None
+    if not text:
+        return found
+    from proxyaudit.models.text import device_name  # loads torch, which models of texts alone need here
+
+    device = device_name()
     return found if device is None else {**found, "device": device}
 
 

@@ -6,14 +6,13 @@ Seconds of one core, from shapes alone, so that they depend on no clock. Constan
 from typing import Final
 
 from proxyaudit.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, Task
-from proxyaudit.causal.proxy_use import DONORS
+from proxyaudit.causal.proxy_use import DONORS, swapped_rows
 from proxyaudit.channels.cures import cases
-from proxyaudit.channels.proxies.measure import swapped_rows
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.cures import SCRUBBED
 from proxyaudit.data.many_levels import most_rows
-from proxyaudit.models.erasing import can_erase
 from proxyaudit.models.kinds import model_kind
+from proxyaudit.models.kinds.trees import can_erase
 from proxyaudit.pipeline.prepared import Inputs, Prepared
 from proxyaudit.recipe.circuits import circuits_of
 from proxyaudit.regimes import Regime
@@ -41,7 +40,7 @@ def task_seconds(prepared: Prepared, task: Task) -> float:
         return _CURED + scrubbed + (0.0 if task.cure is not None and not task.cure.alters_rows else _training(prepared, regime))
     if task.kind == SYNTHESIZE:
         return _synthesis(prepared, regime)
-    return _measuring(prepared, len(prepared.model.sites), regime, task.seed) if task.kind == MEASURE else _training(prepared, regime)
+    return _measuring(prepared, len(prepared.outline.sites), regime, task.seed) if task.kind == MEASURE else _training(prepared, regime)
 
 
 def minutes(inputs: Inputs, sites: int) -> float:

@@ -46,7 +46,7 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     # The leak is costly: it is read of the cures that are confirmed, which have further repetitions, and always of what is to lower it.
     leaks = task.seed > 0 or not cure.alters_rows
     captured = capture(model, dataset.encoder.transform(met)) if features is None else capture_head(model, features.audit)
-    read_trial(captured, dataset, attribute, prepared.model.verdict_sites, probing, leaks=leaks).write(folder)
+    read_trial(captured, dataset, attribute, prepared.outline.verdict_sites, probing, leaks=leaks).write(folder)
 
 
 def _rows(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame:
@@ -72,4 +72,4 @@ def _erased(task: Task, attribute: Attribute, prepared: Prepared, cache: Cache) 
     """The very model that was trained with an eraser at the verdict sites, as 'proxyaudit mitigate' puts it there."""
     weights = cache.folder(TRAIN, dict(task.needs)[TRAIN]) / "weights.safetensors"
     model = load_weights(prepared.build_of(prepared.regime(task.regime), task.seed), weights, what="trained weights")
-    return erase(model, fit_rows(prepared.dataset, attribute), prepared.model.verdict_sites, ERASER)[0]
+    return erase(model, fit_rows(prepared.dataset, attribute), prepared.outline.verdict_sites, ERASER)[0]

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxyaudit.access.age import check_recipients
-from proxyaudit.channels.localisation.measure import describe_localisation
+from proxyaudit.channels.contexts import check_contexts
+from proxyaudit.channels.localisation.tried import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxy_plan import ProxyPlan
-from proxyaudit.channels.signatures import check_contexts
 from proxyaudit.consent import Consent
 from proxyaudit.data.odd_releases import odd_releases
 from proxyaudit.data.public_counts import public_count
@@ -15,31 +15,29 @@ from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.evidence.manifest import is_complete
-from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.models.kinds import model_hashes, model_kind
 from proxyaudit.models.module import code_of, network_of
+from proxyaudit.models.places import Outline
 from proxyaudit.models.versions import versions
 from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.effort import left_out
-from proxyaudit.recipe.plan import UNEVEN, Plan
+from proxyaudit.recipe.plan import UNEVEN, Plan, permutations_needed
 from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import few_steps, lone_tables
 from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.synthesizers.language_model import trace_language_models
+from proxyaudit.synthesizers.lineage import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION, NotTested
-
-FEWEST_PERMUTATIONS = 999
 
 
 def prepare(recipe: Recipe, base: Path) -> Prepared:
     """Load, check and expand everything, measure and write nothing; ``InputError`` for whatever would make a task fail later."""
-    inputs, model = load_inputs(recipe, base)
+    inputs, outline, make = load_inputs(recipe, base)
     dataset, proxies = discover(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
     recipe.check_outcome(dataset.classes)
     inputs = replace(inputs, dataset=replace(dataset, notes=(*dataset.notes, *inputs.notes)))
-    return Prepared(**vars(inputs), model=model, proxies=proxies, plan=make_plan(inputs, model, proxies))
+    return Prepared(**vars(inputs), make=make, outline=outline, proxies=proxies, plan=make_plan(inputs, outline, proxies))
 
 
 def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Consent | None = None) -> Prepared:
@@ -51,20 +49,15 @@ def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Co
     return prepare(recipe, base)
 
 
-def permutations_needed(cells: int) -> int:
-    """Enough permutations that Holm over the cells can be passed (R >= 40 x cells)."""
-    return max(FEWEST_PERMUTATIONS, 40 * cells)
-
-
-def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
+def make_plan(inputs: Inputs, outline: Outline, proxies: ProxyPlan) -> Plan:
     """The plan of an audit whose inputs are loaded."""
     recipe, dataset, regimes, size = inputs.recipe, inputs.dataset, inputs.regimes, inputs.size
     lineage = trace_language_models(recipe, dataset, inputs.base)
-    cells = len(dataset.attributes) * (len(model.sites) + 3)
+    cells = len(dataset.attributes) * (len(outline.sites) + 3)
     effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
-    most = round(UNEVEN * minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(model.sites)), 1)
+    most = round(UNEVEN * minutes(replace(inputs, repetitions=inputs.repetitions.at_most()), len(outline.sites)), 1)
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
-    notes = (*few_steps(recipe, size), *odd_releases(dataset, inputs.releases), *_unread(inputs, model), *dataset.notes)
+    notes = (*few_steps(recipe, size), *odd_releases(dataset, inputs.releases), *_unread(inputs, outline), *dataset.notes)
     notes = (*notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort, *lone_tables(recipe, regimes))
     plan = Plan(
         name=recipe.name,
@@ -72,7 +65,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         seeds=recipe.seeds if isinstance(recipe.seeds, int) else recipe.seeds.model_dump(exclude_none=True),
         regimes=[regime.describe(size) for regime in regimes if not regime.is_reference],
         references=[*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
-        sites={"verdict": list(model.verdict_sites), "profile": list(model.sites)},
+        sites={"verdict": list(outline.verdict_sites), "profile": list(outline.sites)},
         attributes=[a.describe() for a in dataset.attributes],
         proxies=proxies.describe(),
         localisation=describe_localisation(),
@@ -99,17 +92,17 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     code, settings = code_digest(), recipe.published()
     digest = digest_of({"plan": plan.content(), "recipe": settings, "code": code})
-    return replace(plan, digest=digest, code=code, estimated_minutes=round(UNEVEN * minutes(inputs, len(model.sites)), 1))
+    return replace(plan, digest=digest, code=code, estimated_minutes=round(UNEVEN * minutes(inputs, len(outline.sites)), 1))
 
 
-def _unread(inputs: Inputs, model: TrainedModel) -> list[NotTested]:
+def _unread(inputs: Inputs, outline: Outline) -> list[NotTested]:
     """What inside the blocks is not read, with the option that reads it and what that takes."""
-    if not model.unread or not isinstance(model.module, TabularModule):
+    if not outline.unread:
         return []
-    now, then = len(model.sites), len(model.module.fine_taps())
+    now, then = len(outline.sites), outline.finest
     cost = f"{then - now} more places, about {minutes(inputs, then):g} minutes instead of {minutes(inputs, now):g}"
     why = f"not asked, only what they add up to after each layer; 'sites: {{profile: everything}}' asks them ({cost})"
-    return [NotTested(what=model.unread, why=why)]
+    return [NotTested(what=outline.unread, why=why)]
 
 
 def _without_absence(inputs: Inputs) -> list[str]:

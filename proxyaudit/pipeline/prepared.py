@@ -1,13 +1,13 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from proxyaudit.activations.first_pass import check_texts
 from proxyaudit.arrays import Ints, Singles
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Followed
@@ -16,12 +16,9 @@ from proxyaudit.data.releases import load_releases
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import code_digest
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TrainedModel
-from proxyaudit.models.build import build_model
-from proxyaudit.models.checkpoints import load_weights
-from proxyaudit.models.huggingface import attach_tokenizer
+from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.own_classifier import GivenClassifier, settled
+from proxyaudit.models.places import Outline
 from proxyaudit.models.tree_files import with_room
 from proxyaudit.models.versions import differing
 from proxyaudit.recipe.plan import Plan
@@ -29,6 +26,9 @@ from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime, Repetitions, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import NotTested
+
+if TYPE_CHECKING:
+    from proxyaudit.models.base import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,19 @@ class Inputs:
         """Table and model of a repetition."""
         return self.repetitions.designs[regime if isinstance(regime, str) else regime.name].place(repetition)
 
-    def build_of(self, regime: Regime, repetition: int) -> TrainedModel:
+    def build_of(self, regime: Regime, repetition: int) -> "TrainedModel":
         """The model of a repetition before it is trained, with maps to be filled where the regime erases; one that is given as it is."""
         seed = self.place_of(regime, repetition)[1]
         return self.build(seed, regime.erase, regime.folder, initial=regime.kind == "untrained")
 
-    def build(self, seed: int, erase: tuple[str, ...] = (), folder: str | None = None, *, initial: bool = False) -> TrainedModel:
+    def build(self, seed: int, erase: tuple[str, ...] = (), folder: str | None = None, *, initial: bool = False) -> "TrainedModel":
         """The model with a seed's initial weights, the same for every regime (paired), and maps to be filled at sites ``erase``.
 
         One that is given is read from the recipe's folder or another ``folder``; ``initial`` are its weights before any training.
         """
+        from proxyaudit.models.build import build_model  # loads torch, which whoever only plans does without
+        from proxyaudit.models.own_classifier import settled
+
         drawn = integer_seed(self.recipe.seed, "model", seed)
         model = build_model(
             spec := self.recipe.model if folder is None else self.recipe.model.at(folder),
@@ -78,8 +81,6 @@ class Inputs:
             scale=aim.scale,
             several=aim.labels is not None,
         )
-        if not (isinstance(model.module, GivenClassifier) and isinstance(spec, HuggingFaceSpec)):
-            return model
         return settled(model, spec, aim, initial=drawn if initial else None)
 
     def audit_inputs(self, regime: Regime) -> Singles:
@@ -99,42 +100,52 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Prepared(Inputs):
-    """Inputs with the model built once, the proxies that are followed, and the plan."""
+    """Inputs with what is known of the model, the proxies that are followed, and the plan."""
 
-    model: TrainedModel
+    make: "Callable[[], TrainedModel]"  # the model with its first initial weights, made once and where it is asked for
+    outline: Outline
     proxies: ProxyPlan
     plan: Plan
 
+    @property
+    def model(self) -> "TrainedModel":
+        """The model with its first initial weights."""
+        return self.make()
+
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker: all that was read and planned, but not the model, whose code may be a file of the user's."""
-        return {name: value for name, value in vars(self).items() if name != "model"}
+        return {name: value for name, value in vars(self).items() if name != "make"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take it in and build the model. Raises ``InputError``: the program is another one here, or by now."""
-        vars(self).update(state)
+        """Take it in. Raises ``InputError``: the program is another one here, or by now."""
+        vars(self).update(state, make=cache(partial(self.build, 0)))
         if found := differing(self.plan.versions):
             what, mend = "a worker has other versions: " + "; ".join(found), "install the same on all machines"
             raise InputError(what, where=self.recipe.name, mend=mend)
-        vars(self)["model"] = self.build(0)
         if code_digest() != self.plan.code:
             what = "the program changed while the audit ran, or a worker has another one"
             raise InputError(what, where=self.recipe.name, mend="run it again")
 
 
-def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
-    """All that a recipe names, checkpoints too, loaded and checked (``InputError``); beside it the model with its first initial weights."""
-    dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
+def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, Outline, "Callable[[], TrainedModel]"]:
+    """All that a recipe names, checkpoints too, loaded and checked (``InputError``); beside it what is known of the model, and it."""
+    dataset = load_dataset(recipe, base)
+    if isinstance(recipe.model, HuggingFaceSpec):
+        from proxyaudit.models.huggingface import attach_tokenizer
+
+        dataset = attach_tokenizer(recipe, base, dataset)
     recipe, dataset, taken = with_room(recipe.of_target(dataset.read.task), base, dataset)
     regimes = make_regimes(recipe, base)
     left: list[NotTested] = []
     releases = load_releases(recipe, dataset, base, left)
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
-    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(left), Repetitions.planned(recipe, regimes))
-    model = inputs.build(0)
-    others = {one.name: (one.folder, partial(inputs.build_of, one, 0)) for one in regimes if one.folder is not None and not one.quantise}
-    notes = check_texts(recipe.model, dataset, base, model, others)
-    for regime in regimes:
-        holder = inputs.build(0, regime.erase) if regime.erase else model
-        for path in regime.checkpoints:
-            load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
-    return replace(inputs, notes=(*inputs.notes, *notes, *taken)), model
+    inputs = Inputs(recipe, base, dataset, regimes, releases, size, (*left, *taken), Repetitions.planned(recipe, regimes))
+    make = cache(partial(inputs.build, 0))
+    outline = model_kind(recipe.model).outline(recipe.model, recipe.sites, dataset.read.n_classes)
+    if outline is not None and not any(regime.erase or regime.checkpoints for regime in regimes):
+        return inputs, outline, make
+    from proxyaudit.activations.first_pass import check_models
+    from proxyaudit.models.build import outline_of
+
+    notes = check_models(recipe.model, dataset, base, make(), regimes, partial(inputs.build_of, repetition=0))
+    return replace(inputs, notes=(*left, *notes, *taken)), outline or outline_of(make()), make

@@ -11,7 +11,7 @@ from proxyaudit.estimates.facts import Cured, Facts
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.models.erasing import can_erase
+from proxyaudit.models.kinds.trees import can_erase
 from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.encode import scrubbed_source
 from proxyaudit.pipeline.facts import Tasks

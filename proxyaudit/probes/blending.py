@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.crossfit import balanced
+from proxyaudit.probes.folds import balanced
 
 SCALES = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1, 1.3, 1.7, 2.2])
 

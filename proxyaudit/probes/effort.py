@@ -13,7 +13,7 @@ import torch
 from scipy.special import gammaln
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
+from proxyaudit.probes.folds import FEWEST_ROWS, TooFewRowsError
 from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
 from proxyaudit.probes.results import Effort
 from proxyaudit.seeding import stream

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.blending import Problem, blend, log_softmax, losses
-from proxyaudit.probes.crossfit import FEWEST_ROWS, balanced, balanced_mean, share_of
 from proxyaudit.probes.flexible_readers import READERS as _READERS
+from proxyaudit.probes.folds import FEWEST_ROWS, balanced, balanced_mean, share_of
 from proxyaudit.probes.logistic import fit_logistic, one_hot
 from proxyaudit.probes.results import Gain
 from proxyaudit.stats.group_gaps import auroc_of_classes

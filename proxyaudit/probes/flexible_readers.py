@@ -17,7 +17,7 @@ from scipy.special import softmax
 from proxyaudit.adam import Adam
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.blending import Problem, hint_of
-from proxyaudit.probes.crossfit import balanced
+from proxyaudit.probes.folds import balanced
 from proxyaudit.seeding import integer_seed, stream
 
 _FLOPS, _PRODUCT_FLOPS = 8e10, 5e10  # nominal speeds: a multiply-add counts as two

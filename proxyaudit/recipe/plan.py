@@ -6,6 +6,13 @@ from typing import Any, Final
 UNEVEN: Final = 1.2
 """What a plan promises beside the machine that its constants are of: others were found to take up to 2.2 times as long."""
 
+FEWEST_PERMUTATIONS: Final = 999
+
+
+def permutations_needed(cells: int) -> int:
+    """Enough permutations that Holm over the cells can be passed (R >= 40 x cells)."""
+    return max(FEWEST_PERMUTATIONS, 40 * cells)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -108,7 +108,7 @@ def cluster_sums(influence_n: Floats, clusters_n: Ints) -> Floats:
 def row_variance(influence_n: Floats, clusters_n: Ints) -> tuple[float, int]:
     """Variance of a sum of independent cluster influences, and the number of clusters."""
     sums = cluster_sums(influence_n, clusters_n)
-    count = len(np.unique(clusters_n))
+    count = int(np.count_nonzero(np.bincount(clusters_n)))
     if count < 2:
         return float("inf"), count
     return float(sums @ sums) * count / (count - 1), count

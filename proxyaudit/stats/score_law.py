@@ -206,21 +206,17 @@ def power_of_absence(
     """
     if dimensions < 1 or n <= (dimensions if rank is None else rank) + 1:
         return 0.0
-    from scipy import stats  # slow to import, and needed by plans alone
-
     signal, scale, degrees = _law_of(n, dimensions, margin, rates_k)
-    return float(stats.chi2.cdf(stats.ncx2.ppf(level, degrees, signal / scale), degrees))
+    return float(special.chdtr(degrees, special.chndtrix(level, degrees, signal / scale)))
 
 
 def power_of_presence(n: int, dimensions: int, margin: float, leak: float, rates_k: Floats | None, *, level: float) -> float:
     """Probability that a leak above the margin is called present by the linear score test; arguments as of :func:`power_of_absence`."""
     if dimensions < 1 or n <= dimensions + 1:
         return 0.0
-    from scipy import stats  # slow to import, and needed by plans alone
-
     signal, scale, degrees = _law_of(n, dimensions, margin, rates_k)
-    bar = stats.ncx2.isf(level, degrees, signal / scale)
-    return float(stats.ncx2.sf(bar, degrees, signal / scale * leak / margin))
+    bar = special.chndtrix(1 - level, degrees, signal / scale)
+    return 1 - float(special.chndtr(bar, degrees, signal / scale * leak / margin))
 
 
 def _law_of(n: int, dimensions: int, margin: float, rates_k: Floats | None) -> tuple[float, float, float]:

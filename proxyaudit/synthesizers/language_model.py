@@ -2,11 +2,10 @@
 
 Every text stands after its controls (the label, and whatever else stands beside the text in the table). The controls of new rows are those
 of real rows, drawn with replacement; the text is the model's. No global generator is read or moved. A teacher that shares the student's
-base can pass traits on through unrelated text (Cloud et al. 2025, arXiv 2507.14805): :func:`trace_language_models` records it.
+base can pass traits on through unrelated text (Cloud et al. 2025, arXiv 2507.14805): :mod:`proxyaudit.synthesizers.lineage` records it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -16,22 +15,15 @@ import pandas as pd
 import torch
 
 from proxyaudit.data.columns import MISSING
-from proxyaudit.data.dataset import Dataset
-from proxyaudit.errors import InputError, TaskError
-from proxyaudit.language.causal_model import CausalModel, load_causal, same_base, sample_continuations, settings_digests, weights_digest
-from proxyaudit.recipe.models import LanguageModelSpec, PretrainedSpec
-from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.errors import TaskError
+from proxyaudit.language.causal_model import CausalModel, load_causal, sample_continuations
+from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.seeding import stream
-from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
-from proxyaudit.types import NotTested
+from proxyaudit.synthesizers.base import costs
+from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
 
 _EPOCHS = 2
 _MAX_GRADIENT = 1.0
-_TRAITS = "a teacher that shares the student's base can pass traits on through unrelated text"
-_SHARED = {
-    True: f"{_TRAITS}, and here both have the same weights: what the texts carry beyond their words was not looked at",
-    None: f"{_TRAITS}; whether the two share one cannot be told from their files (they differ in weights, not surely in origin)",
-}
 
 
 class LanguageModelSynthesizer(TextSynthesizer):
@@ -179,39 +171,3 @@ def language_model(
 ) -> LanguageModelSynthesizer:
     """A causal model as synthesizer; ``path`` and the other keys of a recipe's ``language_model`` are its options."""
     return LanguageModelSynthesizer(LanguageModelSpec(**options), base or Path.cwd(), text=text, epochs=epochs, seed=seed)
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """Hashes, descriptions and notes of the language models of a recipe; all empty where it has none."""
-
-    hashes: dict[str, str]
-    described: list[dict[str, Any]]
-    notes: list[NotTested]
-
-
-def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Lineage:
-    """Find a recipe's language models and how they relate to the audited one. Raises ``InputError``: one, or a text column, is missing."""
-    found = Lineage({}, [], [])
-    for entry in recipe.regimes:
-        if entry.synthetic is None or entry.synthetic.language_model is None:
-            continue
-        spec, regime = entry.synthetic.language_model, entry.synthetic.regime
-        if dataset.text is None:
-            what = "a language model writes texts, and this recipe has no text column"
-            raise InputError(what, where="regimes: language_model", mend="name it under data.text")
-        digest = weights_digest(spec, base)
-        shared: bool | None = False
-        if isinstance(recipe.model, PretrainedSpec):
-            shared = same_base(spec, recipe.model, base)
-        found.hashes[f"language model of {regime}"] = digest
-        found.hashes.update(settings_digests(spec, base, f"language model of {regime}"))
-        base_shared = {True: "yes", None: "not known", False: "no"}[shared]
-        # Without the folders that lead to it.
-        called = "/".join(part for part in (spec.package, spec.path if spec.hub else Path(spec.path).name, spec.gguf_file) if part)
-        told = {"regime": regime, "model": called, "weights": digest, "mode": spec.mode}
-        found.described.append({**told, "shares the student's base": base_shared})
-        if shared is not False:
-            what = f"traits that '{regime}' may pass on beside what its texts say"
-            found.notes.append(NotTested(what=what, why=_SHARED[shared]))
-    return found

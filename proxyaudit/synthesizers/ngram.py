@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from proxyaudit.data.columns import MISSING, OTHER
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.seeding import stream
-from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
+from proxyaudit.synthesizers.base import costs
+from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
 
 _TOKEN = re.compile(r"\s?(?:\w+(?:['\u2019]\w+)*|[^\w\s])")  # of several blanks the last: looking past all of them takes quadratic time
 _START, _END = "\x02", "\x03"  # tokens of no text: control characters are dropped

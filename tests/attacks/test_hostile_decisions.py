@@ -15,8 +15,9 @@ from released_packs import bytes_only
 from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import write_pack
-from proxyaudit.gating import Policy, gate
+from proxyaudit.gating.decide import gate
 from proxyaudit.gating.junit import junit
+from proxyaudit.gating.policy import Policy
 from proxyaudit.names import doubt
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html

@@ -18,9 +18,9 @@ from proxyaudit.audits.probe.inputs import check_regimes
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import find_run, write_pack
-from proxyaudit.gating import Policy, gate
+from proxyaudit.gating.decide import gate
 from proxyaudit.gating.junit import junit
-from proxyaudit.gating.policy import parse_policy
+from proxyaudit.gating.policy import Policy, parse_policy
 from proxyaudit.names import check_names, check_regime_names, doubt, twins
 from tests.unit.small_packs import estimate, finding, small_pack
 

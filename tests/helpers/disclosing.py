@@ -23,8 +23,8 @@ from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.site_probe import Probing
 from proxyaudit.estimates import facts, ledger, rounding
 from proxyaudit.evidence.pack import EvidencePack, read_pack
-from proxyaudit.pipeline import run_audit
 from proxyaudit.pipeline.plan import prepare_file
+from proxyaudit.pipeline.run import run_audit
 from proxyaudit.types import Estimate
 
 ROWS, AUDITED, TEN = 2000, 0.4, 10

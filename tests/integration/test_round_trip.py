@@ -1,4 +1,4 @@
-"""The round trip of the guide: its very lines, each in a process of its own; without torch and soon where no run is made."""
+"""The round trip of the guide: its very lines, each in a process of its own; without torch and soon, but for the run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 PAGE = Path(proxyaudit.__file__).parent / "docs" / "evidence.md"
 STEPS = ("keys", "plan", "run", "sign", "gate", "verify", "access", "purge", "verify")
-MADE = {"plan", "run"}  # what prepares models loads what makes them
+MADE = {"run"}  # what makes models loads what makes them
+READ = {"plan": {"pandas"}}  # what reads tables loads what reads them
+QUICK = Path(proxyaudit.__file__).parents[1] / "recipes" / "quickstart.yaml"
 HEAVY = ("torch", "transformers", "sdv", "sklearn", "scipy.stats", "pandas")
 SECONDS, TRIES = 2.0, 3
-SHARE = 7.0  # times what it takes to load the libraries of the command line: slow machines need more than two seconds
+# Times what it takes to load the libraries of the command line: slow machines need more than two seconds. A plan reads tables, too.
+SHARE, OF_PLAN = 7.0, 14.0
 BARE = "import jinja2, numpy, pydantic, typer, yaml"
 PROGRAM = f"""
 import sys
@@ -104,7 +107,7 @@ def test_every_line_of_the_page_does_what_it_says(trip: list[Step], place: Path)
 
 
 def test_where_no_run_is_made_nothing_heavy_is_loaded(trip: list[Step]) -> None:
-    assert {one.name: one.loaded for one in trip if one.name not in MADE and one.loaded} == {}
+    assert {one.name: one.loaded for one in trip if one.name not in MADE and one.loaded - READ.get(one.name, set())} == {}
     assert "torch" in next(one for one in trip if one.name == "run").loaded  # the list tells what was loaded
 
 
@@ -115,7 +118,22 @@ def test_where_no_run_is_made_two_seconds_suffice(trip: list[Step], place: Path,
         if found.name in MADE:
             continue
         again = {"keys": ["keys", "new", "bob"], "access": [*words[:-1], "opened-again"]}.get(found.name, words)
-        seconds = [found.seconds]
-        while min(seconds) >= SECONDS and len(seconds) < TRIES:
-            seconds.append(step(again).seconds)
-        assert min(seconds) < SECONDS or min(seconds) < SHARE * step([], BARE).seconds, (words, seconds)
+        _is_soon(again, [found.seconds])
+
+
+def test_so_does_the_plan_of_the_quick_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """25,000 rows, two synthesizers, three repetitions; under a policy, and signed."""
+    monkeypatch.chdir(place)
+    if not (place / "alice.key").is_file():
+        assert step(["keys", "new", "alice"]).code == 0
+    _is_soon(["plan", str(QUICK), "--policy", "policy.yaml", "--key", "alice.key"], [])
+
+
+def _is_soon(words: list[str], seconds: list[float]) -> None:
+    """Some seconds of the command are known, or none; a seal is made under another name every time."""
+    share = OF_PLAN if words[0] == "plan" else SHARE
+    while min(seconds, default=SECONDS) >= SECONDS and len(seconds) < TRIES:
+        found = step([*words, *(["--seal", f"again-{len(list(Path.cwd().glob('again-*')))}.seal"] if words[0] == "plan" else [])])
+        assert words[0] != "plan" or found.code == 0, found
+        seconds.append(found.seconds)
+    assert min(seconds) < SECONDS or min(seconds) < share * step([], BARE).seconds, (words, seconds)

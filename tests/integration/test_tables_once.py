@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from proxyaudit.pipeline import run_audit
+from proxyaudit.pipeline.run import run_audit
 
 RECIPE = """\
 name: once

@@ -15,7 +15,8 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.build import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
+from proxyaudit.probes.crossfit import cross_fit_classes
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from released_packs import todays_pack
+from small_project import SMALL, project
 
 import proxyaudit
 
@@ -75,6 +77,26 @@ def test_runs_are_signed_and_signatures_checked(light: Path, tmp_path: Path, mon
     commands = ["keys new alice", f"sign {run} --key alice.key", f"verify {run} --key alice.pub", f"gate {run} --signed-by alice.pub"]
     found, codes = _tried(light, commands, tmp_path)
     assert (codes["keys"], codes["sign"], codes["verify"], codes["gate"]) == ("0", "0", "0", "1"), found.stderr
+
+
+def test_tables_are_planned_and_plans_sealed(light: Path, tmp_path: Path) -> None:
+    """What is planned for networks and trees of tables is told by the recipe: they are made where they are trained."""
+    project(tmp_path, SMALL.replace("  - real\n", "  - real\n  - synthetic: {sdv: tvae}\n"))
+    (tmp_path / "trees.yaml").write_bytes((ROOT / "recipes" / "trees.yaml").read_bytes())
+    found, codes = _tried(light, ["plan recipe.yaml --seal networks.seal --json", "plan trees.yaml --seal trees.seal --json"], tmp_path)
+    assert codes == {"plan": "0"}, found.stderr
+    assert found.stdout.count('"digest"') == 2
+    assert (tmp_path / "networks.seal").is_file()
+    assert (tmp_path / "trees.seal").is_file()
+
+
+def test_a_plan_loads_neither_torch_nor_what_trains(tmp_path: Path) -> None:
+    program = "import sys; from proxyaudit.cli.main import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    own = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = ["plan", str(ROOT / "recipes" / "quickstart.yaml"), "--seal", "plan.seal"]
+    done = subprocess.run([sys.executable, "-c", program, *words], env=own, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert not {*HEAVY, "sklearn", "scipy.stats", "joblib"} & set(done.stderr.split())
+    assert (tmp_path / "plan.seal").is_file()
 
 
 def _tried(python: Path, commands: list[str], folder: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:

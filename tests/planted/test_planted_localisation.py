@@ -13,7 +13,8 @@ from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.places import Tap
 from proxyaudit.planted import nets
 from proxyaudit.planted.model_worlds import make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET

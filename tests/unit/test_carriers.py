@@ -22,7 +22,8 @@ from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.places import Tap
 from proxyaudit.seeding import stream
 
 N = 2400

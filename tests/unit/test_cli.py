@@ -78,7 +78,7 @@ class _Pipeline:
 @pytest.fixture
 def pipeline(pack: EvidencePack, monkeypatch: pytest.MonkeyPatch) -> _Pipeline:
     stand_in = _Pipeline(pack, {})
-    for name, given in (("pipeline", {"run_audit": stand_in.run_audit}), ("audits.plan", {"plan_audit": stand_in.plan_audit})):
+    for name, given in (("pipeline.run", {"run_audit": stand_in.run_audit}), ("audits.plan", {"plan_audit": stand_in.plan_audit})):
         module = ModuleType(f"proxyaudit.{name}")
         module.__dict__.update(given)
         monkeypatch.setitem(sys.modules, module.__name__, module)

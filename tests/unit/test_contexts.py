@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from proxyaudit.channels.signatures import HELD_OUT, check_contexts, context_codes, make_contexts
+from proxyaudit.channels.contexts import HELD_OUT, check_contexts, context_codes, make_contexts
 from proxyaudit.data.described_encoder import describe_encoder, encoder_again
 from proxyaudit.data.encoding import FeatureColumn, fit_encoder
 from proxyaudit.errors import InputError

@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score, roc_auc_score
 
-from proxyaudit.probes.crossfit import (
-    TooFewRowsError,
-    assign_folds,
-    cross_fit_classes,
-    cross_fit_values,
-)
+from proxyaudit.probes.crossfit import cross_fit_classes, cross_fit_values
+from proxyaudit.probes.folds import TooFewRowsError, assign_folds
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import auroc

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from proxyaudit.probes.crossfit import TooFewRowsError
 from proxyaudit.probes.effort import few_shot_curve, measure_effort, online_codelength, selectivity
+from proxyaudit.probes.folds import TooFewRowsError
 from proxyaudit.probes.results import Effort
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream

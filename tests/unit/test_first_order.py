@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from proxyaudit.planted import make_world
-from proxyaudit.probes.crossfit import assign_folds
 from proxyaudit.probes.first_order import first_order_gain
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten, whiten_within

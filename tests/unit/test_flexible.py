@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import proxyaudit.probes.flexible as flexible
-from proxyaudit.probes.crossfit import assign_folds
 from proxyaudit.probes.flexible import READERS, flexible_gains
 from proxyaudit.probes.flexible_readers import cost_mlp, cost_neighbours, cost_trees, grow_trees
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from proxyaudit.errors import InputError
-from proxyaudit.gating import Policy, gate, load_policy
+from proxyaudit.gating.decide import gate
 from proxyaudit.gating.junit import junit, refused_junit
-from proxyaudit.gating.policy import parse_policy
+from proxyaudit.gating.policy import Policy, load_policy, parse_policy
 from proxyaudit.types import Control, Training
 from tests.unit.small_packs import MARGINS, estimate, finding, small_pack
 

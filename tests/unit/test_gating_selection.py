@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from proxyaudit.errors import InputError
-from proxyaudit.gating import GateResult, gate
 from proxyaudit.gating.attest import test_result as as_test_result
+from proxyaudit.gating.decide import GateResult, gate
 from proxyaudit.gating.junit import junit
 from proxyaudit.gating.policy import Policy, parse_policy
 from proxyaudit.types import Estimate, NotTested

@@ -24,7 +24,7 @@ from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.states import corrected
-from proxyaudit.gating import gate
+from proxyaudit.gating.decide import gate
 from proxyaudit.gating.policy import parse_policy
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.recipe.selection import Selection

@@ -15,7 +15,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, parse_recipe
 from proxyaudit.regimes import synthesize
-from proxyaudit.synthesizers.language_model import trace_language_models
+from proxyaudit.synthesizers.lineage import trace_language_models
 
 DATA: dict[str, Any] = {"path": "x.csv", "target": "liked", "protected": ["age"]}
 

@@ -6,7 +6,8 @@ import torch
 from concept_erasure import LeaceFitter
 
 from proxyaudit.erasers.leace import fit_leace, random_subspace
-from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
+from proxyaudit.probes.crossfit import cross_fit_classes
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 

@@ -21,7 +21,8 @@ from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.schema import identify
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.places import Tap
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
 

@@ -17,8 +17,9 @@ from proxyaudit.channels.localisation.measure import FEWEST_RECIPIENTS, MOST_REC
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, Part
 from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.locations import Location
+from proxyaudit.models.places import Tap
 from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
 

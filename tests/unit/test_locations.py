@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.models.base import NoGradientError, Tap, TrainedModel
+from proxyaudit.models.base import NoGradientError, TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.erasing import with_map
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
 from proxyaudit.models.locations import Patching, find_locations, part_units
+from proxyaudit.models.places import Tap
 from proxyaudit.recipe.recipe import SitesSpec
 
 P, N = 6, 40

@@ -4,18 +4,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from proxyaudit.audits.plan import plan_audit
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.score_law import power_of_absence, power_of_presence
+from proxyaudit.stats.score_law import _law_of, power_of_absence, power_of_presence
 from proxyaudit.stats.spike_in import Prior, plants_at_leak
 
 
 @pytest.mark.parametrize(("n", "d", "called_absent"), [(2000, 64, 0.82), (2000, 384, 0.19), (8000, 384, 1.0)])
 def test_it_agrees_with_the_reference_simulation(n, d, called_absent):
     assert power_of_absence(n, d, 0.02, np.array([0.5, 0.5])) == pytest.approx(called_absent, abs=0.07)
+
+
+@pytest.mark.parametrize("rates", [None, (0.5, 0.5), (0.9, 0.1), (0.6, 0.25, 0.15)])
+def test_it_is_what_scipys_laws_give(rates):
+    for n, d, margin in [(60, 3, 0.1), (2000, 64, 0.02), (9000, 384, 0.02), (90_000, 8256, 0.1)]:
+        known = None if rates is None else np.array(rates)
+        signal, scale, df = _law_of(n, d, margin, known)
+        absent = stats.chi2.cdf(stats.ncx2.ppf(0.0025, df, signal / scale), df)
+        assert power_of_absence(n, d, margin, known) == pytest.approx(absent, abs=1e-9)
+        present = stats.ncx2.sf(stats.ncx2.isf(0.001, df, signal / scale), df, 2 * signal / scale)
+        assert power_of_presence(n, d, margin, 2 * margin, known, level=0.001) == pytest.approx(present, abs=1e-9)
 
 
 @pytest.mark.parametrize("rates", [(0.5, 0.5), (0.8, 0.2), (0.6, 0.25, 0.15)])

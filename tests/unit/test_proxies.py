@@ -8,10 +8,12 @@ import pytest
 
 from proxyaudit.causal.columns import pair_codes, settle_cells
 from proxyaudit.causal.proxies import Target, associate, pair_gain, pair_trace
-from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
+from proxyaudit.probes.folds import TooFewRowsError, assign_folds
 from proxyaudit.seeding import stream
 
 N = 3000
+
+NONE = np.zeros(0, dtype=np.int64)
 
 
 def target(labels, classes, clusters=None):
@@ -159,3 +161,11 @@ def test_cells_of_other_tables_missing_values_and_levels_never_seen():
     assert number.codes(pd.Series([0.0, 1.5, 2.0, 99.0, np.nan])).tolist() == [0, 1, 1, 2, 3]
     heavy = settle_cells(pd.Series([0.0] * 900 + list(range(1, 101)), name="x"), "numeric")
     assert len(set(heavy.codes(pd.Series(range(101))))) > 8
+
+
+def test_cells_of_a_pair_are_those_that_occur_in_their_order() -> None:
+    rng = np.random.default_rng(0)
+    for first, second in [(rng.integers(0, 200, 500), rng.integers(0, 7, 500)), (np.array([4, 4]), np.array([0, 0])), (NONE, NONE)]:
+        width = int(second.max()) + 1 if len(second) else 1
+        cells, codes = np.unique(first * width + second, return_inverse=True)
+        assert [part.tolist() for part in pair_codes(first, second)] == [codes.tolist(), (cells // width).tolist()]

@@ -28,7 +28,8 @@ from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
-from proxyaudit.models.sites import probe_sites, select_sites
+from proxyaudit.models.places import select_sites
+from proxyaudit.models.sites import probe_sites
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import Regime
 from tests.helpers.deciding import decide_drafts

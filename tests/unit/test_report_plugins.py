@@ -16,7 +16,8 @@ from large_pack import large_pack
 from proxyaudit.comparison import compare_packs
 from proxyaudit.estimates.questions import all_questions, registered
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.gating import Policy, gate
+from proxyaudit.gating.decide import gate
+from proxyaudit.gating.policy import Policy
 from proxyaudit.reporting.blocks import Pictures
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html, render_html
@@ -182,7 +183,8 @@ for room in ("reporting", "comparison", "gating"):
         importlib.import_module(module.name)
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import read_pack
-from proxyaudit.gating import Policy, gate
+from proxyaudit.gating.policy import Policy
+from proxyaudit.gating.decide import gate
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html, render_html
 pack = read_pack(pathlib.Path("reports/example"))

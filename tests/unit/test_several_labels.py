@@ -14,8 +14,9 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.several_labels import NONE, OTHERS, SeveralLabels, join_labels
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.task import task_score
-from proxyaudit.models.base import columns_of, log_odds, predictions, to_logits
+from proxyaudit.models.base import log_odds, predictions, to_logits
 from proxyaudit.models.build import build_model
+from proxyaudit.models.places import columns_of
 from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
 

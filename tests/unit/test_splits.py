@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-from proxyaudit.data.splits import find_clusters, row_hashes, split_share, split_thirds, take_rows
+from proxyaudit.data.splits import alike, connected, find_clusters, row_hashes, split_share, split_thirds, take_rows
 from proxyaudit.seeding import stream
 
 ids_strategy = st.lists(st.integers(0, 40), min_size=12, max_size=200).map(lambda v: np.unique(v, return_inverse=True)[1])
@@ -136,3 +138,12 @@ def test_a_phrase_that_everybody_uses_does_not_keep_other_copies_apart() -> None
     authors = frame.assign(author=np.arange(len(frame)) % 465)
     clusters = find_clusters(authors, ["text"], authors["author"], texts=True)
     assert np.bincount(clusters.ids[800:]).max() < 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 9), min_size=12, max_size=12), max_size=3))
+def test_rows_that_pairs_connect_are_numbered_as_a_graph_has_it(columns: list[list[int]]) -> None:
+    pairs, n = [alike(np.array(column)) for column in columns], 12
+    one, other = (np.concatenate([np.arange(n), *(pair[side] for pair in pairs)]) for side in (0, 1))
+    graph = coo_matrix((np.ones(len(one)), (one, other)), shape=(n, n))
+    assert connected(n, pairs).tolist() == connected_components(graph, directed=False)[1].tolist()

@@ -6,8 +6,8 @@ import sklearn.ensemble
 
 from proxyaudit.probes import flexible, flexible_readers
 from proxyaudit.probes.blending import hint_of
-from proxyaudit.probes.crossfit import assign_folds
 from proxyaudit.probes.flexible_readers import grow_trees
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.seeding import stream
 from tests.unit.test_flexible import offset_of
 

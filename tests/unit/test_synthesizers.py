@@ -17,7 +17,7 @@ from joblib.parallel import get_active_backend
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.registry import load_plugin, plugin_names
 from proxyaudit.synthesizers.base import Synthesizer
-from proxyaudit.synthesizers.sdv import _own_randomness
+from proxyaudit.synthesizers.sdv_models import _own_randomness
 
 KINDS = tuple(kind for kind in plugin_names("synthesizers") if kind != "language_model")  # writes texts: a test file of its own
 

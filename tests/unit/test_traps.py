@@ -9,8 +9,9 @@ from proxyaudit.channels.leak.record import SiteRecord
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
-from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
+from proxyaudit.probes.crossfit import cross_fit_classes
 from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten

@@ -16,7 +16,8 @@ from proxyaudit.causal.interchange import FINE_DONORS, absent_p, fit_parts, inte
 from proxyaudit.causal.learned import block_diagonal, learn_parts, sensitive_bands
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.erasers.leace import fit_leace
-from proxyaudit.models.base import NoGradientError, Tap, TrainedModel
+from proxyaudit.models.base import NoGradientError, TrainedModel
+from proxyaudit.models.places import Tap
 from proxyaudit.seeding import stream
 
 N, D, MARGIN = 6000, 6, 0.02

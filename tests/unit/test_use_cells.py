@@ -19,7 +19,8 @@ from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.schema import identify
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.places import Tap
 from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
 from tests.helpers.deciding import decide_drafts

@@ -14,7 +14,8 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.places import Tap
 from proxyaudit.seeding import stream
 from tests.helpers.deciding import decide_drafts
 

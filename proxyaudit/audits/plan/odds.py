@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
-from proxyaudit.activations.capture import capture
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.many_levels import on_fewer_rows
 from proxyaudit.estimates.questions import deciding_names
@@ -27,8 +26,7 @@ _RELEARNT: Final = 2.0  # variance of a relearned leak near zero, per unit of le
 
 def verdict_odds(prepared: Prepared) -> list[dict[str, Any]]:
     """For each attribute the probability of each verdict where it is the right one, and the check that leaves it open most often."""
-    acts = capture(prepared.model, prepared.dataset.encoder.transform(prepared.dataset.audit.head(64))).acts
-    widths = {site: int(values.shape[1]) for site, values in acts.items()}
+    widths = prepared.outline.widths or _widths(prepared)
     outputs = len(prepared.dataset.classes)
     dataset, recipe = prepared.dataset, prepared.recipe
     attributes = dataset.attributes
@@ -39,6 +37,14 @@ def verdict_odds(prepared: Prepared) -> list[dict[str, Any]]:
     own, rate = max(sum(a.role == "protected" for a in attributes), 1), float(np.mean(prepared.audit_labels() == 1))
     families = [(crossed if a.role == "intersection" else own) * len(deciding_names()) for a in attributes]
     return [_Odds(prepared, a, widths, outputs, PRESENT_AT / n, rate).verdicts() for a, n in zip(attributes, families, strict=True)]
+
+
+def _widths(prepared: Prepared) -> dict[str, int]:
+    """Units of each site of a model whose kind does not tell them: a pass of some rows does."""
+    from proxyaudit.activations.capture import capture
+
+    acts = capture(prepared.model, prepared.dataset.encoder.transform(prepared.dataset.audit.head(64))).acts
+    return {site: int(values.shape[1]) for site, values in acts.items()}
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class _Odds:
 
     def _absent(self) -> dict[str, float]:
         """Probability that each check shows absence of what is not there."""
-        margins, verdict = self.prepared.recipe.margins, self.prepared.model.verdict_sites
+        margins, verdict = self.prepared.recipe.margins, self.prepared.outline.verdict_sites
         inside = [self.widths[site] for site in verdict]
         others = [width for site, width in self.widths.items() if site not in verdict]
 
@@ -80,7 +86,7 @@ class _Odds:
         return {
             "linear leak": least(inside, linear),
             "non-linear leak": least(inside, nonlinear),
-            "other sites": 0.0 if self.prepared.model.unprofiled else least(others, linear, nonlinear),
+            "other sites": 0.0 if self.prepared.outline.unprofiled else least(others, linear, nonlinear),
             "beyond the label": least(inside, linear, nonlinear),
             "outputs": shown * power_of_absence(self.rows, columns, margins.leak, self.rates),
             "use": self._passes(*self._effect(), ABSENT_AT),
@@ -89,7 +95,7 @@ class _Odds:
 
     def _present(self) -> float:
         """Probability that a linear leak of twice the margin is found at a verdict site."""
-        margin, sites = self.prepared.recipe.margins.leak, self.prepared.model.verdict_sites
+        margin, sites = self.prepared.recipe.margins.leak, self.prepared.outline.verdict_sites
         return max(power_of_presence(self.rows, self.widths[site], margin, 2 * margin, self.rates, level=self.level / 2) for site in sites)
 
     @property
@@ -119,4 +125,4 @@ class _Odds:
 
     def _passes(self, margin: float, error: float, level: float) -> float:
         """Probability that a normal number one margin off is told from it."""
-        return float(stats.norm.cdf(margin / error - stats.norm.isf(level)))
+        return float(ndtr(margin / error + ndtri(level)))

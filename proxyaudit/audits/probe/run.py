@@ -39,11 +39,11 @@ from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.models.versions import versions
-from proxyaudit.pipeline.plan import permutations_needed
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.progress import Progress, ProgressEvent
 from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.effort import SETTLED_AT
+from proxyaudit.recipe.plan import permutations_needed
 from proxyaudit.recipe.recipe import AccessSpec, Margins
 from proxyaudit.recipe.yaml import validated
 from proxyaudit.secret import public_hashes

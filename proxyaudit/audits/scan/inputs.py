@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.frozen import capture_head, first_site, pooled_texts
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.channels.signatures import attribute_columns, context_codes, followed_output
+from proxyaudit.channels.contexts import context_codes, followed_output
+from proxyaudit.channels.signatures import attribute_columns
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of

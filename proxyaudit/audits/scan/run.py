@@ -22,7 +22,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import find_run
 from proxyaudit.evidence.signatures import Contexts, Entry
 from proxyaudit.probes import attribute_direction as along
-from proxyaudit.probes.crossfit import assign_folds
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.secret import keyed_hash
 from proxyaudit.seeding import stream
 

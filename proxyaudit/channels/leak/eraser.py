@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from proxyaudit.channels.leak.record import Erasure
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.erasers.leace import fit_leace
-from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
+from proxyaudit.probes.crossfit import cross_fit_classes
+from proxyaudit.probes.folds import TooFewRowsError, assign_folds
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import isotropic

@@ -16,7 +16,8 @@ from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing, SiteProbe
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.one_row_each import one_row_each
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
+from proxyaudit.probes.crossfit import cross_fit_classes, cross_fit_values
+from proxyaudit.probes.folds import TooFewRowsError, assign_folds
 from proxyaudit.probes.row_blocks import LargeRows, in_blocks
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import Whitened, whiten

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS
 from proxyaudit.probes.deciding import planted_test
 from proxyaudit.probes.first_order import first_order_gain
+from proxyaudit.probes.folds import FEWEST_ROWS
 from proxyaudit.probes.levels import Bank, telling_question
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import PlantedTest

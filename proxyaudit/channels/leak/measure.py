@@ -20,7 +20,7 @@ from proxyaudit.data.many_levels import on_fewer_rows
 from proxyaudit.data.one_row_each import one_row_each
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.probes.conditioning import make_strata
-from proxyaudit.probes.crossfit import assign_folds
+from proxyaudit.probes.folds import assign_folds
 from proxyaudit.probes.whitening import Whitened, whiten
 from proxyaudit.recipe.effort import SETTLED, SETTLED_AT
 from proxyaudit.seeding import stream

@@ -17,11 +17,12 @@ from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
 from proxyaudit.estimates.questions import LINEAR_READER
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
-from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, cross_fit_classes, cross_fit_values
+from proxyaudit.probes.crossfit import ProbeScore, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import planted_test, read_leak
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
+from proxyaudit.probes.folds import FEWEST_ROWS, TooFewRowsError
 from proxyaudit.probes.levels import level_trace, question_bank
 from proxyaudit.probes.planting import Streams, Target
 from proxyaudit.probes.results import BinnedTrace, Gain, PlantedTest

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,28 +11,19 @@ from proxyaudit.causal import localisation as causal
 from proxyaudit.causal.interchange import TOO_FEW, Donors, Effect
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, PartSet, Search
+from proxyaudit.channels.localisation.tried import FEWEST_RECIPIENTS, MOST_RECIPIENTS, TRIED
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import NoGradientError, TabularModule
 from proxyaudit.models.locations import Location, Patching, find_locations, part_units
 from proxyaudit.recipe.circuits import circuits_of
 from proxyaudit.seeding import stream
 
-# What is tried: fixed counts, cut down where the predicted operations ask for it; never by the clock.
-# Parts tried at a place: by the gradient, by the difference between the groups, at random as controls.
-TRIED = {"verdict": (6, 2, 2), "elsewhere": (2, 1, 1)}
 MOST_PLACES, MOST_SEARCHED = 12, 4  # of those that are no verdict sites
-MOST_RECIPIENTS, FEWEST_RECIPIENTS = 400, 100
 _SLOTS = 32  # 8 donors of each group and half
 _GRADIENT_ROWS, _FEWEST_GRADIENT_ROWS = 512, 64
 _LEAST_WORK, _SHARE_OF_TRAINING = 3e10, 0.1  # multiplications for all attributes of one model
 _MOST_FLOATS = 2**26  # kept of all places: 256 MiB
 _COST = "left out: it would take too many operations"
-
-
-def describe_localisation() -> dict[str, Any]:
-    """What is tried, for the plan."""
-    words = ("by gradient", "by difference", "at random")
-    return {where: dict(zip(words, counts, strict=True)) for where, counts in TRIED.items()} | {"recipients": MOST_RECIPIENTS}
 
 
 @dataclass(frozen=True)

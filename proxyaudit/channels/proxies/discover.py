@@ -26,7 +26,7 @@ from proxyaudit.data.text import lines_of
 from proxyaudit.data.text_features import STYLES, Terms, TextFeature, feature_table, frequent_terms
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.names import check_names
-from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
+from proxyaudit.probes.folds import TooFewRowsError, assign_folds
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, crossed_interval, row_variance
@@ -142,7 +142,8 @@ def _pairs(
     kept: list[tuple[float, tuple[str, str]]] = []
     for pair in best:
         try:
-            _, gain = associate_pair(pair, plan, frame, target, None)
+            better, other = pair
+            _, gain = pair_gain(*pair_codes(fine[better], coarse[other]), target)
         except TooFewRowsError:
             continue
         if _low(gain, target.clusters_n, 1 - 0.05 / len(best)) > 0:

@@ -12,7 +12,18 @@ from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.replay import Replay, replayer
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.causal.attribution import TextRows, attribute_columns, attribute_tokens
-from proxyaudit.causal.proxy_use import DONORS, Attribution, Swapped, Swaps, draw_removals, draw_swaps, influence, path, reach, swap_columns
+from proxyaudit.causal.proxy_use import (
+    Attribution,
+    Swapped,
+    Swaps,
+    draw_removals,
+    draw_swaps,
+    influence,
+    path,
+    reach,
+    swap_columns,
+    swapped_rows,
+)
 from proxyaudit.causal.tree_paths import attribute_paths
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxies.discover import measure_association
@@ -37,15 +48,7 @@ NO_DIRECTION = "the site is constant over the attribute: there is no sensitive d
 Subspaces = tuple[list[LeaceEraser], list[list[LeaceEraser]]]
 """The attribute's subspace for the rows of each part, and random ones."""
 
-MOST_SWAPPED_ROWS, FEWEST_SWAPPED_ROWS = 4000, 200
-_FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model for all columns of one model
 _MOST_TEXTS = 1000  # that one feature is removed from; those that a removal leaves as they are cost nothing
-
-
-def swapped_rows(units: int, *, slow: bool = False) -> int:
-    """Rows that each of so many columns and pairs is swapped on, with so many donors each."""
-    affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (DONORS * max(units, 1))
-    return max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
 
 
 class ColumnSwaps:

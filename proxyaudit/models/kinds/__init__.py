@@ -12,8 +12,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from proxyaudit.models.places import Candidates, Outline, select_sites
 from proxyaudit.recipe.models import KindSpec
-from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.recipe.recipe import Recipe, SitesSpec
 from proxyaudit.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -41,11 +42,22 @@ class ModelKind:
     untrained: str | None = None
     packages: tuple[str, ...] = ()  # distributions that a number may depend on, beside those that every audit names
     pass_seconds: Callable[[Any], float] = lambda _: 0.0  # of a pass of 1,000 rows beside training, if costly
+    # Of ``(spec, n_classes)``: the places of its models with their widths, the very ones that they name; ``None``: only a model tells them.
+    places: Callable[[Any, int], Candidates] | None = None
 
     def make(self, spec: KindSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
         """The module with its initial weights."""
         made: nn.Module = resolve_name(self.factory)(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
         return made
+
+    def outline(self, spec: KindSpec, sites: SitesSpec, n_classes: int) -> Outline | None:
+        """What a plan says of its models, without making one; ``None`` where only a model tells it. Raises as :func:`select_sites`."""
+        if self.places is None:
+            return None
+        found = self.places(spec, n_classes)
+        names, verdict = select_sites(found, sites, every=tuple(found.taps))
+        left = tuple(name for name in found.taps if name not in names)
+        return Outline(names, verdict, left, finest=len(found.taps), widths={name: found.widths[name] for name in names})
 
     def file_hashes(self, spec: KindSpec, base: Path) -> dict[str, str]:
         """Hashes of the files that the model is made from."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, TreeSpec, pass_seconds
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, TreeSpec, pass_seconds, places
 from proxyaudit.recipe.models import Positive
 
 
@@ -43,6 +43,13 @@ class CatBoostSpec(TreeSpec):
 
 
 KIND = ModelKind(
-    CatBoostSpec, FACTORY, seconds=0.0015, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, packages=("catboost",)
+    CatBoostSpec,
+    FACTORY,
+    seconds=0.0015,
+    trainer=TRAINER,
+    untrained=UNTRAINED,
+    pass_seconds=pass_seconds,
+    places=places,
+    packages=("catboost",),
 )
 """An epoch is one iteration."""

@@ -5,7 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from proxyaudit.models.kinds import ModelKind
+from proxyaudit.models.places import Candidates, Tap
 from proxyaudit.recipe.models import Depth, TrainingSpec, Width, check_weights
+from proxyaudit.types import PENULTIMATE
 
 
 class FtTransformerSpec(TrainingSpec):
@@ -25,4 +27,11 @@ class FtTransformerSpec(TrainingSpec):
         return self
 
 
-KIND = ModelKind(FtTransformerSpec, "proxyaudit.models.tabular:FtTransformer", seconds=1.5)
+def places(spec: FtTransformerSpec, n_classes: int) -> Candidates:
+    """The tokens after each block, and the input of the last linear layer."""
+    taps = {f"block{i + 1}": Tap(f"net.backbone.blocks.{i}.output", "output", "method") for i in range(spec.blocks)}
+    taps[PENULTIMATE] = Tap("net.backbone.output.linear", "input", "method")
+    return Candidates(taps, widths=dict.fromkeys(taps, spec.width))
+
+
+KIND = ModelKind(FtTransformerSpec, "proxyaudit.models.tabular:FtTransformer", seconds=1.5, places=places)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
 from proxyaudit.recipe.models import Positive
 
 # What skops does not trust by itself and models of trees need: plain data of scikit-learn, and of models of categories the check of their
@@ -53,5 +53,7 @@ class GradientBoostingSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(GradientBoostingSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds)
+KIND = ModelKind(
+    GradientBoostingSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, places=places
+)
 """An epoch is one iteration."""

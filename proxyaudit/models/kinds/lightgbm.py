@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
 from proxyaudit.recipe.models import Positive
 
 
@@ -44,6 +44,13 @@ class LightGBMSpec(TreeSpec):
 
 
 KIND = ModelKind(
-    LightGBMSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, packages=("lightgbm",)
+    LightGBMSpec,
+    FACTORY,
+    seconds=0.0012,
+    trainer=TRAINER,
+    untrained=UNTRAINED,
+    pass_seconds=pass_seconds,
+    places=places,
+    packages=("lightgbm",),
 )
 """An epoch is one iteration."""

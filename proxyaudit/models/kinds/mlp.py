@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from proxyaudit.models.kinds import ModelKind
+from proxyaudit.models.places import Candidates, Tap
 from proxyaudit.recipe.models import TrainingSpec, Width, check_weights
+from proxyaudit.types import PENULTIMATE
 
 
 class MlpSpec(TrainingSpec):
@@ -22,4 +24,12 @@ class MlpSpec(TrainingSpec):
         return self
 
 
-KIND = ModelKind(MlpSpec, "proxyaudit.models.tabular:Mlp", seconds=0.005)
+def places(spec: MlpSpec, n_classes: int) -> Candidates:
+    """The blocks in forward order; the last one is the penultimate site."""
+    last = len(spec.hidden)
+    taps = {f"hidden{i}": Tap(f"hidden{i}", "output", "method") for i in range(1, last)}
+    taps[PENULTIMATE] = Tap("head", "input", "method")
+    return Candidates(taps, {f"hidden{last}": PENULTIMATE}, widths=dict(zip(taps, spec.hidden, strict=True)))
+
+
+KIND = ModelKind(MlpSpec, "proxyaudit.models.tabular:Mlp", seconds=0.005, places=places)

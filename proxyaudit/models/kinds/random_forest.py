@@ -6,7 +6,7 @@ from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
 from proxyaudit.models.kinds.gradient_boosting import TrustedType
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
 from proxyaudit.recipe.models import Positive
 
 
@@ -39,5 +39,5 @@ class RandomForestSpec(TreeSpec):
         return self.max_depth
 
 
-KIND = ModelKind(RandomForestSpec, FACTORY, seconds=0.0011, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds)
+KIND = ModelKind(RandomForestSpec, FACTORY, seconds=0.0011, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, places=places)
 """An epoch is one tree."""

@@ -5,7 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from proxyaudit.models.kinds import ModelKind
+from proxyaudit.models.places import Candidates, Tap
 from proxyaudit.recipe.models import Depth, TrainingSpec, Width, check_weights
+from proxyaudit.types import PENULTIMATE
 
 
 class ResnetSpec(TrainingSpec):
@@ -22,4 +24,11 @@ class ResnetSpec(TrainingSpec):
         return self
 
 
-KIND = ModelKind(ResnetSpec, "proxyaudit.models.tabular:TabularResnet", seconds=0.03)
+def places(spec: ResnetSpec, n_classes: int) -> Candidates:
+    """The residual stream after each block, and the input of the last linear layer."""
+    taps = {f"block{i + 1}": Tap(f"streams.{i}", "output", "method") for i in range(spec.blocks)}
+    taps[PENULTIMATE] = Tap("net.output.linear", "input", "method")
+    return Candidates(taps, widths=dict.fromkeys(taps, spec.width))
+
+
+KIND = ModelKind(ResnetSpec, "proxyaudit.models.tabular:TabularResnet", seconds=0.03, places=places)

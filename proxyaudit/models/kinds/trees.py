@@ -4,8 +4,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from proxyaudit.models.places import Candidates, Tap, columns_of
 from proxyaudit.recipe.models import KindSpec, Positive
+from proxyaudit.types import PENULTIMATE
 
+MARGINS, FIRST_HALF, LEAVES = "margins", "margins.first_half", "leaves"
+SKETCH = 128  # units of the site ``leaves``, or as many as there are leaves
 Leaves = Annotated[int, Field(ge=2, le=4096, strict=True)]
 _WORDS = 4  # for 256 codes: no table of an audit has more levels of a column, see MAX_ENCODED_LEVELS
 _NO_DIGITS = "'quantise' rounds the weights of networks, and trees have none: leave the regime out"
@@ -81,6 +85,33 @@ class TreeSpec(KindSpec):
     def settings(self) -> dict[str, object]:
         """The keys that are the library's own."""
         return self.model_dump(exclude={"kind", "class_weight", "encoding", "room", "codes", "trusted"})
+
+
+def can_erase(spec: KindSpec) -> bool:
+    """Whether erasing inside a kind of model is worth a trial: the margins of trees are what their output is made of, and nothing more."""
+    return not isinstance(spec, TreeSpec)
+
+
+def summed(spec: TreeSpec, n_classes: int) -> tuple[int, bool]:
+    """How many sums the trees add up to, and whether these are votes: of a number there are none, what the trees say adds up to it."""
+    votes = spec.votes and n_classes > 1
+    return n_classes - 1 if votes else columns_of(n_classes), votes
+
+
+def shape_of(spec: TreeSpec, n_classes: int) -> tuple[int, int, int]:
+    """Numbers of trees, of nodes of each, and of outputs that a model has room for."""
+    columns, (trees, leaves) = summed(spec, n_classes)[0], spec.size
+    outputs = columns if spec.joint else 1
+    return trees * columns // outputs, 2 * leaves - 1, outputs
+
+
+def places(spec: TreeSpec, n_classes: int) -> Candidates:
+    """Leaves, beside the path to the output, the margins of the first half of the iterations or trees, and all margins."""
+    (trees, nodes, outputs), half = shape_of(spec, n_classes), max(spec.size[0] // 2, 1) * summed(spec, n_classes)[0]
+    first = Tap("head", "input", span=(0, half))
+    taps = {LEAVES: Tap("trees.sketch", "output", aside=True), FIRST_HALF: first, MARGINS: Tap("head", "input", "method")}
+    widths = {LEAVES: min(SKETCH, trees * nodes), FIRST_HALF: half, MARGINS: trees * outputs}
+    return Candidates(taps, {PENULTIMATE: MARGINS}, widths=widths)  # the margins are what the output is made of
 
 
 def pass_seconds(spec: TreeSpec) -> float:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds
+from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
 from proxyaudit.recipe.models import Positive
 
 
@@ -51,6 +51,7 @@ KIND = ModelKind(
     trainer=TRAINER,
     untrained=UNTRAINED,
     pass_seconds=pass_seconds,
+    places=places,
     packages=("xgboost", "xgboost-cpu"),
 )
 """An epoch is one iteration."""

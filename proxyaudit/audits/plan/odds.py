@@ -89,7 +89,7 @@ class _Odds:
             "other sites": 0.0 if self.prepared.outline.unprofiled else least(others, linear, nonlinear),
             "beyond the label": least(inside, linear, nonlinear),
             "outputs": shown * power_of_absence(self.rows, columns, margins.leak, self.rates),
-            "use": self._passes(*self._effect(), ABSENT_AT),
+            "use": self._passes(*self._effect(), ABSENT_AT) * self._levels_apart(),
             "relearning": self._passes(margins.relearned, self._relearned(), ABSENT_AT / 2),
         }
 
@@ -116,8 +116,17 @@ class _Odds:
         error = np.sqrt(_SPREAD * self.rate * (1 - self.rate) / self._groups())
         return self.prepared.recipe.margins.gap, float(error)
 
-    def _effect(self) -> tuple[float, float]:
-        return self.prepared.recipe.margins.effect, float(_EFFECT_ERROR / np.sqrt(4 * self._groups()))
+    def _effect(self, rows: float | None = None) -> tuple[float, float]:
+        return self.prepared.recipe.margins.effect, float(_EFFECT_ERROR / np.sqrt(4 * (self._groups() if rows is None else rows)))
+
+    def _levels_apart(self) -> float:
+        """Probability that no level of more than two, or quarter of a number, is left that may act against all other rows."""
+        codes = np.asarray(self.attribute.codes)[self.attribute.known]
+        sizes = np.bincount(codes.astype(np.int64)) if self.attribute.classes else np.full(4, len(codes) / 4)
+        sizes = sizes[sizes > 0]
+        if len(sizes) <= 2:
+            return 1.0
+        return float(np.prod([self._passes(*self._effect(1 / (1 / n + 1 / (len(codes) - n))), ABSENT_AT) for n in sizes]))
 
     def _relearned(self) -> float:
         margin = self.prepared.recipe.margins.relearned

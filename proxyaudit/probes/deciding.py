@@ -319,8 +319,7 @@ class Inversion:
         once, twice = (1 - float(missed[np.searchsorted(at, times * margin)]) for times in (1, 2))
         limit = None if missed[-1] > 1 - _FOUND_IN else smallest_excluded(at, missed, 1 - _FOUND_IN)
         own = self.own_reading()
-        # Where nearly all is told no leak may be left that agrees with both ends: they are what the reading lies beside.
-        low, high = min(low, high), max(low, high)
+        low = min(low, high)  # where nearly all is told, no leak may be left that agrees with both
         value = float(np.clip(own.leak_of(self.score), low, high))
         reading = Reading.of(self.even)
         return PlantedTest(

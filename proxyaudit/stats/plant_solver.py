@@ -17,7 +17,7 @@ from proxyaudit.stats.plant_equations import BinaryPlants, Runs, SeveralPlants
 
 LEAK_TOLERANCE = 1e-3  # relative
 _LARGEST_SLOPE = 64.0
-_MOST_CORRECTIONS = 12
+_MOST_CORRECTIONS = 40
 _MOST_STUCK = 15
 _NEAR_LEAK = 0.05  # of a leak: rates off by that much move it too little to mislead a step
 _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
@@ -25,7 +25,7 @@ _AT_ONCE = 100_000  # probabilities of several classes that are solved together:
 _FEWEST_ROWS = 1000  # below that all rows cost no more than nodes
 _FIRST_SLOPE, _MOST_POINTS = 0.02, 64  # of a curve: a leak of some 1e-4
 _RATIO, _RATIO_ON_ROWS, _LEAST_RATIO = 1.4, 2.0, 1.15  # of slopes that follow each other
-_MOST_SETTLING, _SETTLED = 8, 1e-3  # steps at one slope until rates hold, and by how much
+_MOST_SETTLING, _SETTLED = 24, 1e-3  # steps at one slope until rates hold, and by how much
 _NEARLY = 0.01  # of a leak
 _NOTHING = 1e-7  # a leak that is rounding
 _LARGEST_FOLLOWED = 8.0  # log-odds that shifts follow the slope by at once
@@ -124,7 +124,7 @@ class _Curves:
         self.slopes[good, at], self.leaks[good, at] = slopes[met], np.where(leaks[met] > _NOTHING, leaks[met], 0.0)
         self.shifts[good, at], self.drifts[good], self.points[good] = shifts[met], drifts[met], at + 1
         self.ratio[good] = np.minimum(self.ratio[good] ** 2, self.largest)
-        self.ended[good] = (slopes[met] >= _LARGEST_SLOPE) | (at + 1 == _MOST_POINTS)
+        self.ended[good] = (slopes[met] >= 8 * _LARGEST_SLOPE) | (at + 1 == _MOST_POINTS)
         self.ratio[going[~met]] **= 0.5
         self.ended[going[~met]] = (points[~met] == 0) | (self.ratio[going[~met]] < _LEAST_RATIO)
 

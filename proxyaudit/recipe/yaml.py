@@ -25,6 +25,9 @@ _PLAIN_WORDS = {
 }
 
 
+_HALF = "a key or value holds half of a character (a lone surrogate)"
+
+
 def read_yaml(path: Path) -> Any:
     """Read one YAML document; every failure is an ``InputError``."""
     try:
@@ -97,6 +100,8 @@ def _check_size(document: Any, where: str) -> None:
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
             what = f"a whole number has more than {MOST_BITS} bits"
             raise InputError(what, where=where, mend="write a smaller one, or put it in quotes if it is a name")
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= mark <= "\udfff" for mark in value):
+            raise InputError(_HALF, where=where, mend="write it as text")
         if not isinstance(value, dict | list):
             return 1
         if id(value) not in sizes:
@@ -203,7 +208,7 @@ def validated(model: type[_Model], document: Any, *, where: str, mend: str) -> _
             found = [_Mistake.of(one, model, document, where, mend) for one in error.errors(include_url=False)]
             raise together(_told(found), where=where, mend=mend) from None
     except UnicodeEncodeError:
-        raise InputError("a key or value holds half of a character (a lone surrogate)", where=where, mend="write it as text") from None
+        raise InputError(_HALF, where=where, mend="write it as text") from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,18 @@ from typing import Any
 from proxyaudit.comparison import matching
 from proxyaudit.comparison.difference import Difference, numbers_in, subtract
 from proxyaudit.comparison.matching import Key, Sites, Training
-from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word, outcome_of, pair_outcome
+from proxyaudit.comparison.outcomes import (
+    GAP,
+    Comparison,
+    MatchedBy,
+    Models,
+    NumberChange,
+    PairOutcome,
+    RunName,
+    Word,
+    outcome_of,
+    pair_outcome,
+)
 from proxyaudit.comparison.prominence import prominence_changes
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.questions import deciding_names, kind_of
@@ -169,8 +180,9 @@ def _counterpart(key: Key, old: dict[Key, Estimate], sites: dict[str, tuple[str,
 def _decided(drafts: Sequence[_Draft]) -> list[NumberChange]:
     """Holm over all numbers that could be claimed, then one word for each."""
     tested = {i: draft.found.p for i, draft in enumerate(drafts) if draft.found is not None and draft.found.p is not None}
-    adjusted = dict(zip(tested, map(float, holm(list(tested.values()))), strict=True)) if tested else {}
-    return [_worded(draft, adjusted.get(i)) for i, draft in enumerate(drafts)]
+    gaps = {i: p for i, p in tested.items() if (drafts[i].change.channel, drafts[i].change.measure) == GAP}
+    among_all, among_gaps = ({k: float(p) for k, p in zip(of, holm(list(of.values())), strict=True)} if of else {} for of in (tested, gaps))
+    return [replace(_worded(draft, among_all.get(i)), p_gaps=significant(among_gaps.get(i))) for i, draft in enumerate(drafts)]
 
 
 def _worded(draft: _Draft, p: float | None) -> NumberChange:

@@ -20,7 +20,9 @@ EXIT_CODES: dict[str, int] = {"worse": 1, "cannot_tell": 3, "better": 0, "no_cha
 RESOLVED, RESOLVED_OPEN = 2.0, 3.0
 BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
 _RANK = {"removed": 0, "hidden": 1, "exposed": 2}
-_MAIN = ("linear", "leak"), ("expressed", "gap")
+GAP = ("expressed", "gap")
+_MAIN = ("linear", "leak"), GAP
+_SUSPECT, _GROWN_MUCH = 0.1, 0.25  # level, of either direction, of a growth that is no all-clear; and of what share of the gap before
 _MUST = ("linear", "expressed", "used")
 _Who = tuple[str, str, str, str]
 """Attribute, its role, regime in A, regime in B."""
@@ -53,6 +55,7 @@ class NumberChange:
     high: float | None = None
     p: float | None = None  # two-sided, of no difference
     p_adjusted: float | None = None  # after Holm's correction over all numbers of the comparison
+    p_gaps: float | None = None  # of a gap, after Holm's correction over the gaps alone
     paired: bool = False  # whether the interval is paired on the same rows
     laxer: bool = False  # whether B was decided at a laxer margin
     word: Word = "cannot_tell"  # what can be said
@@ -212,13 +215,15 @@ def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange])
         found += [why for n in differ if (why := _unresolved(n))]
         if "inconclusive" not in (a.verdict, b.verdict):
             found.append(f"the verdict is worse ({a.verdict} before, {b.verdict} after), but no number differs by more than noise")
+    main = [n for n in numbers if (n.channel, n.measure) in _MAIN]
     # Gone beyond its margin by its own interval, though not after Holm's correction: no all-clear, whatever the verdicts are.
     appeared = [n for n in numbers if n.word == "not_seen" and n.p is not None and (n.state_a, n.state_b) == ("absent", "present")]
     sure = "too unsure for a claim among so many numbers"
     found += [f"{_clause(n, 'more')}, {sure}" for n in appeared if n.low is not None and n.margin is not None and n.low > n.margin]
+    grown = [n for n in main if n.word == "not_seen" and _has_grown(n)]
+    found += [f"{_clause(n, 'more')}, {sure}" for n in grown]
     laxer = [n for n in numbers if n.laxer and n.difference is not None and n.state_b == "absent"]
     found += [why for n in laxer if (why := _unresolved(n))]
-    main = [n for n in numbers if (n.channel, n.measure) in _MAIN]
     gone = [n for n in main if n.value_b is None and n.value_a is not None]
     found += [f"{place(n)}: measured in A but not in B ({n.missing})" for n in gone]
     alone = [n for n in numbers if n.channel == "linear" and n.site_a is None and n.state_a is None and n.state_b in ("present", "unknown")]
@@ -230,6 +235,13 @@ def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange])
     if a.verdict != "exposed":
         found += [f"{place(n)}: a growth of up to {n.high:.2f} cannot be excluded" for n in main if n.high is not None and n.high > BLIND]
     return list(dict.fromkeys(found))
+
+
+def _has_grown(n: NumberChange) -> bool:
+    """Whether a gap that is present grew by what matters, with little doubt among the gaps, if too much among all numbers."""
+    if n.p_gaps is None or n.p_gaps > _SUSPECT or n.state_b != "present" or n.difference is None or n.margin is None:
+        return False
+    return n.difference > max(n.margin, _GROWN_MUCH * abs(n.value_a or 0.0))
 
 
 def may_be_worse(a: Finding, b: Finding) -> bool:

@@ -261,7 +261,7 @@ def test_where_a_was_undecided_itself_a_growth_of_three_margins_must_be_excluded
 def test_what_appeared_beyond_its_margin_is_no_all_clear_where_the_correction_alone_forbids_a_claim(low, outcome):
     verdict, clean = finding("exposed"), estimate("expressed", 0.01, "absent")
     packs = (small_pack([e], [verdict]) for e in (clean, estimate("expressed", 0.2, "present")))
-    number = replace(compare_packs(*packs).numbers[0], word="not_seen", p_adjusted=0.1, low=low)
+    number = replace(compare_packs(*packs).numbers[0], word="not_seen", p_adjusted=0.3, p_gaps=0.2, low=low)
     found = pair_outcome(("sex", "protected", "model", "model"), verdict, verdict, [number], "trained")
     assert found.outcome == outcome
     assert all("outputs (gap): 0.010 before, 0.200 after" in reason for reason in found.reasons)

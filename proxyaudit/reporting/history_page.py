@@ -104,7 +104,7 @@ def answer(history: History) -> str:
         if newest in last:
             where = [f"{run} ({join_words(names)})" for run, names in last[newest].items()]
             return f"{words}{':' if newest else ''} {join_words(where)}."
-    return "No run shows more than the one before it."
+    return "No run surely shows more than the one before it."
 
 
 def _first(points: Sequence[Point]) -> list[Block]:
@@ -115,7 +115,7 @@ def _first(points: Sequence[Point]) -> list[Block]:
         return [para(f"{shorten(points[0].name, 60)}: 1 run, {_day(points[0])}. There is no run before it to compare with.")]
     head = f"{shorten(points[0].name, 60)}: {len(points)} runs, {_day(points[0])} to {_day(points[-1])}."
     if not found:
-        return [para(f"{head} No run shows more than the one before it.")]
+        return [para(f"{head} No run surely shows more than the one before it.")]
     return [para(f"{head} Where it got worse, newest first:"), bullets([*lines, *more])]
 
 

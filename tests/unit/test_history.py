@@ -75,7 +75,7 @@ def test_what_got_worse_is_marked_where_it_did() -> None:
         answer(history_of([dated(CLEAN, 1), dated(WORSE, 2)]))
         == "The newest run may be worse than the one before: run 2 of 2 of small (sex)."
     )
-    assert answer(history_of([dated(WORSE, 1), dated(CLEAN, 2)])) == "No run shows more than the one before it."
+    assert answer(history_of([dated(WORSE, 1), dated(CLEAN, 2)])) == "No run surely shows more than the one before it."
     assert answer(history_of([dated(WORSE, 1)])) == "There is one run so far: run the audit again and this says what changed."
 
 

@@ -162,6 +162,11 @@ class Finding(_Frozen):
     )
 
 
+HOLDS_REAL = "what synthetic rows would do: release {} holds the real rows"
+LOOSE = "columns of release {} no longer go together"
+"""What notes say of releases that a model cannot learn from as their maker meant; the first screen of a report tells it, too."""
+
+
 class NotTested(_Frozen):
     """Something a reader might expect and that this audit did not look at."""
 

@@ -12,7 +12,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import share_words
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.names import in_short
-from proxyaudit.types import NotTested
+from proxyaudit.types import HOLDS_REAL, LOOSE, NotTested
 
 _COPIED: Final = 0.5  # share of rows from which on a release counts as the real rows
 _FEWEST: Final = 200  # rows: of fewer, associations are noise
@@ -39,7 +39,7 @@ def _copied(name: str, rows: pd.DataFrame, real: pd.DataFrame) -> Iterable[NotTe
     copies = float(np.isin(row_hashes(rows, columns), known).mean())
     if copies > _COPIED:
         why = f"{share_words(copies * len(rows), len(rows))} of its rows equal a real row, so it shows what training on real rows does"
-        yield NotTested(what=f"what synthetic rows would do: release {name} holds the real rows", why=why)
+        yield NotTested(what=HOLDS_REAL.format(name), why=why)
 
 
 def _loose(name: str, rows: pd.DataFrame, real: pd.DataFrame) -> Iterable[NotTested]:
@@ -61,7 +61,7 @@ def _loose(name: str, rows: pd.DataFrame, real: pd.DataFrame) -> Iterable[NotTes
             f"{after[first, before[first].argmax()]:.1f} here); models cannot learn from it what they say together"
         )
         told = in_short([columns[k] for k in loose])
-        yield NotTested(what=f"columns of release {name} no longer go together: {told}", why=why)
+        yield NotTested(what=f"{LOOSE.format(name)}: {told}", why=why)
 
 
 def _codes(real: Column, column: Column) -> Ints:

@@ -60,8 +60,8 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
         return (b.para("No attribute was audited."),)
     opening, answers = b.note(say.context(report.pack, summary, asked=asked)), answers_of(report)
     if len(summary.attributes) > MANY:
-        return opening, _matrix(report), answers
-    return opening, answers, b.note(*_reading(report))
+        return opening, *map(b.para, say.odd_releases(report.pack.evidence.not_tested)), _matrix(report), answers
+    return opening, *map(b.para, say.odd_releases(report.pack.evidence.not_tested)), answers, b.note(*_reading(report))
 
 
 def _reading(report: Report) -> Iterable[b.Inline]:

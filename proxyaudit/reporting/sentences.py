@@ -1,6 +1,7 @@
 """The sentences of the first screen: short, without terms of the trade, and never saying more than the findings."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -13,7 +14,7 @@ from proxyaudit.reporting.summary import AttributeView, Row, Summary
 from proxyaudit.reporting.text import at_most, count_word, join_words, number, percent, shorten, squeeze
 from proxyaudit.reporting.training import TriedView, best_cure, pair_of
 from proxyaudit.reporting.words import REAL, named, targets
-from proxyaudit.types import Control, Estimate
+from proxyaudit.types import HOLDS_REAL, LOOSE, Control, Estimate, NotTested
 
 MOST_WORDS: Final = 30  # of a sentence
 _KINDS: Final = 4  # of training that are named in a sentence
@@ -279,3 +280,19 @@ def reach_sentence(view: AttributeView, margin: float | None, scale: Scale) -> s
     names = list(dict.fromkeys(row.regime for row, _ in below))
     where = f" after {_names(names)}" if len(names) < len(view.rows) else ""
     return f"Only cures that cost {number(cost, 2)} of {scale.task.word} or more surely bring {gap}{where}." if cost else ""
+
+
+def odd_releases(listed: Iterable[NotTested]) -> Iterable[str]:
+    """What a reader must know first of releases that hold the real rows, or whose columns no longer say anything together."""
+    holds, loose = re.compile(_pattern(HOLDS_REAL)), re.compile(_pattern(LOOSE))
+    for note in listed:
+        if found := holds.match(note.what):
+            share = shorten(note.why.split(", so ")[0], 60)
+            yield f"Release {found[1]} holds real rows: {share}. What it shows is what training on real rows does."
+        elif found := loose.match(note.what):
+            columns = shorten(note.what.removeprefix(found[0]).lstrip(": "), 90)
+            yield f"In release {found[1]} columns no longer go together ({columns}). Models cannot learn from it what these say together."
+
+
+def _pattern(words: str) -> str:
+    return re.escape(words).replace(r"\{\}", r"(\S+)")

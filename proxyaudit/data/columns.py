@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.data.faults import NoNumbers
 from proxyaudit.errors import InputError
 from proxyaudit.later import Later
 
@@ -346,8 +347,8 @@ def coerce(column: Column, kind: ColumnKind, *, where: str) -> Column:
         bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
         if bad.any():
             row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
-            mend = "write plain numbers (1234.5) or leave it empty"
-            raise InputError(f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend=mend)
+            what, mend = f"column '{kind.name}' should hold numbers", "write plain numbers (1234.5) or leave it empty"
+            raise NoNumbers(what, where=f"{where}, row {row}", mend=mend, column=kind.name, instead="write them as numbers")
         check_one_reading(text, kind.name, where=where)
         column = text.astype("float64")
     _refuse_infinite(column, where)
@@ -367,9 +368,9 @@ def check_feature(column: Column, kind: ColumnKind, *, where: str) -> None:
         mend = "list it in data.exclude, or make it data.group"
         raise InputError(f"column '{kind.name}' looks like an identifier (very long whole numbers)", where=where, mend=mend)
     if len(levels) > _MAX_MIXED_LEVELS and is_numberish(known):
-        what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units"
-        mend = "write plain numbers (1234.5); name words for unknown ones (values: {missing: [...]}), or list it in data.exclude"
-        raise InputError(what, where=where, mend=mend)
+        what, leave = f"column '{kind.name}' mixes numbers with text, units or marks in several ways", "list the column in data.exclude"
+        mend = f"write plain numbers (1234.5) and leave unknown ones empty, or {leave}"
+        raise NoNumbers(what, where=where, mend=mend, column=kind.name, instead=leave)
     if len(levels) > _MAX_MIXED_LEVELS and levels.str.fullmatch(_OTHER_DAY).mean() > 0.5:
         mend = "write them as YYYY-MM-DD, or list it in data.exclude"
         raise InputError(f"column '{kind.name}' holds dates that are not written as YYYY-MM-DD", where=where, mend=mend)

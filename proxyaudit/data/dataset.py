@@ -14,7 +14,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute, nothing_to_tell
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, check_one_reading, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder
-from proxyaudit.data.faults import Faults
+from proxyaudit.data.faults import Faults, NoNumbers
 from proxyaudit.data.frames import table_digest
 from proxyaudit.data.histories import Histories
 from proxyaudit.data.identifiers import find_identifiers, identifier_note
@@ -267,7 +267,8 @@ def _settle_kind(source: Source, name: str, *, is_input: bool) -> ColumnKind:
 
 def _banded(column: Column, kind: ColumnKind, edges: tuple[float, ...], where: str, *, is_input: bool) -> ColumnKind:
     if kind.kind != "numeric" or kind.date:
-        raise InputError(f"column '{kind.name}' holds no plain numbers, so it has no bands", where=where, mend="remove it from data.bands")
+        what = f"column '{kind.name}' holds no plain numbers, so it has no bands"
+        raise NoNumbers(what, where=where, mend="remove it from data.bands", column=kind.name)
     if is_input:
         mend = f"add '{kind.name}' to data.exclude, or remove it from data.bands"
         raise InputError(f"the model reads '{kind.name}', which would reach it in bands", where="data.bands", mend=mend)

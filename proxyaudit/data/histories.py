@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api import types
 
 from proxyaudit.data.columns import Column, coerce, infer_kind, labels, one_spelling, spellings_of
-from proxyaudit.data.faults import Faults
+from proxyaudit.data.faults import Faults, NoNumbers
 from proxyaudit.data.identifiers import find_identifiers
 from proxyaudit.data.public_counts import count_words, share_words
 from proxyaudit.errors import did_you_mean
@@ -217,7 +217,8 @@ def _is_number(column: Column) -> bool:
 def _fits(statistic: Statistic, column: Column, name: str, faults: Faults) -> bool:
     if statistic in NUMERIC_ONLY and not (types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype)):
         what = f"{faults.table}: column '{name}' holds other values than numbers, so it has no {statistic}"
-        faults.add(what, "ask for first, last, mode, distinct or count of it")
+        mend = "ask for first, last, mode, distinct or count of it"
+        faults.found.append(NoNumbers(what, where=faults.where, mend=mend, column=name))
         return False
     return True
 

@@ -2,11 +2,11 @@
 
 The words of ``values.missing`` are compared without regard to case and outer blanks; an empty field is always missing. ``None`` is a
 value, as people answer it ("disability: None"), unless the recipe names it. In a column whose other values are more than twenty
-different numbers a word such as ``None`` cannot be one of them, and is missing.
+different numbers a word such as ``None`` cannot be one of them, and is missing. Any other word there ("k.A.") is told, and never guessed.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,14 +15,18 @@ import pandas as pd
 
 from proxyaudit.data.columns import Column, parse_numbers
 from proxyaudit.data.faults import Faults
-from proxyaudit.data.public_counts import count_words
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
 from proxyaudit.errors import InputError
+from proxyaudit.recipe.tables import MISSING_WORDS, missing_line, plain_word
 from proxyaudit.types import NotTested
 
 _DOUBTFUL: Final = frozenset({"none", "nan", "na", "n/a", "null", "nil", "<na>", "#n/a"})  # often missing, read as values where not named
 _FEW_NUMBERS: Final = 20
 _HALF: Final = re.compile("[\ud800-\udfff]")  # of a letter; no file can hold it
 _SHOWN: Final = 6
+_DIGIT: Final = re.compile(r"\d")
+_MOST_STRAYS: Final = 20  # different words; a column of more is one of text, that holds some numbers
+_LONGEST: Final = 40  # letters of such a word; more are a sentence
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Word:
     word: str
     rows: int
     missing: bool
+    stray: bool = False  # it stands among more than twenty different numbers
 
 
 def check_text(frame: pd.DataFrame, faults: Faults) -> None:
@@ -58,12 +63,18 @@ def _distinct(column: Column) -> Any:
         return column
 
 
-def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.DataFrame, list[Word]]:
-    """The frame with missing words as NaN, and the words that were found, empty fields apart."""
-    plain = {_plain(word) for word in words} | {""}
+def settle_missing(
+    frame: pd.DataFrame, words: Collection[str], numbers: Callable[[Column], bool] | None = None
+) -> tuple[pd.DataFrame, list[Word]]:
+    """The frame with missing words as NaN, and the words that were found, empty fields apart.
+
+    ``numbers`` says whether texts are read as such with the marks of their file; plain ones where it is not given.
+    """
+    plain = {plain_word(word) for word in words} | {""}
     firsts = {mark for word in plain | _DOUBTFUL for mark in (word[:1], word[:1].upper())}
     found: list[Word] = []
     changed: dict[Any, Any] = {}
+    looked: list[tuple[str, Any, Any]] = []
     for place, name in enumerate(frame.columns):
         column = frame.iloc[:, place]
         if column.dtype.kind not in "OU" and not isinstance(column.dtype, pd.StringDtype):
@@ -73,36 +84,71 @@ def settle_missing(frame: pd.DataFrame, words: Collection[str]) -> tuple[pd.Data
         except TypeError:  # nested values: refused when the column is used
             continue
         counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
+        looked.append((str(name), uniques, counts))
         # Of half a million different numbers none is folded: the first letter tells.
-        texts = [_plain(v) if isinstance(v, str) and (v[:1] in firsts or v[:1].isspace()) else None for v in uniques]
+        texts = [plain_word(v) if isinstance(v, str) and (v[:1] in firsts or v[:1].isspace()) else None for v in uniques]
         gone = np.array([text in plain for text in texts], dtype=bool)
         doubtful = np.array([text in _DOUBTFUL for text in texts], dtype=bool) & ~gone
-        if doubtful.any() and _are_numbers([value for value, out in zip(uniques, gone | doubtful, strict=True) if not out]):
+        strays = _strays(uniques, gone | doubtful)
+        among = (doubtful.any() or strays.any()) and _are_numbers(uniques[~(gone | doubtful | strays)], numbers)
+        if among:
             gone |= doubtful
-        for at in np.flatnonzero(gone | doubtful):
+        for at in np.flatnonzero(gone | doubtful | (strays & among)):
             if texts[at] != "":
-                found.append(Word(str(name), str(uniques[int(at)]).strip(), int(counts[at]), bool(gone[at])))
+                word = str(uniques[int(at)]).strip()
+                found.append(Word(str(name), word, int(counts[at]), bool(gone[at]), stray=bool(strays[at] and not gone[at])))
         if gone.any():
             # Not rebuilt from its distinct values: 1 and True are one of them.
             changed[place] = column.astype(object).mask(np.append(gone, False)[codes], np.nan)
     if changed:
         columns = [changed.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])]
         frame = pd.concat(columns, axis=1).set_axis(frame.columns, axis=1)
-    return frame, found
+    return frame, found + _levels_that_stray_elsewhere(looked, found)
 
 
-def _are_numbers(values: list[Any]) -> bool:
-    return len(values) > _FEW_NUMBERS and parse_numbers(pd.Series(values, dtype=object)) is not None
+def _strays(uniques: Any, settled: Any) -> Any:
+    """Which values, of those not settled, are words without a digit; none where there are so many that the column is one of text."""
+    strays = np.zeros(len(uniques), dtype=bool)
+    for at, value in enumerate(uniques):
+        if isinstance(value, str) and not value[:1].isdecimal() and not settled[at] and not _DIGIT.search(value):
+            if len(value) > _LONGEST or strays.sum() == _MOST_STRAYS:
+                return np.zeros(len(uniques), dtype=bool)
+            strays[at] = bool(value.strip())
+    return strays
 
 
-def _plain(word: str) -> str:
-    return word.strip().casefold()
+def _levels_that_stray_elsewhere(looked: Iterable[tuple[str, Any, Any]], found: Iterable[Word]) -> list[Word]:
+    """Words of columns of text that stand among the numbers of another column, where enough people have them to be told."""
+    strays: dict[str, int] = {}
+    for word in found:
+        if word.stray:
+            strays[plain_word(word.word)] = max(word.rows, strays.get(plain_word(word.word), 0))
+    told = {(word.column, word.word) for word in found}
+    often = {word for word, rows in strays.items() if rows >= SMALLEST_CELL}
+    return [
+        Word(name, value.strip(), int(rows), missing=False)
+        for name, uniques, counts in (looked if often else ())
+        for value, rows in zip(uniques, counts, strict=True)
+        if isinstance(value, str) and rows >= SMALLEST_CELL and plain_word(value) in often and (name, value.strip()) not in told
+    ]
 
 
-def word_notes(words: Collection[Word], columns: Collection[str], table: str, *, recipe: bool = True) -> list[NotTested]:
-    """One note for each word of the ``columns`` in use, with the rows that hold it, and how a ``recipe`` would change how it was read."""
+def _are_numbers(values: Any, numbers: Callable[[Column], bool] | None) -> bool:
+    if len(values) <= _FEW_NUMBERS:
+        return False
+    column = pd.Series(values, dtype=object)
+    return parse_numbers(column) is not None if numbers is None else numbers(column)
+
+
+def word_notes(
+    words: Collection[Word], columns: Collection[str], table: str, *, recipe: bool = True, known: Sequence[str] = MISSING_WORDS
+) -> list[NotTested]:
+    """One note for each word of the ``columns`` in use, with the rows that hold it, and how a ``recipe`` would change how it was read.
+
+    ``known`` are the words that it takes for missing.
+    """
     notes = []
-    used = [word for word in words if word.column in columns]
+    used = [word for word in words if word.column in columns and not (word.stray and word.rows < SMALLEST_CELL)]
     for text, missing in sorted({(word.word, word.missing) for word in used}):
         where = [word for word in used if (word.word, word.missing) == (text, missing)]
         shown = [f"{word.column} ({count_words(word.rows)} rows)" for word in where[:_SHOWN]]
@@ -113,7 +159,7 @@ def word_notes(words: Collection[Word], columns: Collection[str], table: str, *,
             mend = "leave it out of the recipe's values: {missing: [...]}" if recipe else "write it otherwise"
             why = f"it was read as missing in {places}; if it is an answer, {mend}"
         else:
-            mend = f'name it in the recipe: values: {{missing: ["{text}", ...]}}' if recipe else "leave those fields empty"
+            mend = f"write in the recipe: {missing_line([text], known)}" if recipe else "leave those fields empty"
             why = f"it was read as a value in {places}; if it says that nothing is known, {mend}"
         notes.append(NotTested(what=f"{table}: whether '{text}' is an answer or missing", why=why))
     return notes

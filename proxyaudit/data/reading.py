@@ -50,6 +50,7 @@ class Told:
     words: list[Word] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
     marks: dict[str, list[str]] = field(default_factory=dict)  # how numbers are written, and in which columns
+    missing: tuple[str, ...] = MISSING_WORDS  # the words that were taken for nothing known
 
     def notes(self, columns: Collection[str], table: str, *, recipe: bool = True) -> list[NotTested]:
         """Notes of the ``columns`` in use of a ``table``; without a ``recipe`` it is the table that is to be changed."""
@@ -58,4 +59,4 @@ class Told:
             if used := [name for name in names if name in columns]:
                 what = f"{table}: whether numbers of {', '.join(used)} are read as they were meant"
                 found.append(NotTested(what=what, why=f"they were read as written with {mark}"))
-        return found + word_notes(self.words, columns, table, recipe=recipe)
+        return found + word_notes(self.words, columns, table, recipe=recipe, known=self.missing)

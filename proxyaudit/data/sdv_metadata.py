@@ -12,6 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from proxyaudit.data.columns import Column, ColumnKind, labels, spellings_of
+from proxyaudit.data.faults import NoNumbers
 from proxyaudit.errors import InputError
 from proxyaudit.files import read_file
 
@@ -35,8 +36,9 @@ class Metadata:
             return ColumnKind(kind.name, "categorical", spellings=spellings_of(labels(column, where=where)))
         if (said == "numerical" and kind.kind != "numeric") or (said == "datetime" and not kind.date):
             what = f"column '{kind.name}' holds other values than {'numbers' if said == 'numerical' else 'dates'}, which data.metadata says"
-            mend = "mend those values, name words for unknown ones (values: {missing: [...]}), or correct its sdtype there"
-            raise InputError(what, where=where, mend=mend)
+            mend = "mend those values, or correct its sdtype there"
+            numbers = kind.name if said == "numerical" else ""  # where dates are wanted, words among numbers explain nothing
+            raise NoNumbers(what, where=where, mend=mend, column=numbers, instead="correct its sdtype in data.metadata")
         return kind
 
     def with_dates(self, frame: pd.DataFrame) -> pd.DataFrame:

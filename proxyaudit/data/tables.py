@@ -97,8 +97,14 @@ def read_table(
 def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, faults: Faults, *, numbers: bool = False) -> pd.DataFrame:
     """What values of a raw table mean, by one rule for every kind of it; columns of text become ``numbers`` where all of them are."""
     check_text(frame, faults)
-    frame, words = settle_missing(frame, reading.missing)
+    are_numbers = (lambda values: read_numbers(values, reading.format)[0] is not None) if numbers else None
+    frame, words = settle_missing(frame, reading.missing, are_numbers)
     told.words += words
+    told.missing = faults.known = reading.missing
+    faults.recipe = bool(reading.key)
+    for word in words:
+        if word.stray:
+            faults.strays.setdefault(word.column, {})[word.word] = word.rows
     read = {name: read_numbers(frame[name], reading.format) for name in (frame.columns if numbers else ())}
     has_comma = any(mark == DECIMAL_COMMA for _, mark in read.values())
     for name, (found, mark) in read.items():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.columns import Column, ColumnKind, coerce, infer_kind, labels, one_spelling, spellings_of
+from proxyaudit.data.faults import NoNumbers
 from proxyaudit.data.numbers import FEWEST_VALUES, Number, numeric_values
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people, count_words
 from proxyaudit.data.several_labels import SeveralLabels
@@ -131,7 +132,8 @@ def target_kind(column: Column, roles: Roles, *, where: str) -> ColumnKind:
     if roles.target_threshold is not None:
         if kind.kind != "numeric" or kind.date:
             mend = "remove data.target_threshold"
-            raise InputError(f"target '{roles.target}' is no number, so it cannot be cut at a threshold", where=where, mend=mend)
+            what = f"target '{roles.target}' is no number, so it cannot be cut at a threshold"
+            raise NoNumbers(what, where=where, mend=mend, column=roles.target, about=f"target '{roles.target}'")
         return kind
     text = labels(known, where=where)
     spellings = spellings_of(text)
@@ -142,14 +144,15 @@ def target_kind(column: Column, roles: Roles, *, where: str) -> ColumnKind:
             return _number(known, kind, where)  # nobody counts classes in fractions
         mend = "set data.target_threshold: median" if kind.kind == "numeric" else "choose a column with fewer classes"
         mend += ", or data.task: regression to have the number itself predicted" if plain and roles.task is None else ""
-        raise InputError(f"target '{roles.target}' has {classes} distinct values, more than {MAX_CLASSES}", where=where, mend=mend)
+        what = f"target '{roles.target}' has {classes} distinct values, more than {MAX_CLASSES}"
+        raise NoNumbers(what, where=where, mend=mend, column=roles.target, about=f"target '{roles.target}'")
     return ColumnKind(roles.target, "categorical", spellings=spellings)
 
 
 def _number(known: Column, kind: ColumnKind, where: str) -> ColumnKind:
     if kind.kind != "numeric" or kind.date:
-        mend = "leave out data.task: regression"
-        raise InputError(f"target '{kind.name}' is no number, which regression predicts", where=where, mend=mend)
+        what, mend = f"target '{kind.name}' is no number, which regression predicts", "leave out data.task: regression"
+        raise NoNumbers(what, where=where, mend=mend, column=kind.name, about=f"target '{kind.name}'")
     if known.nunique() < FEWEST_VALUES:
         raise InputError(f"target '{kind.name}' has fewer than {FEWEST_VALUES} values", where=where, mend="leave out data.task: regression")
     return ColumnKind(kind.name, "numeric", truth=kind.truth)

@@ -1,6 +1,8 @@
 """How tables of a recipe are written (``format``), which words mean nothing known (``values``), and how rows become one for a person."""
 
 import codecs
+import json
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -8,6 +10,24 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from proxyaudit.recipe.models import Strict, refuse
 
 MISSING_WORDS = ("", "NA", "N/A", "NaN", "null", "<NA>", "#N/A")
+
+
+def plain_word(word: str) -> str:
+    """A word as words for nothing known are compared: without regard to case and blanks."""
+    return " ".join(word.split()).casefold()
+
+
+def missing_line(words: Iterable[str], known: Sequence[str] = MISSING_WORDS) -> str:
+    """The line of a recipe that takes ``words`` for missing beside those ``known``: a list of one's own stands in place of the usual one.
+
+    >>> missing_line(["k.A."], ["", "NA"])
+    'values: {missing: ["NA", "k.A."]}'
+    """
+    named: dict[str, str] = {}
+    for word in (*known, *words):
+        if plain := plain_word(word):  # an empty field is missing anyway
+            named.setdefault(plain, word)
+    return f"values: {{missing: [{', '.join(json.dumps(word, ensure_ascii=False) for word in named.values())}]}}"
 
 
 def _codec(name: str) -> str:

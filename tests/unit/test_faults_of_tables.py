@@ -46,7 +46,7 @@ def test_nine_faults_of_forty_columns_are_one_message(tmp_path: Path) -> None:
             ("price", "is 1,234 a thousand", 'format: {thousands: ","}'),
             ("seen", "dates that are not written as", "YYYY-MM-DD"),
             ("person", "identifier", "data.group"),
-            ("age", "mixes numbers", "values: {missing: [...]}"),
+            ("age", "'not told' (86 rows)", '"#N/A", "not told"]}'),
             ("race", "one value only", "at least two groups"),
             ("huge", "beyond 2**53", "rescale"),
         ],

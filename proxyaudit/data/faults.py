@@ -1,14 +1,30 @@
 """Every fault of a table in one message: each column, what was found there, what was expected and what mends it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from proxyaudit.errors import InputError, MachineError
-from proxyaudit.recipe.tables import MISSING_WORDS, missing_line
+from proxyaudit.recipe.tables import MISSING_WORDS, missing_line, plain_word
 
 _MOST = 40  # faults that are written out
 _NAMED = 3  # words of a column that are told with their rows
+_FEWEST = 11  # rows of a word that is named: one of fewer may be what a single person is called
+_USUAL = frozenset({"k.a.", "n.b.", "n.a.", "n.d.", "n/k", "unknown", "unbekannt", "missing", "keine angabe", "not known", "not available"})
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A word among the numbers of a column, the rows that hold it, and the number of the first one."""
+
+    word: str
+    rows: int
+    first: int
+
+    @property
+    def nameable(self) -> bool:
+        """Whether a message may name it: many rows hold it, it has no letters, or it is a usual word for nothing known."""
+        return self.rows >= _FEWEST or plain_word(self.word) in _USUAL or not any(map(str.isalpha, self.word))
 
 
 class NoNumbers(InputError):
@@ -28,7 +44,7 @@ class Faults:
     where: str
     found: list[InputError] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)  # those at fault that could be left out
-    strays: dict[str, dict[str, int]] = field(default_factory=dict)  # words among the numbers of a column, and their rows
+    strays: dict[str, list[Stray]] = field(default_factory=dict)  # by column
     known: tuple[str, ...] = MISSING_WORDS  # words that the table's recipe takes for missing
     recipe: bool = True  # whether there is one, that could name more of them
 
@@ -53,9 +69,9 @@ class Faults:
 
         ``exclude`` are the columns that the recipe keeps out of models already: with those at fault they are the line that leaves all out.
         """
-        strays = [self.strays.get(error.column, {}) if isinstance(error, NoNumbers) else {} for error in self.found]
+        strays = [self.strays.get(error.column, []) if isinstance(error, NoNumbers) else [] for error in self.found]
         # A recipe has one such line: it names the words of all columns at fault.
-        line = missing_line([word for words in strays for word in words], self.known) if self.recipe else ""
+        line = missing_line([one.word for words in strays for one in words if one.nameable], self.known) if self.recipe else ""
         found = [_told_by(error, words, line) for error, words in zip(self.found, strays, strict=True)]
         if len(found) == 1:
             raise found[0]
@@ -77,15 +93,22 @@ class Faults:
         return line if line.endswith("?") else f"{line}."
 
 
-def _told_by(error: InputError, words: Mapping[str, int], line: str) -> InputError:
+def _told_by(error: InputError, words: Sequence[Stray], line: str) -> InputError:
     """A refusal told by the ``words`` that stand among a column's numbers, and the recipe's ``line`` that takes them for missing."""
     if not isinstance(error, NoNumbers) or not words:
         return error
-    often = sorted(words, key=lambda word: (-words[word], word))
-    told = [f"'{word}' ({words[word]:,} row{'s' if words[word] > 1 else ''})" for word in often[:_NAMED]]
-    more = f" and {len(often) - _NAMED} more" if often[_NAMED:] else ""
-    mend = (
-        f"if they say that nothing is known, write in the recipe: {line}" if line else "if they say that nothing is known, leave them empty"
-    )
-    what = f"{error.about} should hold numbers, but holds words as well: {', '.join(told)}{more}"
-    return InputError(what, where=error.where, mend=f"{mend}; if they are answers, {error.instead}")
+    often = sorted((one for one in words if one.nameable), key=lambda one: (-one.rows, one.word))
+    rare = [one for one in words if not one.nameable]
+    told = [f"'{one.word}' ({_rows(one.rows)})" for one in often[:_NAMED]]
+    told += [f"and {len(often) - _NAMED} more"] if often[_NAMED:] else []
+    if rare:
+        rows, first = _rows(sum(one.rows for one in rare)), min(one.first for one in rare)
+        told.append(f"{'others' if often else 'some'} in {rows}, first in row {first}")
+    added = " with these words added" if not often else " with the others added" if rare else ""
+    mend = f"write in the recipe{added}: {line}" if line else "leave those fields empty"
+    what = f"{error.about} should hold numbers, but holds words as well: {', '.join(told)}"
+    return InputError(what, where=error.where, mend=f"if they say that nothing is known, {mend}; if they are answers, {error.instead}")
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count > 1 else ''}"

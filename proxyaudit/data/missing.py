@@ -37,7 +37,7 @@ class Word:
     word: str
     rows: int
     missing: bool
-    stray: bool = False  # it stands among more than twenty different numbers
+    first: int = 0  # of a word that stands among more than twenty different numbers: the number of the first row that holds it
 
 
 def check_text(frame: pd.DataFrame, faults: Faults) -> None:
@@ -96,7 +96,8 @@ def settle_missing(
         for at in np.flatnonzero(gone | doubtful | (strays & among)):
             if texts[at] != "":
                 word = str(uniques[int(at)]).strip()
-                found.append(Word(str(name), word, int(counts[at]), bool(gone[at]), stray=bool(strays[at] and not gone[at])))
+                first = int(np.argmax(codes == at)) + 1 if strays[at] else 0
+                found.append(Word(str(name), word, int(counts[at]), bool(gone[at]), first))
         if gone.any():
             # Not rebuilt from its distinct values: 1 and True are one of them.
             changed[place] = column.astype(object).mask(np.append(gone, False)[codes], np.nan)
@@ -121,7 +122,7 @@ def _levels_that_stray_elsewhere(looked: Iterable[tuple[str, Any, Any]], found: 
     """Words of columns of text that stand among the numbers of another column, where enough people have them to be told."""
     strays: dict[str, int] = {}
     for word in found:
-        if word.stray:
+        if word.first:
             strays[plain_word(word.word)] = max(word.rows, strays.get(plain_word(word.word), 0))
     told = {(word.column, word.word) for word in found}
     often = {word for word, rows in strays.items() if rows >= SMALLEST_CELL}
@@ -148,7 +149,7 @@ def word_notes(
     ``known`` are the words that it takes for missing.
     """
     notes = []
-    used = [word for word in words if word.column in columns and not (word.stray and word.rows < SMALLEST_CELL)]
+    used = [word for word in words if word.column in columns and not (word.first and word.rows < SMALLEST_CELL)]
     for text, missing in sorted({(word.word, word.missing) for word in used}):
         where = [word for word in used if (word.word, word.missing) == (text, missing)]
         shown = [f"{word.column} ({count_words(word.rows)} rows)" for word in where[:_SHOWN]]

@@ -10,7 +10,7 @@ import pandas as pd
 from proxyaudit.data.batches import ParquetBatches, parquet_files
 from proxyaudit.data.columns import Column
 from proxyaudit.data.csv_files import DECIMAL_COMMA, DOTS, read_csv, read_dotted, read_numbers
-from proxyaudit.data.faults import Faults
+from proxyaudit.data.faults import Faults, Stray
 from proxyaudit.data.frames import arrow_frame, is_saved_dataset, read_saved_dataset
 from proxyaudit.data.identifiers import INDEX_DROPPED, drop_index
 from proxyaudit.data.missing import check_text, settle_missing
@@ -103,8 +103,8 @@ def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, faults: Fau
     told.missing = faults.known = reading.missing
     faults.recipe = bool(reading.key)
     for word in words:
-        if word.stray:
-            faults.strays.setdefault(word.column, {})[word.word] = word.rows
+        if word.first:
+            faults.strays.setdefault(word.column, []).append(Stray(word.word, word.rows, word.first))
     read = {name: read_numbers(frame[name], reading.format) for name in (frame.columns if numbers else ())}
     has_comma = any(mark == DECIMAL_COMMA for _, mark in read.values())
     for name, (found, mark) in read.items():

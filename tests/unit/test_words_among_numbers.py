@@ -53,7 +53,7 @@ def rows_missing(data: Dataset, column: str) -> int:
     return int(pd.concat([data.train, data.audit])[column].isna().sum())
 
 
-@pytest.mark.parametrize("words", [{"k.A.": 30}, {"?": 1}, {'"so": [x]': 12, "weiß  nicht": 3, "-": 40, "n.b.": 5, "#": 2}])
+@pytest.mark.parametrize("words", [{"k.A.": 30}, {"?": 1}, {'"so": [x]': 12, "weiß  nicht": 11, "-": 40, "n.b.": 5, "#": 2}])
 def test_words_among_decimal_commas_are_named_and_the_line_mends_them(tmp_path: Path, words: dict[str, int]) -> None:
     line = refusal(tmp_path, commas(people(), words))
     often = sorted(words, key=lambda word: -words[word])
@@ -77,11 +77,23 @@ def test_one_line_names_the_words_of_all_columns_and_keeps_the_usual_ones(tmp_pa
     assert [rows_missing(data, name) for name in ("wage", "debt", "job")] == [39, 20, 50]
 
 
+def test_a_word_of_few_rows_may_be_a_name_and_is_told_by_its_row(tmp_path: Path) -> None:
+    frame = commas(people(), {"k.A.": 30, "Ada Smith": 2, "Bo": 1})
+    line = refusal(tmp_path, frame)
+    assert "'k.A.' (30 rows), others in 3 rows, first in row 31" in line
+    assert "with the others added: values: {missing: [" in line
+    frame = commas(people(), {"Ada Smith": 1})
+    alone = refusal(tmp_path, frame)
+    assert "some in 1 row, first in row 1" in alone
+    assert "Smith" not in line + alone
+    assert "Bo" not in line
+
+
 def test_a_list_of_ones_own_does_not_turn_na_among_decimal_commas_into_a_word(tmp_path: Path) -> None:
     own = {"values": {"missing": ["k.A."]}}
     data = german(tmp_path, commas(people(), {"k.A.": 30, "NA": 9}), **own)
     assert rows_missing(data, "wage") == 39
-    assert pasted(refusal(tmp_path, commas(people(), {"k.A.": 30, "offen": 9}), **own))["values"]["missing"] == ["k.A.", "offen"]
+    assert pasted(refusal(tmp_path, commas(people(), {"k.A.": 30, "offen": 19}), **own))["values"]["missing"] == ["k.A.", "offen"]
 
 
 @pytest.mark.parametrize(
@@ -101,9 +113,9 @@ def test_targets_and_bands_name_them_too(tmp_path: Path, asked: dict[str, Any], 
 
 
 def test_joined_tables_and_releases_name_them_too(tmp_path: Path) -> None:
-    write_german(pd.DataFrame({"key": range(600), "price": ["offen", *(f"{k},25" for k in range(599))]}), tmp_path / "j.csv")
+    write_german(pd.DataFrame({"key": range(600), "price": ["offen"] * 20 + [f"{k},25" for k in range(580)]}), tmp_path / "j.csv")
     joined = {"join": [{"path": "j.csv", "key": "key", "columns": {"price": ["sum"]}}]}
-    assert "'offen' (1 row)" in refusal(tmp_path, people().assign(key=range(600)), joined)
+    assert "'offen' (20 rows)" in refusal(tmp_path, people().assign(key=range(600)), joined)
     write_german(commas(people(400, 2), {"k.A.": 25}), tmp_path / "v.csv")
     regimes = ["real", {"synthetic": {"name": "v", "path": "v.csv"}}]
     frame = commas(people(), {"offen": 30})

@@ -1,8 +1,9 @@
 """The Python face of a finished run: findings and estimates as tables."""
 
 import operator
+import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from proxyaudit.verification.run import read_verified
 
 if TYPE_CHECKING:
     from proxyaudit.reporting.plots import Plot
+
+_NAME_OUT = "name a folder, such as 'reports'"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def open_audit(folder: str | Path) -> Audit:
     ``InputError``: no complete run; ``IntegrityError``: it was changed.
     """
     notes: list[str] = []
-    found = find_run(Path(folder))
+    found = find_run(_path(folder, "folder", "name the folder of a run, such as 'reports/quickstart'"))
     pack = read_verified(found, notes, strict=False)
     for note in notes:
         warnings.warn(note, stacklevel=2)
@@ -85,8 +88,10 @@ def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = N
     from proxyaudit.keeping.room import make_room
     from proxyaudit.pipeline.run import run_audit
 
+    file, folder = _path(recipe, "recipe", _mend_of_recipe(recipe)), _path(out, "out", _NAME_OUT)
+    workers = None if jobs is None else _whole(jobs, "jobs")
     try:
-        return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)
+        return open_audit(run_audit(file, out=folder, jobs=workers, fresh=fresh).folder)
     finally:
         if removed := make_room(cache := Cache(cache_folder())):
             warnings.warn(removed.words(cache.root), stacklevel=2)
@@ -141,14 +146,37 @@ def probe(
     first, before, people = (None if value is None else _text(value, what) for what, value in given_names)
     whole = _whole(seed, "seed")
     request = ProbeRequest(named, first, people, conditions, margins, whole, name, before, together, _texts(recipients, "recipients"))
-    workers = None if jobs is None else _whole(jobs, "jobs")
-    pack = probe_arrays(activations, as_frame(labels), request, jobs=workers, published=out is not None)
-    if out is None:
+    workers, reports = None if jobs is None else _whole(jobs, "jobs"), None if out is None else _path(out, "out", _NAME_OUT)
+    pack = probe_arrays(activations, as_frame(labels), request, jobs=workers, published=reports is not None)
+    if reports is None:
         return Audit(None, pack)
-    folder = Path(out) / name / pack.plan["run_id"]
+    folder = reports / name / pack.plan["run_id"]
     with Cache(cache_folder(), pack.plan["run_id"]).hold(folder):
         pack = publish(pack, folder)
     return Audit(folder, pack)
+
+
+def _path(value: Any, what: str, mend: str) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{what} is no path, but a {type(value).__name__}", where=what, mend=mend)
+    return Path(value)
+
+
+def _mend_of_recipe(value: Any) -> str:
+    """What to do with what is no path of a recipe: rows and settings are both read from files, whose bytes the evidence names."""
+    if isinstance(value, Mapping):
+        held = value.get("data")
+        inside = [value, *(held.values() if isinstance(held, Mapping) else ())]
+        rows = ", and any frame in it to a parquet or CSV file, named under data.path" if any(map(_is_frame, inside[1:])) else ""
+        return f"write these settings to a file (yaml.safe_dump){rows}, and give the path of the file: run('recipe.yaml')"
+    if _is_frame(value):
+        return "write the rows to a parquet or CSV file, name it in a recipe (data: {path: rows.parquet}), and run the path of the recipe"
+    return "give the path of a recipe file: run('recipe.yaml')"
+
+
+def _is_frame(value: Any) -> bool:
+    """Whether it is a table of pandas, polars or Arrow."""
+    return hasattr(type(value), "columns")  # asked of the type: a lazy frame would have to read its file to answer
 
 
 def _text(value: Any, what: str) -> str:

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from released_packs import edit, unpack
 
@@ -90,3 +92,35 @@ def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, proxyaudit; print([m for m in ('torch', 'pandas', 'sklearn', 'sdv', 'matplotlib', 'scipy') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+ROWS = pd.DataFrame({"sex": ["f", "m"], "pay": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: proxyaudit.run(ROWS), ("recipe is no path, but a DataFrame", "parquet or CSV file", "data: {path: rows.parquet}")),
+        (lambda: proxyaudit.run(pa.table(ROWS)), ("recipe is no path, but a Table", "parquet or CSV file")),
+        (
+            lambda: proxyaudit.run(pytest.importorskip("polars").DataFrame({"sex": ["f"]}).lazy()),
+            ("recipe is no path, but a LazyFrame", "parquet or CSV file"),
+        ),
+        (
+            lambda: proxyaudit.run({"data": {"path": ROWS}}),
+            ("but a dict", "write these settings", "any frame in it", "data.path"),
+        ),
+        (lambda: proxyaudit.run({"data": {"path": "t.csv"}}), ("but a dict", "(yaml.safe_dump), and give the path")),
+        (lambda: proxyaudit.run(3), ("but a int", "run('recipe.yaml')")),
+        (lambda: proxyaudit.run("recipe.yaml", out=3), ("out is no path", "name a folder")),
+        (lambda: proxyaudit.run("recipe.yaml", jobs="two"), ("jobs is no whole number",)),
+        (lambda: proxyaudit.open_audit(ROWS), ("folder is no path, but a DataFrame", "folder of a run")),
+        (lambda: proxyaudit.probe(np.zeros((9, 2)), ROWS, attributes="sex", out=ROWS), ("out is no path", "name a folder")),
+    ],
+)
+def test_what_is_no_path_is_refused_in_one_line(call, words):
+    with pytest.raises(proxyaudit.InputError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)

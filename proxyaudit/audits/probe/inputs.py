@@ -185,7 +185,8 @@ def check_regimes(
         if list(matrices) != list(checked[first]):
             odd = sorted(set(matrices) ^ set(checked[first])) or sorted(matrices)
             what = f"regimes '{first}' and '{regime}' do not have the same sites ('{odd[0]}' is in one only)"
-            raise InputError(what, where="--activations", mend="give every regime the same sites")
+            mend = "give every regime the same sites, called alike: a site is a tensor of a safetensors file, or a file of a folder"
+            raise InputError(what, where="--activations", mend=mend)
         for site, values in matrices.items():
             if len(values) != rows:
                 what = f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}"

@@ -1,7 +1,7 @@
 """Activations that lie in files: what is there, which rows of it are kept, and what the reader of a report is told of that."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
 
 _MOST_LEVELS = 50
+_ONLY = "activations"  # the site of a regime that is one array, as from Python
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def find_activations(files: Mapping[str, Path], rows: int, request: ProbeRequest
     mask = None if request.mask is None else find_layout(Path(request.mask), rows)
     if mask is not None and request.pool is None:
         raise InputError("a mask says which tokens are pooled", where="--mask", mend="name --pool mean, last or first beside it")
-    layouts = {name: with_pooling(find_layout(path, rows), request.pool, mask, f"regime '{name}'") for name, path in files.items()}
-    remarks = []
+    found, remarks = _matched(files, {name: find_layout(path, rows) for name, path in files.items()})
+    layouts = {name: with_pooling(layout, request.pool, mask, f"regime '{name}'") for name, layout in found.items()}
     for name, layout in layouts.items():
         for site, stored in layout.sites.items():
             if stored.stored_rows != rows:
@@ -68,6 +69,18 @@ def find_activations(files: Mapping[str, Path], rows: int, request: ProbeRequest
             remarks.append(NotTested(what=f"single tokens of '{name}'", why=f"each row is the {how} (--pool {request.pool}); {left}"))
     size = size_of(layouts, rows, len(request.attributes), request.memory)
     return Found(layouts, size, tuple(remarks), mask)
+
+
+def _matched(files: Mapping[str, Path], layouts: dict[str, Layout]) -> tuple[dict[str, Layout], list[NotTested]]:
+    """Regimes of which each is one numpy file are one site, whatever the files are called; a remark says so."""
+    names = {site for layout in layouts.values() for site in layout.sites}
+    single = all(path.suffix.lower() == ".npy" and path.is_file() for path in files.values())
+    if not single or len(names) < 2:
+        return layouts, []
+    listed = ", ".join(f"{path.name} ('{name}')" for name, path in files.items())
+    why = f"each regime is one numpy file, so they were compared as the site '{_ONLY}': {listed}"
+    matched = {name: replace(layout, sites={_ONLY: next(iter(layout.sites.values()))}) for name, layout in layouts.items()}
+    return matched, [NotTested(what="whether the files hold the same place of the models", why=why)]
 
 
 def take_rows(

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,9 @@ def container_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     assert pod["restartPolicy"] == "Never"
     assert pod["securityContext"]["runAsNonRoot"]
     (container,) = pod["containers"]
+    # A short name is looked up at a public registry, where it may be somebody else's; nobody can own this one.
+    assert container["image"].startswith("registry.example/")
+    assert container["imagePullPolicy"] == "IfNotPresent"
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     assert [variable["name"] for variable in container["env"]][-1] == "PROXYAUDIT_SECRET"
     return job, container
@@ -124,6 +128,7 @@ def container_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_kubernetes_jobs_are_all_shards_and_a_call_that_collects(place: Path) -> None:
     job, shard = container_of("kubernetes-shards.yaml")
     _, collect = container_of("kubernetes-collect.yaml")
+    assert shard["image"] == collect["image"]
     count = job["spec"]["completions"]
     given = {"SHARDS": next(one["value"] for one in shard["env"] if one["name"] == "SHARDS")}
     assert (job["spec"]["completionMode"], given["SHARDS"]) == ("Indexed", str(count))
@@ -138,6 +143,28 @@ def test_kubernetes_jobs_are_all_shards_and_a_call_that_collects(place: Path) ->
     for words in (shards[0], shards[-1], last):
         assert main([word.replace("/shared", str(place)) for word in [*words, "--jobs", "1"]]) == 0
     assert find_run(place / "reports").parent.name == "small"
+
+
+KUBECTL = """#!/bin/sh
+echo "$*" >> calls
+case "$1" in get) [ "$(grep -c ^get calls)" -lt 3 ] && echo "$EARLY" || echo "$LATE";; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("early", "late"), [("", "SuccessCriteriaMet Complete"), ("FailureTarget", "FailureTarget Failed"), ("Suspended", "Failed")]
+)
+def test_kubernetes_collects_however_the_shards_ended(place: Path, early: str, late: str) -> None:
+    head = (CI / "kubernetes-shards.yaml").read_text(encoding="utf-8").partition("apiVersion")[0]
+    lines = [line.removeprefix("#   ") for line in head.splitlines() if line.startswith(("#   kubectl apply", "#   until "))]
+    program(place, "kubectl", KUBECTL)
+    program(place, "sleep", "#!/bin/sh\n")
+    execute(place, "bash", "-euc", "\n".join(lines), EARLY=early, LATE=late)
+    calls = (place / "calls").read_text().splitlines()
+    assert [call.partition(" ")[0] for call in calls] == ["apply", "get", "get", "get", "apply"]
+    assert calls[-1] == "apply -f kubernetes-collect.yaml"
+    assert all(call.startswith("get job proxyaudit-shards ") for call in calls[1:-1])
+    assert document("kubernetes-shards.yaml")["spec"]["activeDeadlineSeconds"] == 86_400, "a job that hangs ends too"
 
 
 @pytest.mark.long
@@ -190,6 +217,43 @@ def test_the_container_file_builds_from_what_is_there(place: Path) -> None:
     assert "Usage: proxyaudit" in said
 
 
+def copied(name: str) -> bool:
+    """Whether a file of the clone goes into the image: the last pattern that fits it, or a folder above it, decides."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    above = [name, *map(str, Path(name).parents)][:-1]
+    kept = True
+    for line in lines:
+        pattern = line.removeprefix("!")
+        if any(fnmatch(one, pattern) and (pattern.startswith("**") or one.count("/") == pattern.count("/")) for one in above):
+            kept = line.startswith("!")
+    return kept
+
+
+def test_an_image_holds_the_package_and_nothing_that_lies_beside_it() -> None:
+    package = [path for path in (ROOT / "proxyaudit").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    needed = [*package, *(ROOT / "datasets").glob("adult*"), *(ROOT / "datasets").glob("*.yaml"), *(ROOT / "recipes").glob("*.yaml")]
+    assert len(needed) > 500
+    assert [path for path in needed if not copied(str(path.relative_to(ROOT)))] == []
+    assert all(map(copied, ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "recipes/ci/action.yml")))
+    private = (".venv/bin/python", ".git/config", "people.csv", "my.yaml", "reports/mine/1/evidence.json", "datasets/people.csv", ".env")
+    private += (
+        "recipes/people.parquet",
+        "key.pem",
+        "tests/conftest.py",
+        "proxyaudit/__pycache__/api.pyc",
+        "proxyaudit/a/__pycache__/b.pyc",
+    )
+    assert [name for name in private if copied(name)] == []
+
+
+def test_the_user_of_the_image_is_the_one_that_rootless_podman_is_told_and_pods_run_as() -> None:
+    text = (CI / "Containerfile").read_text(encoding="utf-8")
+    number = re.search(r"useradd --uid (\d+)", text)[1]  # type: ignore[index]
+    assert f"--userns=keep-id:uid={number},gid={number} " in text
+    for name in ("kubernetes-shards.yaml", "kubernetes-collect.yaml"):
+        assert document(name)["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == int(number)
+
+
 def test_hooks_for_pre_commit_look_at_recipes_and_runs(place: Path) -> None:
     hooks = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))}
     assert set(hooks) == {"proxyaudit-plan", "proxyaudit-verify"}
@@ -215,8 +279,8 @@ def test_no_file_names_an_option_that_is_none() -> None:
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     known = {option for command in commands.values() for one in command.params for option in one.opts}
-    others = {"--array", "--completions", "--cpus-per-task", "--dependency", "--export", "--for", "--from-literal", "--job-name", "--mem"}
-    others |= {"--parsable", "--requeue", "--rm", "--time", "--timeout", "--no-cache-dir", "--create-home", "--help"}
+    others = {"--array", "--completions", "--cpus-per-task", "--dependency", "--export", "--from-literal", "--job-name", "--mem"}
+    others |= {"--parsable", "--requeue", "--rm", "--time", "--no-cache-dir", "--create-home", "--help", "--uid", "--userns"}
     for path in [*CI.iterdir(), ROOT / ".pre-commit-hooks.yaml"]:
         found = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", path.read_text(encoding="utf-8")))
         assert found <= known | others, path.name

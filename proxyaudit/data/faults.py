@@ -104,8 +104,8 @@ def _told_by(error: InputError, words: Sequence[Stray], line: str) -> InputError
     if rare:
         rows, first = _rows(sum(one.rows for one in rare)), min(one.first for one in rare)
         told.append(f"{'others' if often else 'some'} in {rows}, first in row {first}")
-    added = " with these words added" if not often else " with the others added" if rare else ""
-    mend = f"write in the recipe{added}: {line}" if line else "leave those fields empty"
+    added = ", with these words added" if not often else ", with the others added" if rare else ""
+    mend = f"let the recipe say{added}: {line}" if line else "leave those fields empty"
     what = f"{error.about} should hold numbers, but holds words as well: {', '.join(told)}"
     return InputError(what, where=error.where, mend=f"if they say that nothing is known, {mend}; if they are answers, {error.instead}")
 

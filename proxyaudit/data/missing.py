@@ -160,7 +160,7 @@ def word_notes(
             mend = "leave it out of the recipe's values: {missing: [...]}" if recipe else "write it otherwise"
             why = f"it was read as missing in {places}; if it is an answer, {mend}"
         else:
-            mend = f"write in the recipe: {missing_line([text], known)}" if recipe else "leave those fields empty"
+            mend = f"let the recipe say: {missing_line([text], known)}" if recipe else "leave those fields empty"
             why = f"it was read as a value in {places}; if it says that nothing is known, {mend}"
         notes.append(NotTested(what=f"{table}: whether '{text}' is an answer or missing", why=why))
     return notes

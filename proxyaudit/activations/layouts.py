@@ -1,13 +1,13 @@
 """How activations lie in files: one file, a list of shards, a folder with a file for each layer, for each batch, or for each prompt.
 
-Rows of several files are put one after the other in the natural order of their names (``batch-2`` before ``batch-10``).
+Rows of several files are put one after the other by the numbers of their names (``batch-2`` before ``batch-10``), whatever the case.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from proxyaudit.activations.batches import check_complete, in_order, site_of
 from proxyaudit.activations.stored import How, Part, Stored, read_header
 from proxyaudit.data.shards import is_index, read_shards
 from proxyaudit.errors import InputError
@@ -16,7 +16,6 @@ from proxyaudit.files import natural
 _KINDS = (".safetensors", ".npy")
 # What runs code when it is read, or would have to be expanded in memory.
 _REFUSED = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".npz", ".h5", ".hdf5", ".zst")
-_BATCH = re.compile(r"^(.*?)[._-]*(?:batch|part|shard|chunk|rank)?[._-]*\d+(?:-of-\d+)?$", re.IGNORECASE)
 _REQUEST = frozenset({"hidden_states", "token_ids"})  # what vLLM writes for each prompt
 _DEEPEST = 2  # folders of folders
 _SAVE = "save safetensors or numpy files: one (n, d) array for each site, or for each site and batch of rows"
@@ -71,7 +70,9 @@ def _indexed(path: Path) -> Layout:
 def _folder(path: Path, rows: int | None, depth: int = 0) -> Layout:
     if depth > _DEEPEST:
         raise InputError("the folder holds folders of folders of activations", where=str(path), mend=_SAVE)
-    inside = sorted((one for one in path.iterdir() if not one.name.startswith(".")), key=lambda one: natural(one.name))
+    inside = sorted(
+        (one for one in path.iterdir() if not one.name.startswith(".")), key=lambda one: (natural(one.name.casefold()), one.name)
+    )
     if linked := next((one for one in inside if one.is_symlink()), None):
         raise InputError(
             f"'{linked.name[:80]}' is a link; links in folders are not followed", where=str(path), mend="put the file itself there"
@@ -85,6 +86,7 @@ def _folder(path: Path, rows: int | None, depth: int = 0) -> Layout:
     if folders or not files:
         what = "the folder holds files and folders of activations" if files else "the folder holds no activations"
         raise InputError(what, where=str(path), mend=_SAVE)
+    check_complete(path, files)
     headers = {file: read_header(file) for file in files}
     if all(set(arrays) == _REQUEST for arrays in headers.values()):
         return _requests(path, headers, rows)
@@ -139,24 +141,19 @@ def _of_one_name(path: Path, name: str, parts: Sequence[Part], rows: int | None,
         return {name or stems[0]: Stored((parts[0],))}
     if rows is None or all(length == rows for length in lengths):
         return {stem if single else f"{stem}.{name}": Stored((part,)) for stem, part in zip(stems, parts, strict=True)}
-    if sum(lengths) == rows:
-        prefixes = {_prefix(stem) for stem in stems}
-        plain = name or (prefixes.pop() if len(prefixes) == 1 else "") or "activations"
-        return {plain: _batches(path, plain, parts)}
     groups: dict[str, list[Part]] = {}
     for stem, part in zip(stems, parts, strict=True):
-        groups.setdefault(_prefix(stem), []).append(part)
+        groups.setdefault(site_of(stem).casefold(), []).append(part)
+    if sum(lengths) == rows:
+        plain = name or (site_of(stems[0]) if len(groups) == 1 else "") or "activations"
+        return {plain: _batches(path, plain, parts)}
     if all(sum(map(len, group)) == rows for group in groups.values()):
-        return {(site or "activations") if single else f"{site}.{name}": _batches(path, site, group) for site, group in groups.items()}
+        named = {site_of(group[0].file.stem): group for group in groups.values()}
+        return {(site or "activations") if single else f"{site}.{name}": _batches(path, site, group) for site, group in named.items()}
     held = f" hold '{name}'" if name else ""
     what = f"{len(parts)} files{held} with {sum(lengths):,} rows together, the labels have {rows:,}"
     mend = "give each file all rows (one file for each layer), or all files together the rows of the labels (one for each batch)"
     raise InputError(what, where=str(path), mend=mend)
-
-
-def _prefix(stem: str) -> str:
-    found = _BATCH.match(stem)
-    return found[1] if found else stem
 
 
 def _batches(path: Path, site: str, parts: Sequence[Part]) -> Stored:
@@ -164,7 +161,7 @@ def _batches(path: Path, site: str, parts: Sequence[Part]) -> Stored:
     if len(shapes) > 1:
         what = f"the files of '{site}' differ in their dimensions or type of numbers"
         raise InputError(what, where=str(path), mend="write all batches alike; see that none is of another layer or model")
-    return Stored(tuple(parts))
+    return Stored(in_order(path, parts))
 
 
 def _requests(path: Path, headers: dict[Path, dict[str, Part]], rows: int | None) -> Layout:

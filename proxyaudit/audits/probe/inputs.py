@@ -14,6 +14,7 @@ from proxyaudit.activations.layouts import find_layout
 from proxyaudit.activations.stored import Floating, How, Stored
 from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.copies import LOOKED_UP, join_copies, looked_up
+from proxyaudit.audits.probe.labels import no_numbers
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import EXACT_INTEGER, Column, ColumnKind, coerce, infer_kind, labels
 from proxyaudit.data.faults import Faults
@@ -250,7 +251,7 @@ def check_request(layouts: Mapping[str, Mapping[str, Stored]], table: pd.DataFra
 def _check_labels(table: pd.DataFrame, request: ProbeRequest, where: str) -> list[str]:
     """The columns that a request names; ``InputError`` if one cannot be used as it is asked."""
     named = [*request.attributes, *request.condition_on, *([request.group] if request.group is not None else [])]
-    _check_columns(table, request.attributes, named, where)
+    _check_columns(table, request.attributes, named, request.group, where)
     made = check_intersections(request.intersections, request.attributes, map(str, table.columns), "--intersection")
     check_names([*request.attributes, *made], "attribute", where, map(str, table.columns))
     return named
@@ -287,7 +288,7 @@ def _hidden(values: Sequence["Floating | Stored"], whose: Ints) -> list["Floatin
     return out
 
 
-def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequence[str], where: str) -> None:
+def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequence[str], group: str | None, where: str) -> None:
     """See that every column that was named is there, once, in one role, and of a kind; all that is wrong is told in one message."""
     faults = Faults("labels", where)
     for needed in dict.fromkeys(named):
@@ -297,7 +298,10 @@ def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequen
             faults.add(f"there is no column '{needed}'", mend)
         elif isinstance(table[needed], pd.Series):
             with faults.gathering():
-                coerce(table[needed], infer_kind(table[needed], where=where), where=where)
+                kind = infer_kind(table[needed], where=where)
+                coerce(table[needed], kind, where=where)
+                if needed != group:  # whoever a row is of is a name
+                    no_numbers(table[needed], kind, where=where)
     faults.settle()
     twice = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
     if twice:
@@ -336,6 +340,7 @@ def _coded(
 def _column(table: pd.DataFrame, name: str, where: str, notes: list[NotTested], group: str | None) -> tuple[ColumnKind, Column]:
     """A column by its kind; ``notes`` takes how it is spelt."""
     kind = infer_kind(table[name], where=where)
+    no_numbers(table[name], kind, where=where, notes=notes)
     notes += spelling_notes(table, [kind], "labels", group)
     return kind, coerce(table[name], kind, where=where)
 

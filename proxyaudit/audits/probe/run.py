@@ -14,6 +14,7 @@ from proxyaudit.access.age import check_recipients
 from proxyaudit.activations.stored import Stored
 from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, check_request, make_inputs
+from proxyaudit.audits.probe.labels import read_labels, settle_labels
 from proxyaudit.audits.probe.stored import Found, draw, find_activations, take_rows
 from proxyaudit.cache import Cache
 from proxyaudit.channels.leak.estimate import estimate
@@ -23,11 +24,9 @@ from proxyaudit.channels.leak.site_probe import ProbedArrays, Probing
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
 from proxyaudit.channels.prominence.measure import measure_site as measure_prominence
 from proxyaudit.clusters.calls import Lost
-from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import check_row_order
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.reading import Reading, Told
-from proxyaudit.data.tables import read_table, settle_values
+from proxyaudit.data.reading import Told
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.conclude import evidence_of
@@ -72,7 +71,7 @@ def probe_files(
     check_access(request.recipients)
     check_out(out)
     told = Told()
-    table = read_table(labels, what="--labels", told=told)
+    table = read_labels(labels, told)
     found = find_activations(files, len(table), request)
     with one_thread():
         acts, kept, remarks = take_rows(found, table, request)
@@ -89,7 +88,7 @@ def plan_files(named: Sequence[str], labels: Path, request: ProbeRequest) -> Fou
     """What an audit of files would read, and how large it is; of the activations only the headers are read. ``InputError`` as above."""
     files = _named_files(named)
     check_access(request.recipients)
-    table = read_table(labels, what="--labels")
+    table = read_labels(labels, Told())
     found = find_activations(files, len(table), request)
     check_request({name: layout.sites for name, layout in found.layouts.items()}, table, request, str(labels))
     draw(found, table, request)
@@ -120,9 +119,7 @@ def probe_arrays(
     What is to be ``published`` says so here, and a few people then sit out. Raises ``InputError`` if arrays or labels do not fit.
     """
     told = Told()
-    faults = Faults("labels", "labels")
-    labels = settle_values(labels, Reading(), told, faults)
-    faults.settle()
+    labels = settle_labels(labels, told)
     regimes = as_regimes(activations)
     check_row_order(_frames(regimes), labels)
     with one_thread():

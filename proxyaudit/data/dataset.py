@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute, nothing_to_tell
 from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, check_one_reading, coerce, infer_kind
-from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder
+from proxyaudit.data.encoding import Encoder, FeatureColumn, check_seen, fit_encoder
 from proxyaudit.data.faults import Faults, NoNumbers
 from proxyaudit.data.frames import table_digest
 from proxyaudit.data.histories import Histories
@@ -29,6 +29,7 @@ from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import Target, settle_target, target_kind
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import Unseen
 from proxyaudit.errors import InputError
 from proxyaudit.names import check_names
 from proxyaudit.recipe.recipe import DataSpec, Recipe

@@ -17,7 +17,7 @@ def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:
     for part in encoder.parts:
         if isinstance(part, NumericPart):
             numbers = None if part.codes is None else [None if np.isnan(value) else value for value in part.codes]
-            told = {key: value for key, value in asdict(part).items() if key not in ("native", "codes", "splits")}
+            told = {key: value for key, value in asdict(part).items() if key not in ("native", "codes", "splits", "usual")}
             found.append({"kind": "numeric", **told, "missing": _coarse(part.missing), **_own_way(part.native, numbers)})
         elif isinstance(part, CategoricalPart):
             shares = {"missing": _coarse(part.missing), "rare": _coarse(part.rare_share)}

@@ -6,7 +6,7 @@ audit on those rows would call removed what was only not shown (METHOD, section 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,12 +16,14 @@ from proxyaudit.arrays import Floats, Singles
 from proxyaudit.data.columns import MISSING, OTHER, Column, ColumnKind
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.precision import in_single
-from proxyaudit.data.public_counts import SMALLEST_CELL, count_people, count_words, share_words
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_people, count_words
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import NOTED, REFUSED, Unseen
+from proxyaudit.data.usual import Usual
 from proxyaudit.errors import InputError
-from proxyaudit.types import NotTested
 
 Native = Literal["", "standard", "raw"]  # how a model reads columns as they are: not at all, with numbers standardised, unscaled
+_SHOWN = 3  # values of either table, where they share none
 MAX_ENCODED_LEVELS = 200  # names of encoded columns are published with the plan, so a level needs SMALLEST_CELL training rows to have one
 
 
@@ -53,9 +55,10 @@ class NumericPart:
     native: Native = ""
     codes: tuple[float, ...] | None = None  # values that a model's codes stand for; ``None`` where it reads the number itself
     splits: tuple[float, ...] = ()  # of given models that compare in double precision, sorted
+    usual: Usual | None = field(default=None, compare=False, repr=False)  # known where the training rows are
 
     def unseen(self, column: Column) -> tuple[float, float]:
-        """Shares of rows that hold what training never showed (no number can), and gaps beyond those of the training rows."""
+        """Shares of rows that hold what no model takes as a value (any number it does), and gaps beyond those of the training rows."""
         return 0.0, _more_missing(column, self.missing)
 
     @property
@@ -138,6 +141,7 @@ class PlainPart:
     name: str
     suffixes: tuple[str, ...] = ("",)
     splits: tuple[float, ...] = ()  # as those of :class:`NumericPart`
+    usual: Usual | None = field(default=None, compare=False, repr=False)
 
     def unseen(self, column: Column) -> tuple[float, float]:
         """Nothing: gaps are refused when the column is written."""
@@ -254,7 +258,7 @@ def fit_encoder(
         if other:
             mend = "exclude or recode it, or use data.encode: standard"
             raise InputError(f"column '{other[0]}' is no number, which encode: none needs", mend=mend)
-        encoder = encoder_of([PlainPart(feature.name) for feature in features])
+        encoder = encoder_of([PlainPart(feature.name, usual=Usual.of(frame[feature.name])) for feature in features])
         encoder.transform(frame)
         return encoder
     how: Native = "" if not native else "raw" if encode == "none" else "standard"
@@ -287,7 +291,8 @@ def _fit_numeric(column: Column, groups: Column | None) -> NumericPart:
     if not (np.isfinite(mean) and np.isfinite(scale)):
         raise InputError(f"column '{column.name}' holds numbers too large to standardise", mend="rescale it")
     indicator = _enough(column.isna().map({True: MISSING}), MISSING, groups)
-    return NumericPart(str(column.name), fill, mean, scale if scale > 0 else 1.0, indicator, float(missing.mean()))
+    told = (fill, mean, scale if scale > 0 else 1.0, indicator, float(missing.mean()))
+    return NumericPart(str(column.name), *told, usual=Usual.of(column))
 
 
 def _fit_categorical(column: Column, groups: Column | None) -> CategoricalPart:
@@ -318,43 +323,13 @@ def _unique(names: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-NOTED, BARS, REFUSED = 0.01, 0.20, 0.80  # shares of rows
-_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Unseen:
-    """How much of one column of one table the encoder cannot see."""
-
-    table: str
-    column: str
-    share: float
-    rows: int
-    cut: int | None = None  # tokens after which texts are cut, where that is what hides their rest
-
-    @property
-    def bars_absence(self) -> bool:
-        """Whether nothing that rests on these rows may be called absent."""
-        return self.share > BARS
-
-    def note(self) -> NotTested:
-        """What a reader must know."""
-        shown = share_words(self.share * self.rows, self.rows)
-        bars = "; absence is not claimed" if self.bars_absence else ""
-        if self.cut is not None:
-            why = f"{shown} of the texts are cut there, and the model may read on where it runs{bars}; raise model.max_length"
-            return NotTested(what=f"{self.table}: what stands after the first {self.cut} tokens", why=why)
-        why = f"missing, or written as no training row writes them ({shown} of the column){bars}"
-        return NotTested(what=f"{self.table}: values of column {self.column} that the model cannot see", why=why)
-
-
 def check_seen(
     encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str, faults: Faults | None = None, group: str | None = None
 ) -> tuple[Unseen, ...]:
     """The one check of every table (coerced rows, called ``table``) that enters the encoder.
 
-    One entry for each column of which more than 1 % cannot be seen. Values are told that eleven people have; whose each row is says the
-    column ``group``, if the frame has it. Raises ``InputError``: more than 80 % of columns cannot be seen; where
+    One entry for each column of which more than 1 % cannot be seen, or is of another scale. Values are told that eleven people have;
+    whose each row is says the column ``group``, if the frame has it. Raises ``InputError``: more than 80 % of columns cannot be seen; where
     ``faults`` are gathered they are noted there, and columns that the frame lacks are left out.
     """
     if isinstance(encoder, TextEncoder) or not len(frame):
@@ -372,8 +347,13 @@ def check_seen(
                 f"{table}: column '{part.name}' {_found(part, column, unseen, missing, whose)}, so the model cannot see {share:.0%} of it"
             )
             own.add(what, "fill it and write its values as the real table does, or exclude the column")
-        elif share > NOTED:
-            found.append(Unseen(table, part.name, share, len(frame)))
+            continue
+        # Numbers of another scale may be true: they are told and prove no absence, but are not refused.
+        usual = None if isinstance(part, CategoricalPart) else part.usual
+        foreign, told = usual.foreign(column) if usual is not None else (0.0, "")
+        share = max(share, missing + foreign * float(column.notna().mean()))
+        if share > NOTED:
+            found.append(Unseen(table, part.name, share, len(frame), told=told))
     if faults is None:
         own.settle()
     return tuple(found)

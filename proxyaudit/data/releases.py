@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.dataset import Dataset, conform
-from proxyaudit.data.encoding import Unseen, check_seen
+from proxyaudit.data.encoding import check_seen
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.public_counts import count_words, share_words
 from proxyaudit.data.reading import Reading, Told
@@ -16,6 +16,7 @@ from proxyaudit.data.spellings import spelling_notes
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.data.streaming import MEMORY, Sampling
 from proxyaudit.data.tables import read_table, resolve_path
+from proxyaudit.data.unseen import Unseen
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested

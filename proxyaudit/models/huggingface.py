@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.encoding import Unseen
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import Unseen
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.parts import projections

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.encoding import NOTED, REFUSED, CategoricalPart, Encoder, Unseen
+from proxyaudit.data.encoding import CategoricalPart, Encoder
 from proxyaudit.data.precision import in_single
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import NOTED, REFUSED, Unseen
 from proxyaudit.errors import InputError, safe_line
 from proxyaudit.files import read_file
 from proxyaudit.limits import MOST_LEAVES, MOST_TREES, at_most, how_to_raise

@@ -20,7 +20,8 @@ from proxyaudit.audits.scan.run import scan as scan_models
 from proxyaudit.cli.main import main
 from proxyaudit.consent import Consent
 from proxyaudit.data.described_encoder import describe_encoder
-from proxyaudit.data.encoding import FeatureColumn, Unseen, fit_encoder
+from proxyaudit.data.encoding import FeatureColumn, fit_encoder
+from proxyaudit.data.unseen import Unseen
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, replace_files, write_files

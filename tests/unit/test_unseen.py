@@ -186,7 +186,7 @@ def test_an_encoder_made_again_sees_as_much() -> None:
     first = fit_encoder(frame, (FeatureColumn("c", "categorical"), FeatureColumn("x", "numeric")), "standard")
     again = encoder_again(describe_encoder(first), frame)
     assert check_seen(first, frame, table="rows", where="") == check_seen(again, frame, table="rows", where="") == ()
-    strange = frame.assign(c=frame["c"].where(np.arange(1000) >= 600, "zz"), x=np.where(np.arange(1000) < 700, np.nan, 1.0))
+    strange = frame.assign(c=frame["c"].where(np.arange(1000) >= 600, "zz"), x=np.where(np.arange(1000) < 700, np.nan, np.arange(1000.0)))
     for encoder in (first, again):
         assert [(f.column, round(f.share, 1), f.bars_absence) for f in check_seen(encoder, strange, table="rows", where="")] == [
             ("c", 0.6, True),

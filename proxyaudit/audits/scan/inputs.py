@@ -22,12 +22,13 @@ from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of
 from proxyaudit.data.described_encoder import encoder_again
-from proxyaudit.data.encoding import Encoder, Unseen, check_seen
+from proxyaudit.data.encoding import Encoder, check_seen
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.spellings import spelling_notes
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import Unseen
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.signatures import Signatures, read_signatures

@@ -63,6 +63,7 @@ class Dataset:
     unseen: tuple[Unseen, ...] = ()  # inputs of which the encoder cannot see some audit rows
     metadata: Metadata = field(default_factory=Metadata)  # kinds of columns that data.metadata says
     histories: Histories = field(default_factory=Histories)  # what made one row of several
+    dotted: Mapping[str, bool] = field(default_factory=dict)  # as those that were told of the table
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
         """The ``(n,)`` class numbers, of a number its bands, of rows brought to this data set's kinds; ``InputError``: as of ``Target``."""
@@ -143,6 +144,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         text=source.roles.text,
         unseen=unseen,
         metadata=source.reading.metadata,
+        dotted=source.told.dotted,
         histories=replace(source.reading.histories, tables=()),  # people of other tables are none of the second one's
     )
 

@@ -51,6 +51,7 @@ class Told:
     remarks: list[tuple[str, str]] = field(default_factory=list)
     marks: dict[str, list[str]] = field(default_factory=dict)  # how numbers are written, and in which columns
     missing: tuple[str, ...] = MISSING_WORDS  # the words that were taken for nothing known
+    dotted: dict[str, bool] = field(default_factory=dict)  # decimals whose dots may stand between thousands: whether 'format' can say so
 
     def notes(self, columns: Collection[str], table: str, *, recipe: bool = True) -> list[NotTested]:
         """Notes of the ``columns`` in use of a ``table``; without a ``recipe`` it is the table that is to be changed."""

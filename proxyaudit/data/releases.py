@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.dataset import Dataset, conform
+from proxyaudit.data.dots import check_dots
 from proxyaudit.data.encoding import check_seen
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.public_counts import count_words, share_words
@@ -55,6 +56,7 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotT
                     require_columns((name,), present, where=str(path), role=role)
         columns = tuple(name for name in dataset.synthesis_columns(sees_protected=True) if name in present)
         rows = conform(dataset, table, columns, where=str(path), faults=faults)
+        check_dots(pd.concat([dataset.train, dataset.audit]), rows, (dataset.dotted, told.dotted), faults, "synthetic")
         _check_release(rows, dataset, faults)
         notes += told.notes(columns, what) + spelling_notes(table, dataset.kinds, what)
         releases[spec.regime] = rows

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
+from proxyaudit.data.dots import check_dots
 from proxyaudit.data.encoding import check_like
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
@@ -268,6 +269,7 @@ def read_holdout(
             faults.add(f"data.holdout lacks the column '{name}'", "it needs the columns of the real table")
     notes.extend(told.notes(kinds, "data.holdout") + spelling_notes(table, kinds, "data.holdout", source.roles.group))
     frame = coerce_rows(table, kinds, source.roles, faults, "holdout rows", notes)
+    check_dots(real, frame, (source.told.dotted, told.dotted), faults, "data")
     for name in source.roles.protected:
         known, held = (set(rows[name].dropna().unique()) if name in rows else set() for rows in (real, frame))
         if kinds[name].kind == "categorical" and known and held and not known & held:

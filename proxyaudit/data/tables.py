@@ -10,6 +10,7 @@ import pandas as pd
 from proxyaudit.data.batches import ParquetBatches, parquet_files
 from proxyaudit.data.columns import Column
 from proxyaudit.data.csv_files import DECIMAL_COMMA, DOTS, read_csv, read_dotted, read_numbers
+from proxyaudit.data.dots import dotted_columns
 from proxyaudit.data.faults import Faults, Stray
 from proxyaudit.data.frames import arrow_frame, is_saved_dataset, read_saved_dataset
 from proxyaudit.data.identifiers import INDEX_DROPPED, drop_index
@@ -105,16 +106,18 @@ def settle_values(frame: pd.DataFrame, reading: Reading, told: Told, faults: Fau
     for word in words:
         if word.first:
             faults.strays.setdefault(word.column, []).append(Stray(word.word, word.rows, word.first))
+    dotted = dotted_columns(frame, reading.format)
     read = {name: read_numbers(frame[name], reading.format) for name in (frame.columns if numbers else ())}
     has_comma = any(mark == DECIMAL_COMMA for _, mark in read.values())
     for name, (found, mark) in read.items():
         # A file has one decimal mark: beside a comma a dot is none.
-        if has_comma and not mark and (dotted := read_dotted(frame[name])) is not None:
-            found, mark = dotted, DOTS
+        if has_comma and not mark and (whole := read_dotted(frame[name])) is not None:
+            found, mark = whole, DOTS
         if found is not None:
             frame[name] = found
         if mark:
             told.marks.setdefault(mark, []).append(name)
+    told.dotted |= {name: numbers for name in dotted if not read.get(name, (None, ""))[1]}
     return join_labels(reading.metadata.with_dates(frame), reading.labels, reading.key)
 
 

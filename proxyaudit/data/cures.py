@@ -8,7 +8,7 @@ so that what was tried can be written as a release. ``erased`` alters no row: an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 else:
     pd = Later("pandas")  # slow to load, and needless for commands that read evidence
 
+Share = Literal["none", "some", "half", "all"]
 Way = Literal["resampled", "dropped", "permuted", "repaired", "scrubbed", "mixed", "erased"]
 ERASED: Final = "erased"
+MIXES: Final = "mixed-"  # before the name of the kind of training that rows are taken from
 SCRUBBED: Final = "scrubbed"
 RULES: Final = ("names", "pronouns", "dates", "ages")  # of scrubbing, all that mask words
 ERASER: Final = "leace"  # the registered eraser that is tried
@@ -147,6 +149,17 @@ def cures_of(
     found += [Cure("mixed", attribute, source=source)] if source else []
     found += [Cure("erased", attribute)] if erasable else []
     return tuple(cure for cure in found if known or not cure.needs_attribute)
+
+
+def real_share(kinds: Mapping[str, str], regime: str, cure: str) -> Share:
+    """How many rows are those of real people in what a cure makes of a regime, their columns altered or not; ``kinds`` are by regime."""
+    _, mixes, source = cure.partition(MIXES)
+    own, other = kinds.get(regime), kinds.get(source) if mixes else None
+    if cure == ERASED or not {own, other} & {"real", "mixed"}:
+        return "none"
+    if "mixed" in (own, other):
+        return "some"
+    return "half" if mixes else "all"
 
 
 def _listed(columns: Sequence[str]) -> str:

@@ -109,6 +109,11 @@ def entries(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [entry for entry in listed(document, key) if isinstance(entry, Mapping)]
 
 
+def kinds_of(plan: Mapping[str, Any]) -> dict[str, str]:
+    """What each regime of a plan is made of."""
+    return {str(entry.get("name")): str(entry.get("kind")) for entry in entries(plan, "regimes")}
+
+
 def names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """The list under a key, as strings."""
     return tuple(str(name) for name in listed(document, key))

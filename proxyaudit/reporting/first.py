@@ -175,6 +175,7 @@ def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
             before = 0.0 if row.gap is None else 100 * (row.gap.value or 0.0)
             change = f"gap {number(100 * (best.left or 0.0), 0)}, was {number(before, 0)}"
             change += "; still readable inside" if best.readable else ""
+            change += f"; {words}" if (words := say.people_words(best)) else ""
             words = f"Next for {squeeze(row.regime, 30)}: {shorten(best.words, 90)} ({change}). "
             yield words, b.Code(cure_command(view, row, best, "RUN"))
     if not has_kind(report.pack.plan, "prompts") and not any(row.tried for view in views for row in view.rows):

@@ -8,17 +8,19 @@ from typing import Final
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.estimates.scope import listed, mapping
 from proxyaudit.estimates.sentences import share_at_most
+from proxyaudit.estimates.task import AUROC, YARDSTICKS
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.scale import Scale
 from proxyaudit.reporting.summary import AttributeView, Row, Summary
 from proxyaudit.reporting.text import at_most, count_word, join_words, number, percent, shorten, squeeze
-from proxyaudit.reporting.training import TriedView, best_cure, pair_of
+from proxyaudit.reporting.training import TriedView, best_cure, least_of, pair_of
 from proxyaudit.reporting.words import REAL, named, targets
 from proxyaudit.types import HOLDS_REAL, LOOSE, Control, Estimate, NotTested
 
 MOST_WORDS: Final = 30  # of a sentence
 _KINDS: Final = 4  # of training that are named in a sentence
-COSTLY: Final = "cheapest costs"
+COSTLY: Final = "only costly"
+NOT_HELPED: Final = "none tried surely helps"
 _BOUNDS: Final = 2  # kinds of training whose bounds are told
 _READERS: Final = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
 _NAME = 30  # characters of a name from data in a sentence
@@ -241,20 +243,28 @@ def cure_words(row: Row) -> str:
     if not row.tried:
         return "not tried"
     best = best_cure(row.tried, row.gap)
-    if best is not None:
-        name = best.words if len(best.words.split()) < 4 else best.name
-        told = f"{shorten(name, _NAME)}: {number(100 * (best.left or 0.0), 0)}, {cost_words(best)}"
-        return f"{told}, still readable inside" if best.readable else told
-    costs = [one.cost.value for one in row.tried if one.helps(row.gap) and one.cost is not None and one.cost.value is not None]
-    return f"{COSTLY} {number(min(costs))}" if costs else "none proven"
+    least = best or least_of([one for one in row.tried if one.helps(row.gap)], row.gap)
+    if least is None:
+        return NOT_HELPED
+    name = least.words if len(least.words.split()) < 4 else least.name
+    told = f"{shorten(name, _NAME)}: {number(100 * (least.left or 0.0), 0)}, {cost_words(least, in_full=best is None)}"
+    told += ", still readable inside" if least.readable else ""
+    told += f"; {words}" if (words := people_words(least)) else ""
+    return told if best is not None else f"{COSTLY}: {told}"  # of what, only where that matters: the column is narrow
 
 
-def cost_words(one: TriedView) -> str:
-    """What a cure costs."""
+def people_words(one: TriedView) -> str:
+    """How many rows of a mixture are those of real people; empty where none is, and of other cures, which alter the rows of a name."""
+    return f"{one.people} of its rows are real people's" if one.mixes and one.people != "none" else ""
+
+
+def cost_words(one: TriedView, *, in_full: bool) -> str:
+    """What a cure costs; ``in_full``: and of what."""
     value = one.cost.value if one.cost is not None else None
-    if value is None:
+    if one.cost is None or value is None:
         return "cost unknown"
-    return f"costs {number(value)}" if value > 0.0005 else "costs nothing"
+    word = next((by.word for by in YARDSTICKS.values() if by.cost == one.cost.measure), AUROC.word)
+    return f"costs {number(value)}{f' {word}' if in_full else ''}" if value > 0.0005 else "costs nothing"
 
 
 def reach_sentence(view: AttributeView, margin: float | None, scale: Scale) -> str:
@@ -263,7 +273,7 @@ def reach_sentence(view: AttributeView, margin: float | None, scale: Scale) -> s
     tried = [(row, one) for row in rows for one in row.tried if one.left is not None]
     if margin is None or not tried:
         return ""
-    below = [(row, one) for row, one in tried if one.most is not None and one.most < margin]
+    below = [(row, one) for row, one in tried if one.helps(row.gap) and one.within(margin)]
     gap = f"the gap of {named(view.name)} below {scale.told(margin)}"
     if not below:
         some = len(rows) < len(view.rows) or any(not row.tried for row in rows)
@@ -271,7 +281,8 @@ def reach_sentence(view: AttributeView, margin: float | None, scale: Scale) -> s
         return f"No cure tried surely brings {gap}{where}."
     cheap = [(row, one) for row, one in below if one.affordable]
     if cheap:
-        row, one = cheap[0]
+        row = cheap[0][0]
+        one = least_of([one for of, one in cheap if of is row], row.gap) or cheap[0][1]
         left = list(dict.fromkeys(row.regime for row, _ in tried if row.regime not in {row.regime for row, _ in cheap}))
         rest = f"; no cheap one does after {_names(left)}" if left else ""
         name = squeeze(one.name, _NAME) if one.alters_rows else "an eraser"

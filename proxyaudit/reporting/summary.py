@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from proxyaudit.data.cures import real_share
 from proxyaudit.estimates.numbers import Numbers as Published
 from proxyaudit.estimates.numbers import largest_bound
-from proxyaudit.estimates.scope import entries, has_kind, listed, margins_of, read_scope, sites_of
+from proxyaudit.estimates.scope import entries, has_kind, kinds_of, listed, margins_of, read_scope, sites_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.scale import Scale
 from proxyaudit.reporting.training import Inside, Pair, TriedView, inside_of, oriented, pair_of, reweighed, tried_of
@@ -109,6 +110,7 @@ def summarize(pack: EvidencePack) -> Summary:
     words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
     views, published = [], Published(evidence.estimates, read_scope(plan, pack.recipe, pack.environment))
     by_id = {e.id: e for e in evidence.estimates}
+    made_of = kinds_of(plan)
     for name in names:
         numbers = tuple(e for e in evidence.estimates if e.attribute == name)
         mine = Numbers(numbers, {f.regime: f for f in evidence.findings if f.attribute == name}, sites_of(plan, "verdict"))
@@ -122,7 +124,7 @@ def summarize(pack: EvidencePack) -> Summary:
         rows = tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen)
         references = tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen)
         inside = inside_of(published, name, regimes)
-        rows, references, pair = _told(published, by_id, rows, references, inside.site if inside else None)
+        rows, references, pair = _told(published, by_id, rows, references, inside.site if inside else None, made_of)
         profile = _profile(numbers, plan, regimes)
         views.append(AttributeView(name, roles[name], levels, *said, rows, references, profile, numbers, inside, pair))
     protected = [name for name in names if roles[name] == "protected"] or names
@@ -131,7 +133,12 @@ def summarize(pack: EvidencePack) -> Summary:
 
 
 def _told(
-    published: Published, by_id: Mapping[str, Estimate], rows: tuple[Row, ...], references: tuple[Row, ...], site: str | None
+    published: Published,
+    by_id: Mapping[str, Estimate],
+    rows: tuple[Row, ...],
+    references: tuple[Row, ...],
+    site: str | None,
+    made_of: Mapping[str, str],
 ) -> tuple[tuple[Row, ...], tuple[Row, ...], Pair | None]:
     """Rows with their task and cures, and gaps told the same way round: as in the first row, its first group being that scored higher."""
     first = next((row.gap for row in rows if row.gap is not None and row.gap.value is not None), None)
@@ -149,6 +156,7 @@ def _told(
         if beside is not None and all(one.name != beside.name for one in tried):
             tried = (*tried, beside)
         tried = tuple(one._replace(gap=oriented(one.gap, pair), change=oriented(one.change, pair)) for one in tried)
+        tried = tuple(one._replace(people=real_share(made_of, row.regime, one.name)) for one in tried)
         made.append(replace(row, gap=oriented(row.gap, pair), task=tasks[row.regime], tried=tried))
     return tuple(made), tuple(replace(row, gap=oriented(row.gap, pair), task=tasks[row.regime]) for row in references), pair
 

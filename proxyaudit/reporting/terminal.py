@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.first import sentences
-from proxyaudit.reporting.sentences import COSTLY, cure_words
+from proxyaudit.reporting.sentences import NOT_HELPED, cure_words
 from proxyaudit.reporting.summary import AttributeView, Row, Summary
 from proxyaudit.reporting.text import DASH, number, percent, shorten, squeeze
 from proxyaudit.reporting.words import verdict_text
@@ -53,7 +53,7 @@ def _did(view: AttributeView, row: Row) -> str:
 
 def _cure(row: Row) -> str:
     words = cure_words(row).partition(":")[0]
-    return "too costly" if words.startswith(COSTLY) else words  # the column has room for no more
+    return "none helps" if words == NOT_HELPED else words  # the column has room for no more
 
 
 def found_lines(summary: Summary) -> Iterable[str]:

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from proxyaudit.channels.cures.estimate import AFFORDABLE
-from proxyaudit.data.cures import ERASED
+from proxyaudit.channels.cures.estimate import AFFORDABLE, WORTH, lessens
+from proxyaudit.data.cures import ERASED, MIXES, Share
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.task import YARDSTICKS
 from proxyaudit.estimates.training import PROMINENCE, deciding_site
 from proxyaudit.types import Estimate, Finding
 
+_SURELY = 0.025  # one end of a 95 % interval
 _GROUPS = re.compile(r"(.+) minus (.+?)(?:, predicted '(.*)')?", re.DOTALL)
 
 
@@ -45,6 +46,7 @@ class TriedView(NamedTuple):
     prominence: Estimate | None
     ready: bool = True  # whether a command makes it
     leak: Estimate | None = None  # what a linear reader still finds inside, where that was read
+    people: Share = "none"  # of the altered rows: how many are those of real people
 
     @property
     def left(self) -> float | None:
@@ -69,18 +71,52 @@ class TriedView(NamedTuple):
         return self.name != ERASED
 
     @property
+    def mixes(self) -> bool:
+        """Whether it takes rows from another kind of training."""
+        return self.name.startswith(MIXES)
+
+    @property
     def readable(self) -> bool:
         """Whether what an eraser was put against is surely still read by a linear reader."""
         return not self.alters_rows and self.leak is not None and self.leak.low is not None and self.leak.low > 0
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether it was tried with more than one model."""
+        return self.gap is not None and (self.gap.seeds or len(self.gap.seed_values)) > 1
+
+    def within(self, margin: float) -> bool:
+        """Whether what it leaves is surely below a margin: of rows, and in every model that it was tried with."""
+        if self.gap is None or self.gap.p_absent is None:  # a pack of an older version
+            return self.most is not None and self.most < margin
+        return self.gap.p_absent <= _SURELY and all(abs(value) < margin for value in self.gap.seed_values)
+
     def helps(self, before: Estimate | None) -> bool:
-        """Whether it surely makes the gap smaller."""
-        if before is None or before.value is None or self.gap is None or self.left is None or self.left >= abs(before.value):
+        """Whether it surely makes the gap smaller, by more than a tenth of the margin: than what it was, and than in the same models.
+
+        An interval over two or three models is many times as wide as one over rows, so a cure that was confirmed would lose its place to
+        one that was not: of both it is asked whether rows are sure, and whether every model that was trained agrees.
+        """
+        if before is None or before.value is None or self.gap is None or self.left is None:
+            return False
+        if not lessens(abs(before.value), self.left, before.margin or 0.0):
             return False
         if self.change is not None:
-            return self.change.low is not None and self.change.high is not None and not self.change.low <= 0 <= self.change.high
+            return lessens(self._own(self.gap, self.change), self.left, before.margin or 0.0) and self._is_surely_less(self.change)
         ends = (before.low, before.high, self.gap.low, self.gap.high)  # not paired: the two intervals must lie apart
         return None not in ends and (ends[0] > ends[3] or ends[1] < ends[2])  # type: ignore[operator]
+
+    @staticmethod
+    def _own(gap: Estimate, change: Estimate) -> float:
+        """The size of the gap before in the models that it was tried with."""
+        return abs((gap.value or 0.0) - (change.value or 0.0))
+
+    def _is_surely_less(self, change: Estimate) -> bool:
+        values = self.gap.seed_values if self.gap is not None else ()
+        in_all = all(abs(left) < abs(left - moved) for left, moved in zip(values, change.seed_values, strict=False))
+        if change.p_present is not None:
+            return in_all and change.p_present <= _SURELY
+        return in_all and change.low is not None and change.high is not None and not change.low <= 0 <= change.high
 
 
 def inside_of(numbers: Numbers, attribute: str, regimes: Sequence[str]) -> Inside | None:
@@ -135,9 +171,15 @@ def reweighed(gap: Estimate | None, task: Estimate | None, real: Estimate | None
 
 
 def best_cure(tried: Iterable[TriedView], before: Estimate | None) -> TriedView | None:
-    """The cure that leaves the smallest gap among those that surely help and cost little; nothing where none does."""
-    found = [one for one in tried if one.affordable and one.helps(before)]
-    return min(found, key=lambda one: (one.left or 0.0, one.name), default=None)
+    """The best of the cures that surely help and cost little; nothing where none does."""
+    return least_of([one for one in tried if one.affordable and one.helps(before)], before)
+
+
+def least_of(found: Sequence[TriedView], before: Estimate | None) -> TriedView | None:
+    """The cure that leaves the smallest gap; of those that leave about as much rather one that several models confirm."""
+    about = min((one.left or 0.0 for one in found), default=0.0) + WORTH * ((before.margin if before is not None else None) or 0.0)
+    near = [one for one in found if (one.left or 0.0) <= about]
+    return min(near, key=lambda one: (not one.confirmed, one.left or 0.0, one.name), default=None)
 
 
 class Pair(NamedTuple):

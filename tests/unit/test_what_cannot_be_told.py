@@ -115,9 +115,9 @@ def test_the_lead_does_not_contradict_the_row_of_real_training(verdicts, said):
 @pytest.mark.parametrize(
     ("leak", "said"),
     [
-        ((0.05, 0.02, 0.08), "a linear reader still finds 5 % of it after g; other readers were not asked"),
-        ((0.01, -0.02, 0.034), "a linear reader finds at most 3.4 % of it after g; other readers were not asked"),
-        (None, "a linear reader was not asked after g; other readers were not asked"),
+        ((0.05, 0.02, 0.08), "found by a linear reader: 5 % after g; other readers were not asked"),
+        ((0.01, -0.02, 0.034), "found by a linear reader: at most 3.4 % after g; other readers were not asked"),
+        (None, "found by a linear reader: not asked after g; other readers were not asked"),
     ],
 )
 def test_what_an_eraser_leaves_inside_is_told_beside_its_gap(leak, said):
@@ -139,5 +139,5 @@ def test_a_cure_whose_meaning_differs_by_training_is_told_for_each():
         "dropped-1, after real": "without a",
         "dropped-1, after g and h": "without b",
         "resampled": "drawn again",
-        "as it is": "the training rows as they are, for comparison",
+        "as it is": "the training rows as they are",
     }

@@ -16,12 +16,12 @@ from proxyaudit.channels.cures.cases import carriers_of
 from proxyaudit.comparison.records import before_cure, record_of_cure
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.columns import Column
-from proxyaudit.data.cures import ERASED, Cure, cures_of
+from proxyaudit.data.cures import ERASED, Cure, cures_of, real_share
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.sources import load_source
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.estimates.scope import entries
+from proxyaudit.estimates.scope import kinds_of
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import seal_folder
 from proxyaudit.evidence.pack import CURE_FILE, EvidencePack, find_run
@@ -65,7 +65,7 @@ def write_cure(
     """Write ``release.csv``, ``cured.yaml`` and ``cure.json`` into ``<out>/<recipe name>-cured/<id>``; nothing is trained.
 
     ``path`` is a run folder, or one with a single run below it; ``pack`` is that run, verified. Without a ``name`` the best cure of the run
-    is taken: the smallest gap that is left, surely smaller than before, at a cost of at most .01 (AUROC or R²). The rows are those of the
+    is taken: of those that surely help and cost at most .01 (AUROC or R²), the one that leaves the smallest gap. The rows are those of the
     first repetition.
 
     Raises:
@@ -125,8 +125,7 @@ def _document(
 
 def holds_real_rows(pack: EvidencePack, regime: str, cure: Cure) -> bool:
     """Whether some of the altered rows are those of real people, their columns altered or not."""
-    kinds = {str(entry.get("name")): entry.get("kind") for entry in entries(pack.plan, "regimes")}
-    return any(kinds.get(name) in ("real", "mixed") for name in (regime, cure.source))
+    return real_share(kinds_of(pack.plan), regime, cure.name) != "none"
 
 
 def _verdict(pack: EvidencePack, attribute: str, regime: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from proxyaudit.channels.cures.estimate import Tried, best_of, tried
+from proxyaudit.channels.cures.estimate import Tried, best_of, lessens, tried
 from proxyaudit.data.cures import Cure, cures_of
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.facts import Cured, Facts
@@ -21,7 +21,6 @@ _TRIALS: Final = 7  # for each verdict: four or five cures with one model, one o
 _OF_TEXTS: Final = 6  # two cures, with three models each
 _REAL: Final = ""  # no regime has this name
 _LEAST_SHARE: Final = 0.05  # of the strongest carrier's product: what carries less is not worth treating
-_SMALLER: Final = 0.1  # of the margin of a gap: by how much less a cure is not worth more models
 TREATED: Final = ("real", "synthetic", "release", "mixed")
 
 
@@ -107,7 +106,7 @@ def is_chosen(regime: Regime, cure: Cure, first: Sequence[Cured], facts: Facts, 
 
 
 def _is_smaller(one: Tried, facts: Facts) -> bool:
-    return one.before - one.left > _SMALLER * facts.margins.gap
+    return lessens(one.before, one.left, facts.margins.gap)
 
 
 def carriers_of(dataset: Dataset, estimates: Iterable[Estimate], attribute: str, regime: str) -> tuple[str, ...]:

@@ -1,6 +1,10 @@
 """Drafts of cures: what is left of the gap and of the leak, and what it costs. No verdict rests on these.
 
 A cured model is compared with the model of the same repetition that was trained on the rows as they are, on the same audit rows.
+
+Cures are tried with one model, and a few of them with more. With two or three an interval over models is many times as wide as one over
+rows, so whether a cure helps is asked of all alike: of rows, in the mean over the models that it was tried with (the p-values), and
+of each of these models (their values). The intervals stay those over models.
 """
 
 from collections.abc import Sequence
@@ -16,11 +20,13 @@ from proxyaudit.estimates.facts import Cured, Facts
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger, unit_of
 from proxyaudit.estimates.task import yardstick
 from proxyaudit.stats.group_gaps import gap_in
-from proxyaudit.stats.intervals import Measured, crossed_interval, over_seeds
+from proxyaudit.stats.intervals import Measured, crossed_interval, over_seeds, p_above, p_below
 
 AFFORDABLE: Final = 0.01  # AUROC, or R squared, that a cure may cost to be named in the answer
 METHOD: Final = "trained again on altered rows, same initial weights; compared with the models trained on the rows as they are"
 OF_ERASER: Final = "LEACE fitted on real training rows, put into the trained models at the verdict sites; compared with these models"
+BY_ROWS: Final = "; p-values: the mean over these very models, rows drawn anew"
+WORTH: Final = 0.1  # of the margin of a gap: a gap that is smaller by no more than that is not worth a cure, nor more models
 _DECIMALS: Final = 14
 
 
@@ -31,6 +37,7 @@ class Tried:
     name: str
     gap: Measured
     gap_change: Measured
+    size_change: Measured  # of the gap, whichever group it favours
     cost: Measured
 
     @property
@@ -44,6 +51,11 @@ class Tried:
         return abs(self.gap.value)
 
 
+def lessens(before: float, left: float, margin: float) -> bool:
+    """Whether a gap is smaller than before by more than a tenth of its margin; what rounding leaves of a tenth is none."""
+    return before - left > WORTH * margin + 1e-9
+
+
 def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
     """Numbers of every cure that was tried."""
     out = Drafts()
@@ -53,8 +65,10 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
         base = Draft("cure", attribute.name, one.regime, subject=one.cure.name, context=one.cure.words(), decides=False)
         base = replace(base, n=int(attribute.known.sum()), method=METHOD if one.cure.alters_rows else OF_ERASER)
         outputs = replace(base, group=gap.group, unit=facts.gap_unit, margin=facts.margins.gap)
-        for measure, measured in (("gap", done.gap), ("gap_change", done.gap_change)):
-            out.add(_published(replace(outputs, measure=measure), measured))
+        by_rows = replace(outputs, method=f"{base.method}{BY_ROWS}", shows_p=True)
+        out.add(_published(replace(by_rows, measure="gap", absent_p=_p_within(done.gap, facts.margins.gap)), done.gap))
+        smaller = p_above(-_of_rows(done.size_change), 0.0)
+        out.add(_published(replace(by_rows, measure="gap_change", margin=0.0, present_p=smaller), done.gap_change))
         by = yardstick(facts.task)
         out.add(_published(replace(base, measure=by.cost, unit=by.unit, n=len(facts.labels_n), marks=(AFFORDABLE,)), done.cost))
         for site in facts.verdict_sites:
@@ -75,7 +89,8 @@ def tried(facts: Facts, ledger: Ledger, cured: Sequence[Cured]) -> list[Tried]:
         old, new = ([gap_in(outputs, groups, low, high, column, facts.clusters_n) for outputs in which] for which in (before, after))
         places = () if run is None else run.places[: len(one.measured)]
         change = over_seeds([b - a for a, b in zip(old, new, strict=True)], places)
-        found.append(Tried(one.cure.name, over_seeds(new, places), change, _cost(facts, before, after, places)))
+        size = over_seeds([b.oriented() - a.oriented() for a, b in zip(old, new, strict=True)], places)
+        found.append(Tried(one.cure.name, over_seeds(new, places), change, size, _cost(facts, before, after, places)))
     return found
 
 
@@ -110,6 +125,17 @@ def _published(draft: Draft, measured: Measured) -> Draft:
     values, influence = (np.round(x, _DECIMALS) + 0.0 for x in (measured.seed_values, measured.influence_n))
     clean = replace(measured, seed_values=values, influence_n=influence)
     return replace(draft, measured=clean, interval=crossed_interval(clean))
+
+
+def _of_rows(measured: Measured) -> Measured:
+    """The mean over the very models that were trained: what is unsure of it is which rows were drawn."""
+    return replace(measured, seed_values=np.array([measured.value]), places=())
+
+
+def _p_within(gap: Measured, margin: float) -> float:
+    """p-value of the hypothesis that the mean gap over these models is as large as counts, either way."""
+    alone = _of_rows(gap)
+    return max(p_below(alone, margin), p_below(-alone, margin))
 
 
 def _cost(facts: Facts, before: Sequence[Floats], after: Sequence[Floats], places: Places) -> Measured:

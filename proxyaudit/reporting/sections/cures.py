@@ -13,11 +13,13 @@ from proxyaudit.reporting.training import TriedView, best_cure
 
 _OPENING = (
     "The training rows were altered in each of these ways, and models were trained on them and tested again. ",
-    "Low and left is best: little is left of the gap, and it costs little of how well the models do their task. ",
-    "Below zero a cure makes them better. ",
+    "Low and left is best: little is left of the gap, at little cost to the task. ",
+    "Below zero models do it better. ",
 )
-_SHOWN = 4  # cures of each kind of training; the others, which leave more, are one click away
-_ERASED = "One way alters no rows: an eraser is put into the models that were trained. "
+_HELPS = "A cure helps where it surely makes the gap smaller, by over a tenth of what counts, in every model tried. "
+_WIDE = "Intervals over two or three models are wide; over one they tell of rows alone."
+_SHOWN = 4  # cures of each kind of training that leave least; the others are one click away
+_ERASED = "One alters no rows: an eraser is put into the trained models. "
 
 
 def cures(report: Report) -> Section | None:
@@ -35,12 +37,12 @@ def cures(report: Report) -> Section | None:
         shown, others = _cells(view, rows)
         blocks += [Heading(shorten(view.name, 80)), *drawn, table(f"Cures tried against {view.name}", header, shown)]
         if others:
-            words = f"{len(others)} more, which leave larger gaps"
-            blocks.append(Fold(words, (table(f"Cures of {view.name} that leave larger gaps", header, others),)))
+            words = f"{len(others)} more that were tried"
+            blocks.append(Fold(words, (table(f"More cures tried against {view.name}", header, others),)))
         blocks += [*rounding_note(e for row in rows for e in (row.gap, *(one.gap for one in row.tried))), Terms(tuple(_meanings(rows)))]
     if not blocks:
         return None
-    said = f"{_OPENING[2]}A cure is named in the answer where it surely makes the gap smaller and costs at most {AFFORDABLE:g}."
+    said = f"{_OPENING[2]}{_HELPS}The answer names one that helps and costs at most {AFFORDABLE:g}. {_WIDE}"
     erased = any(not one.alters_rows for view in report.summary.attributes for row in view.rows for one in row.tried)
     return Section("cures", "Cures tried", (para(_OPENING[0], *([_ERASED] if erased else []), _OPENING[1], said), *blocks))
 
@@ -74,15 +76,15 @@ def _meanings(rows: list[Row]) -> Iterable[tuple[str, str]]:
             yield f"{name}, after {join_names(regimes)}" if len(by_words) > 1 else name, words
     if inside:
         left = ", ".join(f"{much} after {join_names(regimes)}" for much, regimes in inside.items())
-        yield "what the eraser leaves inside", f"a linear reader {left}; other readers were not asked"
-    yield AS_IT_IS, "the training rows as they are, for comparison"
+        yield "what the eraser leaves inside", f"found by a linear reader: {left}; other readers were not asked"
+    yield AS_IT_IS, "the training rows as they are"
 
 
 def _left_inside(one: TriedView) -> str:
     """What stays readable of what an eraser was put against: a smaller gap is no proof that it is gone."""
     if one.leak is None or one.leak.value is None or one.leak.high is None:
-        return "was not asked"
-    return f"still finds {percent(one.leak.value)} of it" if one.readable else f"finds at most {share_at_most(one.leak.high)} of it"
+        return "not asked"
+    return percent(one.leak.value) if one.readable else f"at most {share_at_most(one.leak.high)}"
 
 
 def _cells(view: AttributeView, rows: list[Row]) -> tuple[list[list[Cell]], list[list[Cell]]]:

@@ -40,14 +40,22 @@ def _facts(record: ChangeRecord) -> Iterable[str]:
         yield f"Measured: run {record.audit.run_id} of {record.audit.name}, beside the models as they were"
     else:
         yield "Measured: in a trial of that run, with models trained on the altered rows"
-    yield f"Verdict: {record.verdict_before or DASH} before, {record.verdict_after or 'open'} after"
+    yield f"Verdict: {_verdicts(record)}"
 
 
 def change_words(record: ChangeRecord) -> str:
     """What a change did, in one line."""
-    said = [f"{record.mechanism.words}; verdict {record.verdict_before or DASH} before, {record.verdict_after or 'not given'} after"]
-    said += [f"{one.what} {_figure(one.before)} to {_figure(one.after)}" for one in main_numbers(record)]
+    said = [f"{record.mechanism.words}; verdict {_verdicts(record)}"]
+    for one in main_numbers(record):
+        there = one.before is not None and one.before.value is not None
+        said.append(f"{one.what} {_figure(one.before)} to {_figure(one.after)}" if there else f"{one.what} {_figure(one.after)}")
     return "; ".join(said)
+
+
+def _verdicts(record: ChangeRecord) -> str:
+    """The verdicts before and after; a trial gives none."""
+    none = "none yet, for what was changed has not been audited" if record.audit is None else "none was given"
+    return f"{record.verdict_before or 'none was given'} before; after it {record.verdict_after or none}"
 
 
 def signed_words(signers: Sequence[str]) -> str:
@@ -69,9 +77,11 @@ def _numbers(label: str, numbers: Iterable[Changed]) -> Table:
     rows = []
     for one in numbers:
         sides = [_figure(side) + (f" ({state_word(side.state)})" if side and side.state else "") for side in (one.before, one.after)]
+        # What a cure costs is a difference to what was there before.
+        sides[0] = "nothing" if one.channel == "cure" and one.before is None else sides[0]
         rows.append((one.what, one.attribute or DASH, one.site or DASH, *sides))
     return table(label, _HEADER, rows)
 
 
 def _figure(side: Side | None) -> str:
-    return DASH if side is None or side.value is None else beside(number(side.value), span(side.low, side.high))
+    return "not measured" if side is None or side.value is None else beside(number(side.value), span(side.low, side.high))

@@ -53,7 +53,7 @@ def cure(
             models = f"{found['models']} model{'' if found['models'] == 1 else 's'}"
             console.write_line(f"{words}: {found['value']:.3f} {between}, as tried with {models}")
     left = (promised.get("gap") or {}).get("value")
-    if left is not None and before.get("value") is not None and left >= before["value"]:
+    if left is not None and before.get("value") is not None and abs(left) >= abs(before["value"]):
         console.write_line("Take care: in the trial this cure did not make the gap smaller.")
     release = done.folder / done.document["release"]["file"]
     if release.is_file():

@@ -247,10 +247,10 @@ def cure_words(row: Row) -> str:
     if least is None:
         return NOT_HELPED
     name = least.words if len(least.words.split()) < 4 else least.name
-    told = f"{shorten(name, _NAME)}: {number(100 * (least.left or 0.0), 0)}, {cost_words(least, in_full=best is None)}"
+    told = f"{number(100 * (least.left or 0.0), 0)}, {cost_words(least, in_full=best is None)}"
     told += ", still readable inside" if least.readable else ""
     told += f"; {words}" if (words := people_words(least)) else ""
-    return told if best is not None else f"{COSTLY}: {told}"  # of what, only where that matters: the column is narrow
+    return f"{shorten(name, _NAME)}: {told}" if best is not None else f"{COSTLY}: {shorten(name, _NAME)} leaves {told}"
 
 
 def people_words(one: TriedView) -> str:
@@ -259,7 +259,7 @@ def people_words(one: TriedView) -> str:
 
 
 def cost_words(one: TriedView, *, in_full: bool) -> str:
-    """What a cure costs; ``in_full``: and of what."""
+    """What a cure costs; ``in_full``, where that matters most, and of what: the column is narrow."""
     value = one.cost.value if one.cost is not None else None
     if one.cost is None or value is None:
         return "cost unknown"

@@ -95,7 +95,7 @@ def test_how_many_models_there_were_plays_no_part_in_what_lies_below_the_margin(
 @pytest.mark.parametrize(
     ("cures", "words", "cell"),
     [
-        ((tried("dear", (0.02,), cost=0.126), tried("no", (0.299,))), "only costly: dear: 2, costs 0.126 AUROC", "only costly"),
+        ((tried("dear", (0.02,), cost=0.126), tried("no", (0.299,))), "only costly: dear leaves 2, costs 0.126 AUROC", "only costly"),
         ((tried("dear", (0.02,), cost=0.126), tried("cheap", (0.2,))), "cheap: 20, costs nothing", "cheap"),
         ((tried("no", (0.299,), cost=-0.01),), "none tried surely helps", "none helps"),
         ((), "not tried", "not tried"),

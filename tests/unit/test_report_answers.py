@@ -279,7 +279,7 @@ def test_the_example_says_who_is_scored_higher_and_what_training_did() -> None:
     assert "Training made it 3.6 times as prominent inside after real, 7.0 after tvae and 4.9 after mixed" in sex.sentence
     assert sex.sure == "gaps hold in 3 of 3 models."
     assert sex.table is not None
-    cures = ["reweighed: 11, costs 0.005", "only costly: erased: 0, costs 0.070 AUROC", "resampled: 19, costs nothing"]
+    cures = ["reweighed: 11, costs 0.005", "only costly: erased leaves 0, costs 0.070 AUROC", "resampled: 19, costs nothing"]
     assert [row[-1].text for row in sex.table.rows][:3] == cures
     assert "unstable across ." not in render_html(pack)
     assert "9 of 100 instrument checks failed: 7 bar “absent” and 2 bar “present”." in render_markdown(pack)

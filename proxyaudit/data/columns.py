@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.data.decorated import refuse_decorated
 from proxyaudit.data.faults import NoNumbers
 from proxyaudit.errors import InputError
 from proxyaudit.later import Later
@@ -371,6 +372,7 @@ def check_feature(column: Column, kind: ColumnKind, *, where: str) -> None:
         what, leave = f"column '{kind.name}' mixes numbers with text, units or marks in several ways", "list the column in data.exclude"
         mend = f"write plain numbers (1234.5) and leave unknown ones empty, or {leave}"
         raise NoNumbers(what, where=where, mend=mend, column=kind.name, instead=leave)
+    refuse_decorated(known, kind.name, fewest=_MAX_MIXED_LEVELS, where=where)
     if len(levels) > _MAX_MIXED_LEVELS and levels.str.fullmatch(_OTHER_DAY).mean() > 0.5:
         mend = "write them as YYYY-MM-DD, or list it in data.exclude"
         raise InputError(f"column '{kind.name}' holds dates that are not written as YYYY-MM-DD", where=where, mend=mend)

@@ -42,7 +42,8 @@ def check_dots(
 ) -> None:
     """Note columns of numbers (coerced) that one of two tables writes with dots and the other without, which are a thousand times as large.
 
-    ``dotted``: the columns of either that may be so, and whether ``format`` can say it of that file. ``section``: of a recipe, that says how the other table is written.
+    ``dotted``: the columns of either that may be so, and whether ``format`` can say it of that file.
+    ``section``: of a recipe, that says how the other table is written.
     """
     for name in [name for name in other.columns if name in real]:
         if not all(pd.api.types.is_numeric_dtype(rows[name].dtype) for rows in (real, other)):

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.columns import EXACT_INTEGER, Column, infer_kind, is_numberish
+from proxyaudit.data.decorated import decorated
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
 
@@ -73,7 +74,7 @@ def _names_rows(name: str, known: Column, rows: int) -> bool:
     texts = known.astype(str).str.strip()
     if texts.str.fullmatch(_LONG).mean() > 1 / 2:
         return bool(texts.is_unique)
-    if not texts.is_unique or is_numberish(texts) or texts.str.match(_DAYLIKE).mean() > 1 / 2:
+    if not texts.is_unique or is_numberish(texts) or decorated(texts) or texts.str.match(_DAYLIKE).mean() > 1 / 2:
         return False
     try:
         is_category = infer_kind(known, where="").kind == "categorical"

@@ -145,7 +145,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         unseen=unseen,
         metadata=source.reading.metadata,
         dotted=source.told.dotted,
-        histories=replace(source.reading.histories, tables=()),  # people of other tables are none of the second one's
+        histories=replace(source.reading.histories.like(rows.kinds), tables=()),  # people of other tables are none of the second one's
     )
 
 

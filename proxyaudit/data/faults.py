@@ -1,6 +1,8 @@
 """Every fault of a table in one message: each column, what was found there, what was expected and what mends it."""
 
-from collections.abc import Iterator, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,6 +13,22 @@ _MOST = 40  # faults that are written out
 _NAMED = 3  # words of a column that are told with their rows
 _FEWEST = 11  # rows of a word that is named: one of fewer may be what a single person is called
 _USUAL = frozenset({"k.a.", "n.b.", "n.a.", "n.d.", "n/k", "unknown", "unbekannt", "missing", "keine angabe", "not known", "not available"})
+_BARE = re.compile(r"[^\W\d_][\w .-]*\w")
+# What YAML reads as no text, where nothing says that it is one.
+_NO_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null"})
+
+
+
+def pasted(names: Iterable[str]) -> str:
+    """Names as a list of a recipe that YAML reads as these very names.
+
+    >>> pasted(["sex", "no", "1", "note, free: yes"])
+    '[sex, "no", "1", "note, free: yes"]'
+    """
+    names = list(names)
+    bare = [bool(_BARE.fullmatch(name)) and name.casefold() not in _NO_TEXT for name in names]
+    return f"[{', '.join(name if plain else json.dumps(name, ensure_ascii=False) for name, plain in zip(names, bare, strict=True))}]"
+
 
 
 @dataclass(frozen=True)
@@ -81,8 +99,8 @@ class Faults:
         more = f" and {len(self.found) - _MOST} more" if len(self.found) > _MOST else ""
         mend = "mend each of them"
         if exclude is not None and self.columns:
-            names = ", ".join(dict.fromkeys((*exclude, *self.columns)))
-            mend += f", or leave columns that models do not need out: data: {{exclude: [{names}]}}"
+            names = pasted(dict.fromkeys((*exclude, *self.columns)))
+            mend += f", or leave columns that models do not need out: data: {{exclude: {names}}}"
         raise InputError(f"{self.table}: {len(self.found)} faults: {' '.join(listed)}{more}", where=self.where, mend=mend)
 
     def _line(self, error: InputError) -> str:

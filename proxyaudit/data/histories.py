@@ -5,7 +5,7 @@ A second table is summed up by a key beside the row that has it (``data.join``).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -34,6 +34,7 @@ class Histories:
     roles: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     joins: tuple[JoinSpec, ...] = ()
+    means: tuple[str, ...] | None = None  # columns of which other tables need a mean, since the real one has it
     tables: tuple[pd.DataFrame, ...] = field(default=(), repr=False)  # what is joined, one for each; none where nothing can be
 
     def settle(self, frame: pd.DataFrame, faults: Faults, remarks: list[tuple[str, str]]) -> pd.DataFrame:
@@ -41,6 +42,13 @@ class Histories:
         for spec, table in zip(self.joins, self.tables, strict=False):
             frame = _join(frame, spec, table, self.roles, faults, remarks)
         return frame if self.order is None else self._pool(frame, faults, remarks)
+
+    def like(self, columns: Iterable[str]) -> "Histories":
+        """The same for other tables, of which the model wants the ``columns``, whether or not their numbers vary within a person."""
+        if self.order is None or self.pool is not None:
+            return self
+        starts = made_name("mean", "")
+        return replace(self, means=tuple(name.removeprefix(starts) for name in columns if name.startswith(starts)))
 
     def made(self, columns: Iterable[str]) -> frozenset[str]:
         """Names of the columns that may be made of a table with such ``columns``."""
@@ -116,11 +124,14 @@ class Histories:
                 # A mean of earlier targets, or of what the model is not to see, would be an input.
                 what = f"{faults.table}: data.pool names '{name}', of which the model gets nothing but the last value, if that"
                 faults.add(what, "leave it out of data.pool")
-        wanted = self.pool or dict.fromkeys(self._vary(ordered, codes_n) if self.pool is None else (), _OF_NUMBERS)
+        wanted = self.pool or dict.fromkeys(self._to_mean(ordered, codes_n) if self.pool is None else (), _OF_NUMBERS)
         for name in names:
             for statistic in wanted.get(name, ()) if name not in (*self.roles, self.order) else ():
                 if statistic != "last" and _fits(statistic, ordered[name], name, faults):
                     yield made_name(statistic, name), summed_up(ordered[name], codes_n, statistic)
+
+    def _to_mean(self, ordered: pd.DataFrame, codes_n: np.ndarray) -> Sequence[str]:
+        return self._vary(ordered, codes_n) if self.means is None else self.means
 
     def _vary(self, ordered: pd.DataFrame, codes_n: np.ndarray) -> list[str]:
         """Columns of numbers of which a mean says more than the last value, those that name rows apart."""

@@ -16,6 +16,7 @@ from proxyaudit.data.dots import check_dots
 from proxyaudit.data.encoding import check_like
 from proxyaudit.data.faults import Faults
 from proxyaudit.data.frames import table_digest
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.reading import Told
 from proxyaudit.data.sitting_out import NOTE, stay
 from proxyaudit.data.sources import Roles, Source
@@ -29,6 +30,7 @@ from proxyaudit.types import NotTested
 # Fewer distinct values than this cannot tell people apart, so equal rows are no sign of copying.
 MIN_TELLING_VALUES = 30
 MAX_JOINED_SHARE = 0.1
+_SHOWN = 3  # classes
 
 
 def row_hashes(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.uint64]:
@@ -262,7 +264,8 @@ def read_holdout(
         return None
     told, faults = Told(), Faults("data.holdout", str(path))
     sampling = source.reading.sampling
-    reading = replace(source.reading, sampling=None if sampling is None else replace(sampling, rows=None))  # max_rows is of real rows
+    sampling = None if sampling is None else replace(sampling, rows=None)  # max_rows is of real rows
+    reading = replace(source.reading, sampling=sampling, histories=source.reading.histories.like(kinds))
     table = read_table(path, what="data.holdout", reading=reading, told=told, faults=faults)
     for name in kinds:
         if name not in table.columns:
@@ -274,11 +277,34 @@ def read_holdout(
         known, held = (set(rows[name].dropna().unique()) if name in rows else set() for rows in (real, frame))
         if kinds[name].kind == "categorical" and known and held and not known & held:
             faults.add(f"column '{name}' shares no value with the real table", "spell its values as the real table does")
+    _check_classes(real, frame, kinds[source.roles.target], source.roles, faults)
     if faults.found:
         # What the encoder could not see belongs to the same message.
         check_like(real, frame, [kinds[name] for name in features if name != source.roles.text], faults, source.roles.group)
     faults.settle(source.roles.exclude)
     return frame
+
+
+def _check_classes(real: pd.DataFrame, held: pd.DataFrame, kind: ColumnKind, roles: Roles, faults: Faults) -> None:
+    """Note classes of the target that no real row has: no model here can say them."""
+    if roles.labels or kind.kind != "categorical" or kind.name not in real or kind.name not in held:
+        return
+    ours, theirs = (set(rows[kind.name].dropna().unique()) for rows in (real, held))
+    if not theirs <= ours:
+        whose = [None if roles.group is None or roles.group not in rows else rows[roles.group] for rows in (held, real)]
+        shown = [_named(rows[kind.name], groups) for rows, groups in zip((held, real), whose, strict=True)]
+        told = f" (it writes {shown[0]}; the real table {shown[1]})" if all(shown) else ""
+        which = "holds classes that no real row has" if theirs & ours else "shares no class with the real table"
+        faults.add(
+            f"data.holdout: target '{kind.name}' {which}{told}", "spell its classes as the real table does, or drop rows of other classes"
+        )
+
+
+def _named(column: Column, groups: Column | None) -> str:
+    """Up to three of the commonest values that eleven people have."""
+    known = column.dropna()
+    counts = known.value_counts() if groups is None else count_people(known, groups)
+    return ", ".join(f"'{value}'" for value in sorted(counts.index[counts >= SMALLEST_CELL])[:_SHOWN])
 
 
 def split_rows(

@@ -18,7 +18,6 @@ _BARE = re.compile(r"[^\W\d_][\w .-]*\w")
 _NO_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null"})
 
 
-
 def pasted(names: Iterable[str]) -> str:
     """Names as a list of a recipe that YAML reads as these very names.
 
@@ -28,7 +27,6 @@ def pasted(names: Iterable[str]) -> str:
     names = list(names)
     bare = [bool(_BARE.fullmatch(name)) and name.casefold() not in _NO_TEXT for name in names]
     return f"[{', '.join(name if plain else json.dumps(name, ensure_ascii=False) for name, plain in zip(names, bare, strict=True))}]"
-
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def no_numbers(column: Column, kind: ColumnKind, *, where: str, notes: list[NotT
     if max(dates.mean(), counts[dates].sum() / counts.sum()) > 1 / 2:
         example = next((text for text in texts if not _READ.fullmatch(text)), texts[0])
         what = f"column '{kind.name}' holds dates or times that are not read as such, e.g. '{example[:40]}'"
-        raise InputError(what, where=where, mend=_DATE_MEND)
+        raise InputError(what, where=where, mend=f"{_DATE_MEND}; {_as_names(kind.name)}")
     looks = _look(counts)
     if looks.share <= 1 / 2 or len(looks.numbers) <= MAX_DISCRETE_NUMBERS:
         return
@@ -176,8 +176,11 @@ def _mend(name: str, looks: _Looks) -> str:
     if not looks.decorated and not looks.others:
         return "give them as numbers instead of text (parquet), or write 1234 without a mark, and decimals with one more digit (1.2340)"
     empty = ", and leave the field empty where no number is known" if looks.others else ""
-    letter = f"if they are names and no numbers, put a letter before each (labels['{name}'] = 'c' + labels['{name}'])"
-    return f"write plain numbers (1234 or 1234.5, without marks, units or zeros before them){empty}; {letter}"
+    return f"write plain numbers (1234 or 1234.5, without marks, units or zeros before them){empty}; {_as_names(name)}"
+
+
+def _as_names(name: str) -> str:
+    return f"if they are names of groups, put a letter before each (labels[{name!r}] = 'c' + labels[{name!r}])"
 
 
 def _longest(texts: list[str]) -> str:
@@ -193,7 +196,8 @@ def _look(counts: "pd.Series[Any]") -> _Looks:
             units[unit] = units.get(unit, 0) + int(counts[text])
     known = {"", *sorted(units, key=lambda unit: (-units[unit], unit))[:_UNITS]}
     numbers = [text for text in texts if text in found and found[text]["unit"].strip().casefold() in known]
-    others = [text for text in texts if text not in set(numbers)]
+    taken = set(numbers)
+    others = [text for text in texts if text not in taken]
     bare = [text for text in numbers if _BARE.fullmatch(text)]
     apart = any((text[0] == "0" and len(text) > 1) or len(text) >= _EXACT_DIGITS for text in bare)
     share = max(len(numbers) / len(texts), float(counts[numbers].sum() / counts.sum()))

@@ -75,7 +75,11 @@ class ParquetBatches:
                         fault = f"{what}: column '{doubled[:60]}' is in the file and in the name of its folder ('{doubled[:60]}=...')"
                         mend = f"leave it out of the files, or move them out of '{doubled[:60]}=...'"
                         raise InputError(fault, where=str(file), mend=mend)
-                    names.append((*about.schema_arrow.names, *parts))
+                    own = about.schema_arrow.names
+                    if len(files) > 1 and (twice := next((name for name in own if own.count(name) > 1), None)) is not None:
+                        mend = "rename one of them, in every file of the folder"
+                        raise InputError(f"{what}: two columns are named '{twice[:60]}'", where=str(file), mend=mend)
+                    names.append((*own, *parts))
                     meta = about.metadata
                     sizes = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
                     rows, expanded = rows + meta.num_rows, expanded + max(8 * meta.num_rows * meta.num_columns, sizes)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.data.decorated import refuse_decorated
 from proxyaudit.data.faults import NoNumbers
 from proxyaudit.errors import InputError
 from proxyaudit.later import Later
@@ -29,21 +28,17 @@ MISSING = "(missing)"
 OTHER = "(other)"
 NOT_SEEN = "so many values of an input cannot be seen by the model that what it does without them proves no absence"
 EXACT_INTEGER = 2**53  # beyond this float64 no longer tells neighbouring integers apart
-_LEADING_ZERO = re.compile(r"[+-]?0\d")
+LEADING_ZERO = re.compile(r"[+-]?0\d")
 _PLAIN = r"^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,18})?$"  # no leading zeros, nothing beyond 2**53
 _WORD = r"^[A-DG-HJ-MO-SU-Za-dg-hj-mo-su-z]"  # of which no number begins: not Infinity, NaN, True or False
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
-_DECORATION = re.compile(r"[,\s%$€£]")
 _TWO_READINGS = re.compile(r"[+-]?\d{1,3}(,\d{3})*")
 _DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _UNDOTTED = re.compile(r"[+-]?\d{1,3}")
 _FEW_DOTTED = 10
-_OTHER_DAY = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}( .*)?|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{2,4}")
 _TRUTH: Mapping[str, bool] = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(("false", "f", "no", "n", "0"), False)
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("1", "0"))
-_MAX_TEXT_LEVELS = 50
-_MAX_MIXED_LEVELS = 20
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ def parse_numbers(text: Column, *, settled: bool = False) -> Column | None:
     if pd.to_numeric(levels, errors="coerce").isna().any():
         return None
     levels = levels.astype(str).str.strip()
-    if levels.str.match(_LEADING_ZERO).any() or (not settled and may_have_dots_between_thousands(levels)):
+    if levels.str.match(LEADING_ZERO).any() or (not settled and may_have_dots_between_thousands(levels)):
         return None
     # pandas' own parser is off by the last bit at times; Python's, behind astype, is not.
     numbers = text.astype("float64")
@@ -354,40 +349,6 @@ def coerce(column: Column, kind: ColumnKind, *, where: str) -> Column:
         column = text.astype("float64")
     _refuse_infinite(column, where)
     return _narrow(column)
-
-
-def check_feature(column: Column, kind: ColumnKind, *, where: str) -> None:
-    """Refuse a coerced model input that is an identifier, free text, or numbers written as text."""
-    if kind.kind == "numeric":
-        if (column.abs() > EXACT_INTEGER).any() and not kind.date:
-            mend = "list it in data.exclude, make it data.group, or rescale it if it is a measurement"
-            raise InputError(f"column '{kind.name}' holds numbers beyond 2**53, as identifiers do", where=where, mend=mend)
-        return
-    known = column.dropna()
-    levels = pd.Series(known.unique(), dtype=object).astype(str)
-    if len(levels) and levels.str.fullmatch(r"[+-]?\d{16,}").mean() > 0.5:
-        mend = "list it in data.exclude, or make it data.group"
-        raise InputError(f"column '{kind.name}' looks like an identifier (very long whole numbers)", where=where, mend=mend)
-    if len(levels) > _MAX_MIXED_LEVELS and is_numberish(known):
-        what, leave = f"column '{kind.name}' mixes numbers with text, units or marks in several ways", "list the column in data.exclude"
-        mend = f"write plain numbers (1234.5) and leave unknown ones empty, or {leave}"
-        raise NoNumbers(what, where=where, mend=mend, column=kind.name, instead=leave)
-    refuse_decorated(known, kind.name, fewest=_MAX_MIXED_LEVELS, where=where)
-    if len(levels) > _MAX_MIXED_LEVELS and levels.str.fullmatch(_OTHER_DAY).mean() > 0.5:
-        mend = "write them as YYYY-MM-DD, or list it in data.exclude"
-        raise InputError(f"column '{kind.name}' holds dates that are not written as YYYY-MM-DD", where=where, mend=mend)
-    if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
-        mend = "list it in data.exclude"
-        raise InputError(f"column '{kind.name}' looks like an identifier or free text (most values occur once)", where=where, mend=mend)
-
-
-def is_numberish(known: Column) -> bool:
-    """Whether more than half of the known values of a column of text are numbers but for commas, blanks and units of money."""
-    levels = pd.Series(known.unique(), dtype=object).astype(str)
-    if not len(levels) or levels.str.match(_LEADING_ZERO).any():
-        return False
-    plain = levels.str.replace(_DECORATION, "", regex=True)
-    return bool(known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()])).mean() > 0.5)
 
 
 def level_codes(column: Column, *, cut: bool) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute, nothing_to_tell
-from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, check_one_reading, coerce, infer_kind
+from proxyaudit.data.column_checks import check_feature, check_spelling
+from proxyaudit.data.columns import Bands, Column, ColumnKind, check_one_reading, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, check_seen, fit_encoder
 from proxyaudit.data.faults import Faults, NoNumbers
 from proxyaudit.data.frames import table_digest
@@ -265,6 +266,10 @@ def _settle_kind(source: Source, name: str, *, is_input: bool) -> ColumnKind:
         kind = _banded(column, kind, roles.bands[name], source.where, is_input=is_input)
     if is_input:
         check_feature(coerce(column, kind, where=source.where), kind, where=source.where)
+    elif kind.bands is None and name in (*roles.protected, *roles.proxies):
+        # Taken for names, ages in other spellings would be so many levels that nothing could be read of them.
+        leave = f"take it out of data.{'protected' if name in roles.protected else 'proxies'}"
+        check_spelling(coerce(column, kind, where=source.where), kind, where=source.where, leave=leave)
     return kind
 
 

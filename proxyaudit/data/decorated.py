@@ -52,15 +52,15 @@ def decorated(known: Column) -> str | None:
     return Counter(_example(text) for text, _ in dressed).most_common(1)[0][0]
 
 
-def refuse_decorated(known: Column, name: str, *, fewest: int, where: str) -> None:
-    """``InputError`` where more than so many different texts of a column mostly are decorated numbers."""
+def refuse_decorated(known: Column, name: str, *, fewest: int, where: str, leave: str) -> None:
+    """``InputError`` where more than so many different texts of a column mostly are decorated numbers; ``leave``: what else mends it."""
     if known.nunique() <= fewest or (example := decorated(known)) is None:
         return
     mend = "write plain numbers (1234.5)"
     if all(_APOSTROPHES.fullmatch(str(value).strip()) for value in known.unique()):
         mend += """, or say of a CSV file: data: {format: {thousands: "'"}}"""
     what = f"column '{name}' writes numbers with marks that are not read (as in {example})"
-    raise InputError(what, where=where, mend=f"{mend}, or list it in data.exclude")
+    raise InputError(what, where=where, mend=f"{mend}, or {leave}")
 
 
 def _measures(matches: list[re.Match[str]]) -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.columns import EXACT_INTEGER, Column, infer_kind, is_numberish
+from proxyaudit.data.column_checks import is_numberish
+from proxyaudit.data.columns import EXACT_INTEGER, Column, infer_kind
 from proxyaudit.data.decorated import decorated
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
@@ -54,7 +55,7 @@ def find_identifiers(table: pd.DataFrame, columns: Sequence[str]) -> tuple[str, 
         return ()
     try:
         rows = table.drop_duplicates()  # a copy of a row has the row's name
-    except TypeError:  # nested values: refused when the column is used
+    except (TypeError, NotImplementedError):  # nested values: refused when the column is used
         rows = table
     return tuple(name for name in likely if _names_rows(name, rows[name].dropna(), len(rows)))
 
@@ -62,7 +63,7 @@ def find_identifiers(table: pd.DataFrame, columns: Sequence[str]) -> tuple[str, 
 def _mostly_apart(column: Column) -> bool:
     try:
         return int(column.nunique()) > max(_FEWEST, len(column) / 4)
-    except TypeError:  # nested values: refused when the column is used
+    except (TypeError, NotImplementedError):  # nested values: refused when the column is used
         return False
 
 

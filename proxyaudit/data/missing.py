@@ -59,7 +59,7 @@ def _distinct(column: Column) -> Any:
     """A column's values in their order, each once where that can be told."""
     try:
         return column.unique()
-    except TypeError:  # nested values: refused when the column is used
+    except (TypeError, NotImplementedError):  # nested values: refused when the column is used
         return column
 
 
@@ -81,7 +81,7 @@ def settle_missing(
             continue
         try:
             codes, uniques = pd.factorize(column)
-        except TypeError:  # nested values: refused when the column is used
+        except (TypeError, NotImplementedError):  # nested values: refused when the column is used
             continue
         counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
         looked.append((str(name), uniques, counts))

@@ -73,7 +73,7 @@ def test_numbers_in_other_clothes_are_refused_with_an_example_that_is_nobodys(tm
         assert error.value.what == f"column 'income' writes numbers with marks that are not read (as in {example})"
         assert error.value.mend.startswith("write plain numbers (1234.5)")
     if example == "12'345.67":
-        line = error.value.mend.split("say of a CSV file: ")[1].removesuffix(", or list it in data.exclude")
+        line = error.value.mend.split("say of a CSV file: ")[1].removesuffix(", or list the column in data.exclude")
         load(tmp_path, frame, **yaml.safe_load(line)["data"])
 
 
@@ -87,3 +87,18 @@ def test_keys_are_keys(write: Write) -> None:
 def test_words_and_plain_numbers_are_neither() -> None:
     for texts in (["low", "high"], ["1.5", "2"], [f"{k}-{k + 9}" for k in range(60)], [f"{k % 24}:{k % 60:02d}" for k in range(60)]):
         assert decorated(pd.Series(texts)) is None
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda value: f"{value / 1000:.1f} y", "marks that are not read"),
+        (lambda value: f"{value:,.0f}".replace(",", "'"), "marks that are not read"),
+        (lambda value: f"0{value % 28 + 1:.0f}.0{value % 9 + 1:.0f}.19{value % 90 + 10:.0f}", "dates that are not written"),
+    ],
+)
+def test_what_is_audited_is_no_name_either_where_it_is_a_number_in_other_clothes(tmp_path: Path, write: Write, told: str) -> None:
+    """Taken for names, ages were hundreds of levels of which nothing could be read, and an exposed age was called removed."""
+    with pytest.raises(InputError, match=told) as error:
+        load(tmp_path, table(write), protected=["income"])
+    assert "take it out of data.protected" in error.value.mend

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyaudit.data.columns import check_feature, coerce, infer_kind, labels, parse_numbers
+from proxyaudit.data.column_checks import check_feature
+from proxyaudit.data.columns import coerce, infer_kind, labels, parse_numbers
 from proxyaudit.data.tables import read_table, resolve_path
 from proxyaudit.errors import InputError
 

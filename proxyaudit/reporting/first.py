@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.estimates.scope import has_kind, listed
+from proxyaudit.estimates.scope import entries, has_kind, listed
 from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.estimates.training import LARGER
 from proxyaudit.evidence.pack import EvidencePack, run_date
@@ -122,8 +122,15 @@ def _table(report: Report, view: AttributeView) -> b.Table:
     if any(other.weighs_cures for other in report.summary.attributes):
         columns["Best cure"] = [b.Cell(say.cure_words(row)) for row in view.rows]
     first = "Model" if asked else report.what if bare else "Trained on"
-    rows = zip([b.Cell(row.regime) for row in view.rows], *columns.values(), strict=True)
+    rows = zip([b.Cell(row.regime, lines=_real_rows(report, row.regime)) for row in view.rows], *columns.values(), strict=True)
     return b.table(f"What was found of {view.name}", (first, *columns), rows)
+
+
+def _real_rows(report: Report, regime: str) -> tuple[str, ...]:
+    """What of a mixture is rows of real people: whoever releases the best of the table must see it there."""
+    found = next((one for one in entries(report.pack.plan, "regimes") if one.get("name") == regime and one.get("kind") == "mixed"), {})
+    ratio = found.get("ratio")
+    return (f"{percent(1 - ratio)} real",) if isinstance(ratio, int | float) and ratio < 1 else ()
 
 
 def _free(row: Row) -> b.Cell:

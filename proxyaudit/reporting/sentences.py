@@ -193,7 +193,8 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
     known = [one for one in held if one is not None and one[1] > 1]
     settled = len(view.findings) - len(open_)
     if known:
-        first = f"gaps hold in {min(known)[0]} of {min(known)[1]} models"
+        every = all(row.gap is not None and row.gap.state == "present" for row in view.rows)
+        first = f"{'' if every else 'settled '}gaps hold in {min(known)[0]} of {min(known)[1]} models"
     else:
         first = "settled for these rows" if summary.bare else f"{settled} of {len(view.findings)} answers firm in every model"
     if not settled:
@@ -290,7 +291,12 @@ def reach_sentence(view: AttributeView, margin: float | None, scale: Scale) -> s
     cost = min((one.cost.value for _, one in below if one.cost is not None and one.cost.value is not None), default=None)
     names = list(dict.fromkeys(row.regime for row, _ in below))
     where = f" after {_names(names)}" if len(names) < len(view.rows) else ""
-    return f"Only cures that cost {number(cost, 2)} of {scale.task.word} or more surely bring {gap}{where}." if cost else ""
+    # Rounded down: "or more" must be true of the cheapest.
+    return (
+        f"Only cures that cost {number(math.floor(100 * cost) / 100, 2)} of {scale.task.word} or more surely bring {gap}{where}."
+        if cost
+        else ""
+    )
 
 
 def odd_releases(listed: Iterable[NotTested]) -> Iterable[str]:

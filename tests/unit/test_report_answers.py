@@ -277,7 +277,7 @@ def test_the_example_says_who_is_scored_higher_and_what_training_did() -> None:
     sex = answers_of(Report.of(pack)).items[0]
     assert "by 18 points after real, 4 after gaussian_copula (not settled), 23 after tvae (worse) and 16 after mixed" in sex.sentence
     assert "Training made it 3.6 times as prominent inside after real, 7.0 after tvae and 4.9 after mixed" in sex.sentence
-    assert sex.sure == "gaps hold in 3 of 3 models."
+    assert sex.sure == "settled gaps hold in 3 of 3 models."
     assert sex.table is not None
     cures = ["reweighed: 11, costs 0.005", "only costly: erased leaves 0, costs 0.070 AUROC", "resampled: 19, costs nothing"]
     assert [row[-1].text for row in sex.table.rows][:3] == cures
@@ -381,3 +381,11 @@ def test_weights_beside_real_training_are_no_cure_where_none_was_asked_for() -> 
     header, rows = found_table(report.summary)
     assert header[-1] == "Best cure"
     assert {row[-1] for row in rows} == {"not tried"}
+
+
+def test_a_mixture_says_beside_its_name_how_much_of_it_is_real() -> None:
+    table = answers_of(Report.of(two_attributes(verdicts=("exposed",)))).items[0].table
+    assert table is not None
+    told = {row[0].text: row[0].lines for row in table.rows}
+    assert [name for name, lines in told.items() if lines] == [name for name in told if name.startswith("mixed")] != []
+    assert all(lines == ("50 % real",) for lines in told.values() if lines)

@@ -55,8 +55,9 @@ def _risk(report: Report) -> str:
 
 
 def _untested(report: Report) -> str:
-    listed = report.pack.evidence.not_tested
-    return f"{capital(join_words(at_most([item.what for item in listed], 3)))}." if listed else "Nothing is listed."
+    listed = [] if report.summary.bare else ["leaks of single records"]
+    listed += [item.what for item in report.pack.evidence.not_tested]
+    return f"{capital(join_words(at_most(listed, 3)))}." if listed else "Nothing is listed."
 
 
 SECTION = ReportSection(10, short)

@@ -113,11 +113,14 @@ def find_run(path: Path) -> Path:
 
     ``InputError`` if there is none, or more than one; ``StaleError`` if a run below it was begun after the complete one had ended.
     """
-    check_is_no_recipe(path)
-    if path.is_file():
-        path = path.parent
-    if not path.is_dir():
-        raise InputError("no such run folder", where=str(path), mend="'proxyaudit ls' lists the runs")
+    try:
+        check_is_no_recipe(path)
+        path = path.parent if path.is_file() else path
+        there = path.is_dir()
+    except OSError:  # a name that no folder can have
+        there = False
+    if not there:
+        raise InputError("no such run folder", where=str(path)[-200:], mend="'proxyaudit ls' lists the runs")
     if is_run(path):
         return path
     found = list_runs(path)

@@ -22,8 +22,9 @@ def first_order_gain(statistic: ScoreStatistic, target: Target, folds_n: Ints) -
         excess = _excess(statistic, column[:, 0].astype(np.float64), target, outside)
         images = statistic.directions(excess.astype(np.float32))
         scores.append(images[np.arange(len(folds_n)), folds_n])
-    s_nk = np.stack(scores, axis=1)
-    s_nk = s_nk / max(float(np.sqrt((s_nk**2).mean())), 1e-300)
+    # In double precision: single precision knows no number as small as what is divided by where there is no score at all.
+    s_nk = np.stack(scores, axis=1).astype(np.float64)
+    s_nk /= max(float(np.sqrt((s_nk**2).mean())), 1e-300)
     if target.classes == 0:
         values = statistic.prepare(np.asarray(target.labels_n, dtype=np.float32)[:, None])[:, 0].astype(np.float64)
         losses = (values[:, None] - np.sqrt(0.2) * _STEPS * s_nk) ** 2 / len(values)

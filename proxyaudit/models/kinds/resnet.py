@@ -20,6 +20,8 @@ class ResnetSpec(TrainingSpec):
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:
+        if self.batch_size < 2:
+            raise ValueError("batch_size should be at least 2: each block is normalised over the rows of a batch")
         check_weights(4 * self.blocks * self.width**2)  # a block is twice as wide inside
         return self
 

@@ -1,9 +1,10 @@
 """What the kinds of trees share: how many there are, of how many leaves, and what one of them says."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from proxyaudit.limits import MOST_LEAVES, at_most, how_to_raise
 from proxyaudit.models.places import Candidates, Tap, columns_of
 from proxyaudit.recipe.models import KindSpec, Positive
 from proxyaudit.types import PENULTIMATE
@@ -36,6 +37,14 @@ class TreeSpec(KindSpec):
     def native(self) -> bool:
         """Whether categories and missing values are handed over as such."""
         return self.encoding == "native"
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        trees, leaves = self.own_size
+        if trees * leaves > at_most(MOST_LEAVES):
+            most = f"at most {at_most(MOST_LEAVES):,} leaves are grown ({how_to_raise()})"
+            raise ValueError(f"{trees:,} trees of up to {leaves:,} leaves are too many: {most}")
+        return self
 
     @property
     def input_encoding(self) -> str:

@@ -49,7 +49,7 @@ def decorated(known: Column) -> str | None:
     dressed = [(text, match) for text, match in found if not _PLAIN.fullmatch(text)]
     if len(dressed) <= _MOST * len(texts) or not _measures([match for _, match in dressed]):
         return None
-    return Counter(_example(text) for text, _ in dressed).most_common(1)[0][0]
+    return Counter(disguised(text) for text, _ in dressed).most_common(1)[0][0]
 
 
 def refuse_decorated(known: Column, name: str, *, fewest: int, where: str, leave: str) -> None:
@@ -73,7 +73,7 @@ def _measures(matches: list[re.Match[str]]) -> bool:
     return exact or all(not word or _CURRENCY.fullmatch(word) or unicodedata.category(word[0]) == "Sc" for word in before)
 
 
-def _example(text: str) -> str:
+def disguised(text: str) -> str:
     """The clothes without the person: digits in their order from one on, of the script that they are of."""
     digits, made = 0, []
     for letter in text:

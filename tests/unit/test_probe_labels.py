@@ -182,3 +182,18 @@ def test_columns_of_types_of_arrow_are_read_or_refused_in_one_line(kind):
         unfit = make_inputs({"real": {"a": ACTS}}, table, ProbeRequest(("a",))).unfit
         assert words in unfit.get("a", "")
         assert bool(unfit) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([f"{v} y" for v in AGE], "'12.3 y'"),
+        (["Ada Lovelace" if k == 7 else f"{v}" for k, v in enumerate(AGE)], "texts; "),
+        ([f"17.{k % 28 + 1:02d}.19{k % 70 + 10}" for k in range(N)], "'12.34.5678'"),
+    ],
+)
+def test_messages_show_the_spelling_and_nobodys_value(tmp_path, values, shown):
+    with pytest.raises(InputError) as error:
+        read(values, "frame", tmp_path)
+    assert shown in f"{error.value.what}; "
+    assert not any(f"'{value}'" in str(error.value) for value in values)

@@ -13,14 +13,12 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.attributes import MAX_DISCRETE_NUMBERS
-from proxyaudit.data.batches import parquet_files
 from proxyaudit.data.columns import Column, ColumnKind, labels
-from proxyaudit.data.faults import Faults
-from proxyaudit.data.frames import is_saved_dataset
+from proxyaudit.data.decorated import disguised
+from proxyaudit.data.faults import Faults, Stray
 from proxyaudit.data.reading import Reading, Told
 from proxyaudit.data.tables import read_table, settle_values
 from proxyaudit.errors import InputError
-from proxyaudit.files import open_plain
 from proxyaudit.types import NotTested
 
 WHAT: Final = "--labels"
@@ -45,11 +43,8 @@ _EXACT_DIGITS: Final = 16  # from here on whole numbers are names, as doubles wo
 
 
 def read_labels(path: Path, told: Told) -> pd.DataFrame:
-    """The table of a file or folder; ``InputError`` as :func:`read_table`, or where a file of a folder has two columns of one name."""
-    if path.is_dir() and not is_saved_dataset(path):
-        _check_folder(path)
-    table = read_table(path, what=WHAT, told=told)
-    return _with_numbers(table, told)
+    """The table of a file or folder; ``InputError`` as :func:`read_table`."""
+    return _with_numbers(read_table(path, what=WHAT, told=told), told)
 
 
 def settle_labels(table: pd.DataFrame, told: Told) -> pd.DataFrame:
@@ -58,21 +53,6 @@ def settle_labels(table: pd.DataFrame, told: Told) -> pd.DataFrame:
     table = settle_values(_plain_types(table), Reading(), told, faults)
     faults.settle()
     return _with_numbers(table, told)
-
-
-def _check_folder(path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for file in parquet_files(path):
-        try:
-            with open_plain(file) as stream:
-                names = [name.strip() for name in pq.read_schema(stream).names]
-        except (pa.ArrowException, ValueError, OSError):
-            continue  # refused, with its reason, when it is read
-        if doubled := next((name for name in names if names.count(name) > 1), None):
-            what = f"{WHAT}: two columns are named '{doubled[:60]}'"
-            raise InputError(what, where=str(file), mend="rename one of them, in every file of the folder")
 
 
 def _plain_types(table: pd.DataFrame) -> pd.DataFrame:
@@ -149,8 +129,8 @@ def no_numbers(column: Column, kind: ColumnKind, *, where: str, notes: list[NotT
     texts = [str(text) for text in counts.index]
     dates = np.array([bool(_DATE.fullmatch(unicodedata.normalize("NFKC", text))) for text in texts])
     if max(dates.mean(), counts[dates].sum() / counts.sum()) > 1 / 2:
-        example = next((text for text in texts if not _READ.fullmatch(text)), texts[0])
-        what = f"column '{kind.name}' holds dates or times that are not read as such, e.g. '{example[:40]}'"
+        odd = [text for text in texts if not _READ.fullmatch(text)]
+        what = f"column '{kind.name}' holds dates or times that are not read as such{_example(odd or texts, counts, ', e.g.')}"
         raise InputError(what, where=where, mend=f"{_DATE_MEND}; {_as_names(kind.name)}")
     looks = _look(counts)
     if looks.share <= 1 / 2 or len(looks.numbers) <= MAX_DISCRETE_NUMBERS:
@@ -160,16 +140,17 @@ def no_numbers(column: Column, kind: ColumnKind, *, where: str, notes: list[NotT
             why = f"they were read as names, since zeros in front or more than {_EXACT_DIGITS - 1} digits tell that they count nothing"
             notes.append(NotTested(what=f"labels: whether values of {kind.name} are numbers", why=why))
         return
-    raise InputError(_fault(kind.name, looks), where=where, mend=_mend(kind.name, looks))
+    raise InputError(_fault(kind.name, looks, counts), where=where, mend=_mend(kind.name, looks))
 
 
-def _fault(name: str, looks: _Looks) -> str:
+def _fault(name: str, looks: _Looks, counts: "pd.Series[Any]") -> str:
+    texts = f"texts{_example(looks.others, counts, ' such as')}"
     if looks.decorated:
-        what = f"column '{name}' holds numbers in a spelling that is not read as one, e.g. '{_longest(looks.decorated)}'"
-        return what + (f", beside texts such as '{looks.others[0][:40]}'" if looks.others else "")
+        what = f"column '{name}' holds numbers in a spelling that is not read as one{_example(_longest(looks.decorated), counts, ', e.g.')}"
+        return what + (f", beside {texts}" if looks.others else "")
     if looks.others:
-        return f"column '{name}' mixes numbers such as '{looks.numbers[0][:40]}' with texts such as '{looks.others[0][:40]}'"
-    return f"column '{name}' may write numbers with dots between thousands, e.g. '{_longest(looks.numbers)}'"
+        return f"column '{name}' mixes numbers{_example(looks.numbers, counts, ' such as')} with {texts}"
+    return f"column '{name}' may write numbers with dots between thousands{_example(_longest(looks.numbers), counts, ', e.g.')}"
 
 
 def _mend(name: str, looks: _Looks) -> str:
@@ -183,8 +164,17 @@ def _as_names(name: str) -> str:
     return f"if they are names of groups, put a letter before each (labels[{name!r}] = 'c' + labels[{name!r}])"
 
 
-def _longest(texts: list[str]) -> str:
-    return max(texts, key=lambda text: (len(text), text))[:40]
+def _longest(texts: list[str]) -> list[str]:
+    return sorted(texts, key=lambda text: (-len(text), text))
+
+
+def _example(texts: list[str], counts: "pd.Series[Any]", words: str) -> str:
+    """The first text that a message may show, after ``words``: the spelling of a number or date, with nobody's digits, or a common word."""
+    for text in texts:
+        spelt = _NUMBER.fullmatch(_folded(text)) or _DATE.fullmatch(unicodedata.normalize("NFKC", text))
+        if spelt or Stray(text, int(counts[text]), 0).nameable:
+            return f"{words} '{disguised(text)[:40]}'"
+    return ""
 
 
 def _look(counts: "pd.Series[Any]") -> _Looks:

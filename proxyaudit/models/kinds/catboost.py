@@ -4,8 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, TreeSpec, pass_seconds, places
+from proxyaudit.models.kinds.trees import TreeSpec, tree_kind
 from proxyaudit.recipe.models import Positive
 
 
@@ -42,14 +41,5 @@ class CatBoostSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(
-    CatBoostSpec,
-    FACTORY,
-    seconds=0.0015,
-    trainer=TRAINER,
-    untrained=UNTRAINED,
-    pass_seconds=pass_seconds,
-    places=places,
-    packages=("catboost",),
-)
+KIND = tree_kind(CatBoostSpec, 0.0015, ("catboost",))
 """An epoch is one iteration."""

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
+from proxyaudit.models.kinds.trees import Leaves, TreeSpec, tree_kind
 from proxyaudit.recipe.models import Positive
 
 # What skops does not trust by itself and models of trees need: plain data of scikit-learn, and of models of categories the check of their
@@ -53,7 +52,5 @@ class GradientBoostingSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(
-    GradientBoostingSpec, FACTORY, seconds=0.0012, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, places=places
-)
+KIND = tree_kind(GradientBoostingSpec, 0.0012)
 """An epoch is one iteration."""

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
+from proxyaudit.models.kinds.trees import Leaves, TreeSpec, tree_kind
 from proxyaudit.recipe.models import Positive
 
 
@@ -43,14 +42,5 @@ class LightGBMSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(
-    LightGBMSpec,
-    FACTORY,
-    seconds=0.0012,
-    trainer=TRAINER,
-    untrained=UNTRAINED,
-    pass_seconds=pass_seconds,
-    places=places,
-    packages=("lightgbm",),
-)
+KIND = tree_kind(LightGBMSpec, 0.0012, ("lightgbm",))
 """An epoch is one iteration."""

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxyaudit.models.kinds import ModelKind
 from proxyaudit.models.kinds.gradient_boosting import TrustedType
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
+from proxyaudit.models.kinds.trees import Leaves, TreeSpec, tree_kind
 from proxyaudit.recipe.models import Positive
 
 
@@ -39,5 +38,5 @@ class RandomForestSpec(TreeSpec):
         return self.max_depth
 
 
-KIND = ModelKind(RandomForestSpec, FACTORY, seconds=0.0011, trainer=TRAINER, untrained=UNTRAINED, pass_seconds=pass_seconds, places=places)
+KIND = tree_kind(RandomForestSpec, 0.0011)
 """An epoch is one tree."""

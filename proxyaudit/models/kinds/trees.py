@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from proxyaudit.limits import MOST_LEAVES, at_most, how_to_raise
+from proxyaudit.models.kinds import ModelKind
 from proxyaudit.models.places import Candidates, Tap, columns_of
 from proxyaudit.recipe.models import KindSpec, Positive
 from proxyaudit.types import PENULTIMATE
@@ -128,8 +129,15 @@ def pass_seconds(spec: TreeSpec) -> float:
     return 2e-4 * spec.size[0]
 
 
-FACTORY, TRAINER, UNTRAINED = (
-    "proxyaudit.models.trees:make_trees",
-    "proxyaudit.models.growing:train_trees",
-    "proxyaudit.models.growing:random_ensemble",
-)
+def tree_kind(spec: type[TreeSpec], seconds: float, packages: tuple[str, ...] = ()) -> ModelKind:
+    """A kind of trees: all are made, trained and audited alike; ``seconds`` are those of an iteration on 1,000 rows."""
+    return ModelKind(
+        spec,
+        "proxyaudit.models.trees:make_trees",
+        seconds=seconds,
+        trainer="proxyaudit.models.growing:train_trees",
+        untrained="proxyaudit.models.growing:random_ensemble",
+        pass_seconds=pass_seconds,
+        places=places,
+        packages=packages,
+    )

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxyaudit.models.kinds import ModelKind
-from proxyaudit.models.kinds.trees import FACTORY, TRAINER, UNTRAINED, Leaves, TreeSpec, pass_seconds, places
+from proxyaudit.models.kinds.trees import Leaves, TreeSpec, tree_kind
 from proxyaudit.recipe.models import Positive
 
 
@@ -44,14 +43,5 @@ class XGBoostSpec(TreeSpec):
         return self.learning_rate
 
 
-KIND = ModelKind(
-    XGBoostSpec,
-    FACTORY,
-    seconds=0.0012,
-    trainer=TRAINER,
-    untrained=UNTRAINED,
-    pass_seconds=pass_seconds,
-    places=places,
-    packages=("xgboost", "xgboost-cpu"),
-)
+KIND = tree_kind(XGBoostSpec, 0.0012, ("xgboost", "xgboost-cpu"))
 """An epoch is one iteration."""

@@ -13,7 +13,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import Rows, linear_directions
-from proxyaudit.stats.spike_in import Prior, plant_at_leak, plant_values, planted_probabilities
+from proxyaudit.stats.spike_in import Planting, Prior, plant_at_leak, plant_values, planted_probabilities
 
 _PLACEBO_FAMILIES = ("isotropic", "unit", "low", "high")
 _ATTEMPTS = 3  # to match each placebo; after the first along directions of no family
@@ -97,7 +97,8 @@ class _Matching:
         scores_np = np.stack(drawn, axis=-1)
         some = slice(None, None, max(self.rows.n // _SOLVED_ON, 1))
         part, prior, z = scores_np[some], Prior(self.prior.log_nk[some], self.prior.rates_k, self.labels[some]), self.rows.z_nr[some]
-        leaks = self._solve(lambda leak_p: self._expected(z, planted_probabilities(part, prior, leak_p)[0]), len(rngs))
+        planting, every = Planting(part, prior), np.arange(len(rngs))
+        leaks = self._solve(lambda leak_p: self._expected(z, planting.probabilities(every, leak_p)[0]), len(rngs))
         p_knp, _ = planted_probabilities(scores_np, self.prior, leaks)
         return [self._drawn(p_knp[:, :, place], rng) for place, rng in enumerate(rngs)]
 

@@ -218,7 +218,7 @@ class Inversion:
 
     def _planted(self, which: Ints, leaks: Floats) -> Plants:
         """Plants along directions, of whose curves what was found before is kept."""
-        return self.planter.plant_some(self.along, which, leaks, np.array(self.directions.names)[which] == "isotropic")
+        return self.planter.plant(self.along, which, leaks, np.array(self.directions.names)[which] == "isotropic")
 
     def _screen(self, leak: float, side: int, score: float | None = None, bars: int = len(BARS)) -> list[int]:
         """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""

@@ -181,16 +181,12 @@ class Planter:
         image = self.statistic.directions(e_nm)
         return self.rows.residual(image) if self.channel == "nonlinear" else image
 
-    def plant(self, scores: Singles, leaks_p: Floats, even_p: NDArray[np.bool_] | None = None) -> Plants:
-        """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak."""
-        return self.plant_some(self.planting(scores), np.arange(scores.shape[-1]), leaks_p, even_p)
-
     def planting(self, scores: Singles, before: Planting | Singles | None = None) -> Planting | Singles:
         """What directions are planted along, the first of which may be known from ``before``: of numbers, their scores themselves."""
         known = before if isinstance(before, Planting) else None
         return scores if self.target.prior is None else Planting(scores, self.target.prior, known)
 
-    def plant_some(self, along: Planting | Singles, which: Ints, leaks_p: Floats, even_p: NDArray[np.bool_] | None = None) -> Plants:
+    def plant(self, along: Planting | Singles, which: Ints, leaks_p: Floats, even_p: NDArray[np.bool_] | None = None) -> Plants:
         """Plants along some directions of many, each with its own leak.
 
         Even ones stand for all others: nothing else can carry what is left of their leak where part of it is linear.

@@ -14,6 +14,7 @@ from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import distinct, free_of_linear, isotropic
 from proxyaudit.stats.score_law import ScoreLaw
+from tests.helpers.planting import planted
 
 MARGIN = 0.02
 
@@ -134,9 +135,9 @@ def test_an_even_plant_carries_its_leak_in_what_is_not_linear():
     planter, rows = Planter(statistic, target, 99, streams), statistic.rows
     z = isotropic(rows.factors, 6, stream(7, "directions"))
     scores = free_of_linear(rows, z[:, :3] * z[:, 3:])
-    plain = planter.plant(scores, np.full(3, leak))
+    plain = planted(planter, scores, np.full(3, leak))
     assert not plain.carried.all()  # without it a test would have nothing that stands for others
-    even = planter.plant(scores, np.full(3, leak), np.ones(3, dtype=bool))
+    even = planted(planter, scores, np.full(3, leak), np.ones(3, dtype=bool))
     assert even.carried.all()
     share = (even.beyond[0] ** 2).sum(axis=0) / (even.excess[0] ** 2).sum(axis=0)
     p = even.probabilities_knp[1].astype(np.float64)
@@ -145,7 +146,7 @@ def test_an_even_plant_carries_its_leak_in_what_is_not_linear():
     mass = told[0] + told[1]
     entropy = -sum((part * np.log2(part / mass)).mean(axis=0) for part in told)
     assert (1 - entropy) * share == pytest.approx(np.full(3, leak), rel=0.02)
-    some = planter.plant(scores, np.full(3, leak), np.array([True, False, True]))
+    some = planted(planter, scores, np.full(3, leak), np.array([True, False, True]))
     assert some.carried[[0, 2]].all()
     assert some.leaks_p[1] == plain.leaks_p[1]
 
@@ -162,9 +163,9 @@ def test_rare_classes_behind_rectifiers_are_absent_where_nothing_is_and_not_at_t
     assert nothing.p_absent < 0.05
     planter, rows = Planter(statistic, target, 99, streams), statistic.rows
     z = isotropic(rows.factors, 2, rng)
-    planted = planter.plant(free_of_linear(rows, z[:, :1] * z[:, 1:]), np.full(1, margin), np.ones(1, dtype=bool))
-    assert planted.carried.all()
-    drawn = (rng.random(n) < planted.probabilities_knp[1, :, 0]).astype(np.int64)
+    even = planted(planter, free_of_linear(rows, z[:, :1] * z[:, 1:]), np.full(1, margin), np.ones(1, dtype=bool))
+    assert even.carried.all()
+    drawn = (rng.random(n) < even.probabilities_knp[1, :, 0]).astype(np.int64)
     assert planted_test(statistic, Target.of_codes(drawn, 2), margin, streams).p_absent > 0.01
 
 

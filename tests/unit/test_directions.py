@@ -17,6 +17,7 @@ from proxyaudit.stats.directions import (
     linear_directions,
     quadratic,
 )
+from tests.helpers.planting import planted
 
 
 def acts_of(n=800, d=10, name="acts"):
@@ -115,7 +116,7 @@ def test_the_least_favourable_direction_moves_the_score_less_than_even_ones(seed
     planter = Planter(ScoreStatistic(rows, "linear"), target, 99, lambda purpose: stream(seed, purpose))
     # Just within reach of a unit that fires on 2 % of rows.
     observed = [planter.statistic.prepare((target.labels_n[:, None] == 1).astype(np.float32))]
-    means = planter.law_of(planter.plant(found, np.full(len(names), 0.018)), observed, 0.0)[0].mean
+    means = planter.law_of(planted(planter, found, np.full(len(names), 0.018)), observed, 0.0)[0].mean
     least = int(means.argmin())
     assert names[least] == "towards a row"
     assert abs(np.corrcoef(found[:, least], on)[0, 1]) > 0.97

@@ -11,6 +11,7 @@ from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import free_of_linear
 from proxyaudit.stats.laws import normal_tail
 from proxyaudit.stats.score_law import BARS
+from tests.helpers.planting import planted
 
 N, D = 3000, 12
 MARGINS = {"linear": 0.02, "nonlinear": 0.10}
@@ -47,7 +48,7 @@ def observed(planter, labels):
 @pytest.mark.parametrize("rate", [0.5, 0.06])
 def test_labels_hardly_ever_rule_out_the_direction_that_they_were_planted_along(channel, rate):
     planter = planter_of(0, channel, rate)
-    plants = planter.plant(steep(planter.rows, channel), np.full(3, MARGINS[channel]))
+    plants = planted(planter, steep(planter.rows, channel), np.full(3, MARGINS[channel]))
     rng, wrong, asked, depths = stream(0, "draws"), 0, 0, []
     for index in np.flatnonzero(plants.carried):
         for _ in range(150):
@@ -66,7 +67,7 @@ def test_labels_hardly_ever_rule_out_the_direction_that_they_were_planted_along(
 @pytest.mark.parametrize("channel", ["linear", "nonlinear"])
 def test_labels_that_follow_nothing_rule_out_what_would_be_seen(channel):
     planter = planter_of(1, channel)
-    plants = planter.plant(steep(planter.rows, channel), np.full(3, 2 * MARGINS[channel]))
+    plants = planted(planter, steep(planter.rows, channel), np.full(3, 2 * MARGINS[channel]))
     labels = stream(1, "nothing").permutation(planter.target.labels_n)
     _, match = planter.law_of(plants, *observed(planter, labels))
     assert (ruled_out_at(match, planter.law, np.array(["unit"] * 3))[plants.carried] > BAR).all()
@@ -77,9 +78,9 @@ def test_labels_that_follow_nothing_rule_out_what_would_be_seen(channel):
 def test_labels_that_tell_much_besides_rule_a_direction_out():
     planter = planter_of(2, "linear")
     heavy = steep(planter.rows, "linear")
-    strong = planter.plant(heavy, np.full(3, 0.25))
+    strong = planted(planter, heavy, np.full(3, 0.25))
     labels = (stream(2, "draw").random(N) < strong.probabilities_knp[1, :, 0]).astype(np.int64)
-    _, match = planter.law_of(planter.plant(heavy, np.full(3, 0.02)), *observed(planter, labels))
+    _, match = planter.law_of(planted(planter, heavy, np.full(3, 0.02)), *observed(planter, labels))
     ruled_out = ruled_out_at(match, planter.law, np.array(["unit"] * 3)) > BAR
     assert not ruled_out[0]  # stronger along it than the leak that is asked: the score itself says so
     assert ruled_out[1:].all()
@@ -89,7 +90,7 @@ def test_labels_that_tell_much_besides_rule_a_direction_out():
 def test_members_that_labels_follow_are_found_though_nobody_listed_them(channel):
     planter = planter_of(3, channel)
     heavy = steep(planter.rows, channel)
-    plants = planter.plant(heavy, np.full(3, 2 * MARGINS[channel]))
+    plants = planted(planter, heavy, np.full(3, 2 * MARGINS[channel]))
     labels = (stream(3, "draw").random(N) < plants.probabilities_knp[1, :, 0]).astype(np.int64)
     prepared, _ = observed(planter, labels)
     found, names = followed(planter.statistic, prepared, planter.target)
